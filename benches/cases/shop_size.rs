@@ -79,6 +79,15 @@ impl Numbers {
     }
 }
 
+/// What the ids of imported rows follow from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RowIds {
+    /// A key of each row: an id is at a random place of the index.
+    FromKeys,
+    /// The values of each row: the ids are in the order of time.
+    FromValues,
+}
+
 /// An embedded shop without an ingest: a purchase is logged and stored in one commit.
 struct GrowingShop {
     log: EmbeddedLog,
@@ -193,25 +202,33 @@ impl GrowingShop {
         let bytes: u64 = copied.iter().map(|file| file.bytes).sum();
         let bytes = vec![as_f64(bytes) / as_f64(self.purchases)];
         figures.push(("bytes of a backup".to_owned(), Unit::Each, bytes));
-        self.import(scale, &mut figures).await;
+        self.import(RowIds::FromKeys, scale, &mut figures).await;
+        self.import(RowIds::FromValues, scale, &mut figures).await;
         let memory = vec![as_f64(resident_bytes()) / 1_048_576.0];
         figures.push(("memory of the process, MiB".to_owned(), Unit::Each, memory));
         figures
     }
 
     /// Imports a file of purchases with keys, of all users and in the order of their times.
-    async fn import(&mut self, scale: Scale, figures: &mut Figures) {
+    async fn import(&mut self, ids: RowIds, scale: Scale, figures: &mut Figures) {
         let rows: u64 = match scale {
             Scale::Tiny => 100,
             Scale::Quick | Scale::Full => 200_000,
         };
         let size = self.purchases;
-        let mut file = "username,userid,price,timestamp,key\n".to_owned();
+        let has_keys = ids == RowIds::FromKeys;
+        let mut file = "username,userid,price,timestamp".to_owned();
+        file += if has_keys { ",key\n" } else { "\n" };
         for row in 0..rows {
             let user = format!("u{}", self.numbers.below(100_000));
-            let time = START + i64::try_from(row).unwrap() * 1_000;
+            // Each import has other times, so that no row is known already.
+            let time = START + i64::try_from(size + row).unwrap() * 1_000;
             let time = Timestamp::from_millis(time).unwrap();
-            file += &format!("name of {user},{user},9.99,{time},{size}-{row}\n");
+            file += &format!("name of {user},{user},9.99,{time}");
+            if has_keys {
+                file += &format!(",{size}-{row}");
+            }
+            file += "\n";
         }
         let sink = self.log.storing_sink(GROUP).await.unwrap();
         let mut report = ImportReport::default();
@@ -227,8 +244,13 @@ impl GrowingShop {
         let bytes = as_f64(written_bytes() - before) / as_f64(rows);
         assert_eq!(report.imported, rows, "{report}");
         self.purchases += rows;
-        figures.push(("import".to_owned(), Unit::PerSecond, vec![per_second]));
-        let what = "bytes written by an import for each row".to_owned();
+        let rows_of = if has_keys { " of rows with keys" } else { "" };
+        figures.push((
+            format!("import{rows_of}"),
+            Unit::PerSecond,
+            vec![per_second],
+        ));
+        let what = format!("bytes written by an import{rows_of} for each row");
         figures.push((what, Unit::Each, vec![bytes]));
     }
 }

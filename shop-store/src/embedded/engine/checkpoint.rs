@@ -26,6 +26,7 @@ use rustix::fs::statvfs;
 
 use super::database::{BUSY_TIMEOUT, read_pragma};
 use super::error::is_failed_sync;
+use super::wal::{PAGE_BYTES, log_bytes};
 
 /// The length of the log, in pages, at which the log is copied: 4 MB. A longer log saves writes of
 /// pages that change often, but takes a large part of a small disk, and is written again after an
@@ -39,10 +40,6 @@ const MAX_BULK_PAGES: u64 = 131_072;
 const BULK_DIVISOR: u64 = 2;
 /// The number of bytes that [`WriteAheadLog::rewrite`] reads and writes at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// The size in bytes of the log's header.
-const HEADER_BYTES: u64 = 32;
-/// The size in bytes of a page in the log, with the header of its frame.
-const PAGE_BYTES: u64 = 4_096 + 24;
 /// The divisor of the free disk space: the log is copied when it is larger than a quarter of the
 /// free space. Then the file can still grow by all pages of the log, and the files of other logs
 /// can grow too.
@@ -147,7 +144,7 @@ impl WriteAheadLog {
     fn checked_page_counts(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
         let (pages, copied) = page_counts(connection)?;
         let file_bytes = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
-        if pages == 0 || HEADER_BYTES + u64::from(pages) * PAGE_BYTES <= file_bytes {
+        if pages == 0 || log_bytes(pages) <= file_bytes {
             return Ok((pages, copied));
         }
 
@@ -198,7 +195,7 @@ impl WriteAheadLog {
 
         let disk = self.path.parent().and_then(|folder| statvfs(folder).ok());
         let free_bytes = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        if u64::from(pages) * PAGE_BYTES > free_bytes / FREE_SPACE_DIVISOR {
+        if log_bytes(pages) > free_bytes / FREE_SPACE_DIVISOR {
             return Ok(Some(TRUNCATE));
         }
 
@@ -215,7 +212,7 @@ impl WriteAheadLog {
     fn bulk_limit(&self) -> u32 {
         let file = self.path.with_extension("db");
         let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-        let pages = bytes / PAGE_BYTES / BULK_DIVISOR;
+        let pages = bytes / u64::from(PAGE_BYTES) / BULK_DIVISOR;
         u32::try_from(pages.min(MAX_BULK_PAGES)).unwrap_or(CHECKPOINT_PAGES)
     }
 
@@ -291,7 +288,7 @@ impl WriteAheadLog {
         let (pages, _) = self.checked_page_counts(connection)?;
 
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let bytes = HEADER_BYTES + u64::from(pages) * PAGE_BYTES;
+        let bytes = log_bytes(pages);
         // Another program that does not take the write lock, such as the sqlite3 tool, may have
         // committed after `pages` was read. `data_version` changes with the commits of other
         // connections, so then nothing is cut off.
@@ -339,7 +336,10 @@ mod tests {
 
     /// Adds this many pages.
     fn fill(connection: &Connection, pages: u32) -> rusqlite::Result<usize> {
-        connection.execute("INSERT INTO texts VALUES (zeroblob(?1))", [pages * 4_096])
+        connection.execute(
+            "INSERT INTO texts VALUES (zeroblob(?1))",
+            [pages * PAGE_BYTES],
+        )
     }
 
     #[test]

@@ -499,8 +499,9 @@ pub(in crate::embedded) fn free_pages(connection: &Connection) -> rusqlite::Resu
 /// each connection sets them.
 fn configure(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
     if is_new {
-        // This setting takes effect only in an empty file, before the switch to the write-ahead
+        // These settings take effect only in an empty file, before the switch to the write-ahead
         // log.
+        connection.pragma_update(None, "page_size", wal::PAGE_BYTES)?;
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
     }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;

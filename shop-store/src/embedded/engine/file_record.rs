@@ -36,6 +36,7 @@ use shop_core::Result;
 
 use super::error::AtPath as _;
 use super::lock::FileLock;
+use super::wal::log_bytes;
 
 /// The version of the line, its first word.
 const VERSION: &str = "1";
@@ -99,10 +100,6 @@ pub(in crate::embedded) struct LogContent {
 
 /// The offset of the salts in the header of a log.
 const SALTS_OFFSET: u64 = 16;
-/// The length of the header of a log.
-const HEADER_BYTES: u64 = 32;
-/// The length of a frame of a log: its header and a page.
-const FRAME_BYTES: u64 = 24 + 4_096;
 /// The offset of the salts in the header of a frame.
 const FRAME_SALTS_OFFSET: u64 = 8;
 /// The maximum number of times that other processes have begun to overwrite the log between two
@@ -130,7 +127,7 @@ impl LogContent {
     /// this content: it is of the same generation or a later one, and its last page belongs to this
     /// generation.
     pub(in crate::embedded) fn is_continued_by(&self, log: &File, pages: u32) -> bool {
-        let last_frame = HEADER_BYTES + u64::from(pages.saturating_sub(1)) * FRAME_BYTES;
+        let last_frame = log_bytes(pages.saturating_sub(1));
         let Some(salts) = read_salts(log, SALTS_OFFSET) else {
             return false;
         };

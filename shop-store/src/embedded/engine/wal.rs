@@ -22,10 +22,17 @@ use shop_core::{ErrorKind, Result};
 use super::error::{AtPath as _, database_error};
 use super::lock::FileLock;
 
+/// The size in bytes of a page of a database file.
+pub(super) const PAGE_BYTES: u32 = 4_096;
 /// The size in bytes of the header of a log.
 const HEADER_BYTES: usize = 32;
 /// The size in bytes of a frame: the header of the frame, and a page.
-const FRAME_BYTES: usize = 24 + 4_096;
+const FRAME_BYTES: usize = 24 + PAGE_BYTES as usize;
+
+/// Returns the size in bytes of a log with this number of pages.
+pub(super) const fn log_bytes(pages: u32) -> u64 {
+    HEADER_BYTES as u64 + pages as u64 * FRAME_BYTES as u64
+}
 /// The number of bytes that are read from the log at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
