@@ -165,7 +165,7 @@ impl KafkaSink {
     /// - the error of the last check if the topic is unavailable
     fn is_ready(&self) -> Result<bool> {
         self.check_open()?;
-        Ok(self.log.topic.state().transpose()?.is_some())
+        self.log.topic.is_checked()
     }
 }
 

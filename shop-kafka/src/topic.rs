@@ -132,6 +132,18 @@ impl Topic {
         self.state.borrow().clone()
     }
 
+    /// Returns whether a check has ended since the start.
+    ///
+    /// # Errors
+    /// The reason of the last check why the topic cannot be used.
+    pub(crate) fn is_checked(&self) -> Result<bool> {
+        match &*self.state.borrow() {
+            Some(Ok(_)) => Ok(true),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(false),
+        }
+    }
+
     /// Returns the description of the topic, if a check found the topic.
     pub(crate) fn description(&self) -> Option<TopicDescription> {
         self.state()?.ok()
@@ -152,7 +164,11 @@ impl Topic {
             return None;
         }
 
-        let description = self.description()?;
+        // Each purchase asks for this number, so the state is not copied.
+        let state = self.state.borrow();
+        let Some(Ok(description)) = &*state else {
+            return None;
+        };
         let min_in_sync = description.settings.min_in_sync?;
         // `min.insync.replicas` may be above the number of replicas. Brokers then apply the smaller
         // number.
