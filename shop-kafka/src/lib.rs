@@ -110,6 +110,7 @@ mod batch_limit;
 mod client;
 mod config;
 mod dead_letters;
+mod delivery;
 mod error;
 #[cfg(test)]
 #[path = "../tests/kafka/fixture.rs"]

@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Message as _, OwnedHeaders, OwnedMessage};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::{Clock as _, Error, ErrorKind, Outcome, Result, SystemClock};
 
@@ -21,10 +21,13 @@ use crate::acknowledged::Acknowledgements;
 use crate::client::{
     ClientHealth, Context, close_in_background, create_client, fetch_partitions, lock,
 };
+use crate::delivery::{DeliverySlot, UndeliveredRecord};
 use crate::error::{during_call, from_code, from_kafka, is_refused_record, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
-type Producer = FutureProducer<Context>;
+type Producer = ThreadedProducer<Context>;
+/// A record for the queue of librdkafka, with the slot in which its report arrives.
+type QueueRecord<'a> = BaseRecord<'a, [u8], [u8], Arc<DeliverySlot>>;
 /// The position of a published record, if a broker reported it.
 pub(crate) type ReportedPosition = Result<Option<RecordPosition>>;
 
@@ -149,20 +152,23 @@ impl ProducerHandle {
         record: &LogRecord,
         headers: OwnedHeaders,
     ) -> Result<PendingDelivery> {
-        let mut kafka_record = FutureRecord::to(topic).headers(headers);
-        kafka_record.key = record.key.as_deref();
-        kafka_record.payload = record.value.as_deref();
-        kafka_record.partition = partition;
-
-        let count_at_send = self.acknowledgements.acknowledgement_count();
-        let batch_bytes = self.health.batch_limit.batch_bytes();
-        Ok(PendingDelivery {
+        let slot = Arc::new(DeliverySlot::default());
+        let delivery = PendingDelivery {
             topic: Arc::clone(topic),
-            enqueued_at: Instant::now(),
-            count_at_send,
-            batch_bytes,
-            report: self.send(kafka_record)?,
-        })
+            count_at_send: self.acknowledgements.acknowledgement_count(),
+            batch_bytes: self.health.batch_limit.batch_bytes(),
+            slot: Arc::clone(&slot),
+        };
+        self.send(QueueRecord {
+            topic,
+            partition,
+            payload: record.value.as_deref(),
+            key: record.key.as_deref(),
+            timestamp: None,
+            headers: Some(headers),
+            delivery_opaque: slot,
+        })?;
+        Ok(delivery)
     }
 
     /// Adds `record` to the queue of the producer, and tries once more with a new producer after a
@@ -171,15 +177,14 @@ impl ProducerHandle {
     /// # Errors
     /// The error of the last attempt, with the outcome `NotApplied`. It is
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full.
-    fn send(&self, record: FutureRecord<'_, [u8], [u8]>) -> Result<DeliveryFuture> {
-        let (mut error, rejected_record) = match self.current()?.send_result(record) {
-            Ok(report) => return Ok(report),
-            Err(rejected) => rejected,
+    fn send(&self, record: QueueRecord<'_>) -> Result<()> {
+        let Err((mut error, rejected_record)) = self.current()?.send(record) else {
+            return Ok(());
         };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
-            match self.current()?.send_result(rejected_record) {
-                Ok(report) => return Ok(report),
+            match self.current()?.send(rejected_record) {
+                Ok(()) => return Ok(()),
                 Err((second_error, _)) => error = second_error,
             }
         }
@@ -262,22 +267,25 @@ impl ProducerHandle {
     fn delivery_error(
         &self,
         topic: &Arc<str>,
-        error: KafkaError,
-        record: &OwnedMessage,
+        record: &UndeliveredRecord,
         batch_bytes: usize,
     ) -> Error {
+        if record.error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) {
+            self.warn_of_refused_time(topic, record);
+        }
         self.replace_if_broken();
         self.health
             .has_failed_delivery
             .store(true, Ordering::Release);
-        if is_refused_record(&error) {
-            return from_kafka(error).with_outcome(Outcome::NotApplied);
+        let error = from_kafka(record.error.clone());
+        if is_refused_record(&record.error) {
+            return error.with_outcome(Outcome::NotApplied);
         }
-        let error = self.health.explain(from_kafka(error));
+        let error = self.health.explain(error);
         match error.kind() {
             ErrorKind::TooLarge => return self.too_large_error(topic, error, record, batch_bytes),
             ErrorKind::DeadlineExceeded => {
-                if let Ok(partition) = u32::try_from(record.partition()) {
+                if let Ok(partition) = u32::try_from(record.partition) {
                     self.acknowledgements.record_failure(topic, partition);
                 }
             }
@@ -292,7 +300,7 @@ impl ProducerHandle {
     /// per [`TIME_WARNING_INTERVAL`], because each purchase is refused meanwhile.
     ///
     /// The brokers report neither their own time nor the time of the record.
-    fn warn_of_refused_time(&self, topic: &str, partition: i32, enqueued_at: Instant) {
+    fn warn_of_refused_time(&self, topic: &str, record: &UndeliveredRecord) {
         {
             let mut warned_at = lock(&self.warned_of_time_at);
             if warned_at.is_some_and(|at| at.elapsed() < TIME_WARNING_INTERVAL) {
@@ -302,11 +310,11 @@ impl ProducerHandle {
         }
 
         let now = SystemClock.now();
-        let record_time = now.saturating_sub(enqueued_at.elapsed());
+        let record_time = record.time.map(tracing::field::display);
         tracing::warn!(
             kafka.topic = topic,
-            kafka.partition = partition,
-            %record_time,
+            kafka.partition = record.partition,
+            record_time,
             %now,
             "the brokers refuse the time of records: compare `now` with the clocks of the brokers, and check the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms"
         );
@@ -321,12 +329,10 @@ impl ProducerHandle {
         &self,
         topic: &Arc<str>,
         error: Error,
-        record: &OwnedMessage,
+        record: &UndeliveredRecord,
         batch_bytes: usize,
     ) -> Error {
-        let bytes = record.payload().map_or(0, <[u8]>::len)
-            + record.key().map_or(0, <[u8]>::len)
-            + HEADER_BYTES;
+        let bytes = record.bytes + HEADER_BYTES;
         let limit = self.health.batch_limit.topic_limit(topic);
         if bytes >= limit.unwrap_or(batch_bytes) {
             tracing::warn!(kafka.topic = %topic, bytes, limit, "a record exceeds the topic's max.message.bytes");
@@ -422,13 +428,12 @@ const MAX_ATTEMPTS: usize = 3;
 /// A record in the queue of the producer, whose report is still to be awaited.
 pub(crate) struct PendingDelivery {
     topic: Arc<str>,
-    /// When the record was enqueued, which is the time that librdkafka gives the record.
-    enqueued_at: Instant,
     /// The number of acknowledgements before the record was enqueued, see [`Acknowledgements`].
     count_at_send: u64,
     /// The maximum size of a batch when the record was enqueued.
     batch_bytes: usize,
-    report: DeliveryFuture,
+    /// The slot in which the report arrives.
+    slot: Arc<DeliverySlot>,
 }
 
 impl PendingDelivery {
@@ -437,24 +442,20 @@ impl PendingDelivery {
     /// Returns `None` if the record was delivered and no broker reported its position.
     ///
     /// # Errors
-    /// - [`Unavailable`](ErrorKind::Unavailable) if the producer was closed before
-    /// - the error of [`ProducerHandle::delivery_error`] if the record was not delivered
+    /// The error of [`ProducerHandle::delivery_error`] if the record was not delivered. This
+    /// includes a record whose producer was closed before.
     async fn wait_for_report(self, producer: &ProducerHandle) -> ReportedPosition {
-        let report = self.report.await.map_err(|error| {
-            let message = "the producer was closed before the record was acknowledged";
-            kafka_error(ErrorKind::Unavailable, message).with_source(error)
-        })?;
-        let delivery = report.map_err(|(error, record)| {
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) {
-                producer.warn_of_refused_time(&self.topic, record.partition(), self.enqueued_at);
+        let delivered = match self.slot.wait().await {
+            Ok(delivered) => delivered,
+            Err(record) => {
+                return Err(producer.delivery_error(&self.topic, record, self.batch_bytes));
             }
-            producer.delivery_error(&self.topic, error, &record, self.batch_bytes)
-        })?;
+        };
 
         // librdkafka reports an unknown partition or offset as a negative number.
         let (Ok(partition), Ok(offset)) = (
-            u32::try_from(delivery.partition),
-            u64::try_from(delivery.offset),
+            u32::try_from(delivered.partition),
+            u64::try_from(delivered.offset),
         ) else {
             return Ok(None);
         };
