@@ -6,7 +6,6 @@
 
 use shop_core::log::RecordPosition;
 use shop_core::ports::Receipt;
-use shop_core::record::encode;
 use shop_core::{ErrorKind, Outcome, Purchase, Result};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -80,7 +79,7 @@ async fn publish_chunk(
     let mut reports = log
         .producer
         .publish_all(chunk.len(), deadline, |index| {
-            log.enqueue(&encode(&chunk[index])?)
+            log.enqueue_purchase(&chunk[index])
         })
         .await
         .into_iter();
@@ -119,9 +118,7 @@ fn is_followed(purchase: &Purchase, later: &[Purchase], reports: &[ReportedPosit
 /// # Errors
 /// The error of the publish, with the outcome `Unknown`: the first record may be in the log.
 async fn publish_again(log: &KafkaLogInner, purchase: &Purchase) -> Result<RecordPosition> {
-    // The purchase was encoded before, so this does not fail.
-    let record = encode(purchase)?;
-    log.append(&record)
+    log.append_purchase(purchase)
         .await
         .map_err(|error| error.with_outcome(Outcome::Unknown))
 }

@@ -28,6 +28,25 @@ use crate::{KafkaLogOptions, config};
 type Producer = ThreadedProducer<Context>;
 /// A record for the queue of librdkafka, with the slot in which its report arrives.
 type QueueRecord<'a> = BaseRecord<'a, [u8], [u8], Arc<DeliverySlot>>;
+
+/// The parts of a record to publish. librdkafka copies the key and the value.
+pub(crate) struct RecordParts<'a> {
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: OwnedHeaders,
+}
+
+impl<'a> RecordParts<'a> {
+    /// Creates the parts of `record`, with `headers` in place of its own.
+    pub(crate) fn new(record: &'a LogRecord, headers: OwnedHeaders) -> Self {
+        Self {
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers,
+        }
+    }
+}
+
 /// The position of a published record, if a broker reported it.
 pub(crate) type ReportedPosition = Result<Option<RecordPosition>>;
 
@@ -138,7 +157,7 @@ impl ProducerHandle {
             .map_err(|error| self.health.explain(error))
     }
 
-    /// Adds `record` with `headers` to the queue of the producer.
+    /// Adds a copy of `record` to the queue of the producer.
     ///
     /// The record goes to `partition`, or to the partition of its key if `partition` is `None`. The
     /// returned [`PendingDelivery`] waits for the report of the broker.
@@ -149,8 +168,7 @@ impl ProducerHandle {
         &self,
         topic: &Arc<str>,
         partition: Option<i32>,
-        record: &LogRecord,
-        headers: OwnedHeaders,
+        record: RecordParts<'_>,
     ) -> Result<PendingDelivery> {
         let slot = Arc::new(DeliverySlot::default());
         let delivery = PendingDelivery {
@@ -162,10 +180,10 @@ impl ProducerHandle {
         self.send(QueueRecord {
             topic,
             partition,
-            payload: record.value.as_deref(),
-            key: record.key.as_deref(),
+            payload: record.value,
+            key: record.key,
             timestamp: None,
-            headers: Some(headers),
+            headers: Some(record.headers),
             delivery_opaque: slot,
         })?;
         Ok(delivery)

@@ -8,18 +8,24 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use rdkafka::message::{Header, OwnedHeaders};
 use shop_core::log::{Gap, GapCause, LogFaults, LogRecord, Partition, RecordPosition};
 use shop_core::ports::Durability;
-use shop_core::{Clock, Result, SystemClock};
+use shop_core::record::{encode_headers, encode_value};
+use shop_core::{Clock, Purchase, Result, SystemClock};
 
 use crate::KafkaLogOptions;
 use crate::client::{ClientHealth, lock};
 use crate::dead_letters::index::DlqIndex;
-use crate::producer::{PendingDelivery, ProducerHandle};
+use crate::producer::{PendingDelivery, ProducerHandle, RecordParts};
 use crate::record::to_headers;
 use crate::standalone::IdleConsumers;
 use crate::topic::Topic;
 use crate::topic_monitor::TopicMonitor;
+
+/// The initial capacity in bytes of the buffer for the value of a purchase's record, which usually
+/// takes about 120 bytes.
+const TYPICAL_VALUE_BYTES: usize = 256;
 
 /// The state of a log: its topics, its clients, and the faults that were found.
 pub(crate) struct KafkaLogInner {
@@ -63,18 +69,42 @@ impl KafkaLogInner {
 
     /// Adds a record for the topic of the log to the queue of the producer.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
-        self.producer.enqueue(
-            &self.topic.name,
-            None,
-            record,
-            to_headers(&record.headers, &[]),
-        )
+        let parts = RecordParts::new(record, to_headers(&record.headers, &[]));
+        self.producer.enqueue(&self.topic.name, None, parts)
+    }
+
+    /// Adds the record of a purchase to the queue of the producer.
+    ///
+    /// # Errors
+    /// The errors of [`encode_value`] and of [`ProducerHandle::enqueue`].
+    pub(crate) fn enqueue_purchase(&self, purchase: &Purchase) -> Result<PendingDelivery> {
+        let mut value = Vec::with_capacity(TYPICAL_VALUE_BYTES);
+        encode_value(purchase, &mut value)?;
+        let headers = encode_headers(purchase, OwnedHeaders::new(), |headers, key, value| {
+            let value = Some(value);
+            headers.insert(Header { key, value })
+        });
+
+        let parts = RecordParts {
+            key: Some(purchase.user_id.as_str().as_bytes()),
+            value: Some(&value),
+            headers,
+        };
+        self.producer.enqueue(&self.topic.name, None, parts)
     }
 
     /// Appends a record to the log, waits until all in-sync replicas contain it, and returns its
     /// position.
     pub(crate) async fn append(&self, record: &LogRecord) -> Result<RecordPosition> {
         self.producer.deliver(|| self.enqueue(record)).await
+    }
+
+    /// Appends the record of a purchase to the log, waits until all in-sync replicas contain it, and
+    /// returns its position.
+    pub(crate) async fn append_purchase(&self, purchase: &Purchase) -> Result<RecordPosition> {
+        self.producer
+            .deliver(|| self.enqueue_purchase(purchase))
+            .await
     }
 
     /// Returns the dead-letter topic, which is monitored from the first call on.

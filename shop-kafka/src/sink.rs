@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use shop_core::log::LogRecord;
 use shop_core::ports::{PurchaseSink, Receipt, SinkInfo, publish_each};
-use shop_core::record::encode;
-use shop_core::{Clock as _, ErrorKind, Purchase, PurchaseId, Result, SystemClock};
+use shop_core::{Clock as _, ErrorKind, Purchase, Result, SystemClock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -78,7 +76,7 @@ impl KafkaSink {
     /// - [`Closed`](ErrorKind::Closed) if the sink is closed meanwhile
     /// - the error of the first check of the topic
     /// - the error of the delivery otherwise
-    async fn publish_before_ready(&self, id: PurchaseId, record: LogRecord) -> Result<Receipt> {
+    async fn publish_before_ready(&self, purchase: Purchase) -> Result<Receipt> {
         if self.waiting_tasks.len() >= self.log.options.producer_queue_capacity {
             let full = "too many purchases are waiting for kafka's first response";
             return Err(kafka_error(ErrorKind::Overloaded, full));
@@ -104,7 +102,7 @@ impl KafkaSink {
             }
             // librdkafka's delivery timeout ends every other delivery. The remaining time may be
             // shorter than that.
-            tokio::time::timeout(remaining, append_for_receipt(&log, id, &record))
+            tokio::time::timeout(remaining, append_for_receipt(&log, &purchase))
                 .await
                 .unwrap_or_else(|_elapsed| {
                     Err(from_kafka(KafkaError::MessageProduction(
@@ -169,25 +167,20 @@ impl KafkaSink {
     }
 }
 
-/// Appends the record of the purchase `id`, and returns its receipt.
-async fn append_for_receipt(
-    log: &KafkaLogInner,
-    id: PurchaseId,
-    record: &LogRecord,
-) -> Result<Receipt> {
-    let position = log.append(record).await?;
-    Ok(Receipt::new(id, log.durability()).with_position(position))
+/// Appends the record of `purchase`, and returns its receipt.
+async fn append_for_receipt(log: &KafkaLogInner, purchase: &Purchase) -> Result<Receipt> {
+    let position = log.append_purchase(purchase).await?;
+    Ok(Receipt::new(purchase.id, log.durability()).with_position(position))
 }
 
 #[async_trait]
 impl PurchaseSink for KafkaSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let is_ready = self.is_ready()?;
-        let record = encode(purchase)?;
-        if !is_ready {
-            return self.publish_before_ready(purchase.id, record).await;
+        if !self.is_ready()? {
+            // Boxed, so that the future of every other publish need not be as large as this one.
+            return Box::pin(self.publish_before_ready(purchase.clone())).await;
         }
-        let receipt = append_for_receipt(&self.log, purchase.id, &record).await;
+        let receipt = append_for_receipt(&self.log, purchase).await;
         self.report_lost_records();
         receipt
     }

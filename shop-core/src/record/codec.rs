@@ -15,7 +15,7 @@
 
 use std::str::FromStr;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use super::{DETAILED_SCHEMA, REFUND, SCHEMA_VERSION, header};
 use crate::json::{Members, RawScalar, write_members};
@@ -292,8 +292,11 @@ fn parse_amount(value: RawScalar<'_>) -> Result<Price, DecodeError> {
 /// refund, and the context of the request. The log assigns offset and timestamp when it appends the
 /// record.
 ///
+/// A log that copies the parts of a record anyway, as a client of Kafka does, encodes them one by
+/// one instead: by [`encode_headers`] and [`encode_value`].
+///
 /// # Errors
-/// None today: a later version may refuse a purchase.
+/// The errors of [`encode_value`].
 pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
     // Key, headers and value share one buffer, so that a record of usual length needs one
     // allocation.
@@ -301,8 +304,13 @@ pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
     buffer.extend_from_slice(purchase.user_id.as_str().as_bytes());
     let key = buffer.split().freeze();
 
-    let (headers, mut buffer) = build_headers(purchase, buffer).build_and_split();
-    write_members(purchase, &mut buffer);
+    let headers = HeadersBuilder::with_buffer(buffer);
+    let headers = encode_headers(purchase, headers, |headers, name, value| {
+        headers.with(name, Some(value))
+    });
+    let (headers, mut buffer) = headers.build_and_split();
+
+    encode_value(purchase, &mut buffer)?;
     let value = buffer.freeze();
 
     // The offset and the timestamp are placeholders, which the log replaces.
@@ -317,25 +325,39 @@ pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
 /// and 8 of lengths each. The value takes about 120 bytes.
 const TYPICAL_BYTES: usize = 448;
 
-/// Writes the headers of `purchase` to `buffer`, which must be empty.
+/// Appends the value of the record of `purchase`, which [`encode`] describes, to `value`.
+///
+/// # Errors
+/// None today: a later version may refuse a purchase.
+pub fn encode_value(purchase: &Purchase, value: &mut impl BufMut) -> Result<()> {
+    write_members(purchase, value);
+    Ok(())
+}
+
+/// Adds the headers of the record of `purchase`, which [`encode`] describes, to `headers`.
+///
+/// `headers` may be of any type. `add` is called with the headers so far, and with the name and the
+/// value of the next one.
 ///
 /// A purchase without details is written with schema `1`, so that older versions of this program
 /// can still read it.
-fn build_headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
+pub fn encode_headers<H>(
+    purchase: &Purchase,
+    mut headers: H,
+    mut add: impl FnMut(H, &str, &[u8]) -> H,
+) -> H {
     let mut id_text = [0; PurchaseId::MAX_BYTES];
+    let id = purchase.id.encode(&mut id_text);
+    headers = add(headers, header::PURCHASE_ID, id.as_bytes());
+
     let schema = if purchase.details == Details::NONE {
         SCHEMA_VERSION
     } else {
         DETAILED_SCHEMA
     };
-    let mut headers = HeadersBuilder::with_buffer(buffer)
-        .with(
-            header::PURCHASE_ID,
-            Some(purchase.id.encode(&mut id_text).as_bytes()),
-        )
-        .with(header::SCHEMA, Some(schema.as_bytes()));
+    headers = add(headers, header::SCHEMA, schema.as_bytes());
     if purchase.is_refund() {
-        headers = headers.with(header::TYPE, Some(REFUND.as_bytes()));
+        headers = add(headers, header::TYPE, REFUND.as_bytes());
     }
-    header::from_request(headers, purchase.context.as_deref())
+    header::add_request(headers, purchase.context.as_deref(), add)
 }

@@ -12,7 +12,7 @@ pub(crate) mod typed;
 
 pub use codec::DecodeError;
 pub(crate) use codec::decode_refund;
-pub use codec::{MEMBERS, decode, encode, purchase_id};
+pub use codec::{MEMBERS, decode, encode, encode_headers, encode_value, purchase_id};
 pub use decoders::{RecordDecoder, RecordDecoders};
 pub use typed::{Event, JsonEvent, Record};
 pub use typed::{decode_event, encode_event};
@@ -40,9 +40,21 @@ pub mod header {
     /// them.
     #[must_use]
     pub fn from_request(
-        mut headers: HeadersBuilder,
+        headers: HeadersBuilder,
         context: Option<&RequestContext>,
     ) -> HeadersBuilder {
+        add_request(headers, context, |headers, name, value| {
+            headers.with(name, Some(value))
+        })
+    }
+
+    /// Adds the trace context and the id of the request to `headers` of any type by calls of `add`,
+    /// as far as `context` contains them.
+    pub(super) fn add_request<H>(
+        mut headers: H,
+        context: Option<&RequestContext>,
+        mut add: impl FnMut(H, &str, &[u8]) -> H,
+    ) -> H {
         let Some(context) = context else {
             return headers;
         };
@@ -51,7 +63,7 @@ pub mod header {
             (REQUEST_ID, &context.request_id),
         ] {
             if let Some(value) = value {
-                headers = headers.with(name, Some(value.as_bytes()));
+                headers = add(headers, name, value.as_bytes());
             }
         }
         headers

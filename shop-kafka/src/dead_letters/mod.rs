@@ -12,7 +12,6 @@ pub(crate) mod index;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
@@ -20,12 +19,12 @@ use shop_core::log::{
     CUT_HEADER, DeadLetter, DeadLetterFilter, DeadLetterState, Headers, LogRecord, Partition,
     Reason, RecordId, RecordType, Resolution,
 };
-use shop_core::{ErrorKind, Result, Retry, Timestamp};
+use shop_core::{ErrorKind, Result, Retry};
 use tokio::time::Instant;
 
 use crate::client::blocking;
 use crate::error::kafka_error;
-use crate::producer::PendingDelivery;
+use crate::producer::{PendingDelivery, RecordParts};
 use crate::record::to_headers;
 use crate::scan::{ScanRange, scan};
 use crate::shared::KafkaLogInner;
@@ -135,10 +134,8 @@ impl KafkaDeadLetters {
     async fn put_unchanged(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         self.deliver(dead_letters.len(), |index| {
             let record = &dead_letters[index].record;
-            let headers = encode_headers(&dead_letters[index]);
-            self.log
-                .producer
-                .enqueue(&self.topic.name, None, record, headers)
+            let parts = RecordParts::new(record, encode_headers(&dead_letters[index]));
+            self.log.producer.enqueue(&self.topic.name, None, parts)
         })
         .await
     }
@@ -252,13 +249,15 @@ impl KafkaDeadLetters {
         })
         .await?;
 
-        let empty_record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
         for partition in partitions {
             self.deliver(dead_letters.len(), |index| {
-                let headers = marker_headers(&dead_letters[index], record_type, resolution);
-                self.log
-                    .producer
-                    .enqueue(&self.topic.name, Some(partition), &empty_record, headers)
+                let marker = RecordParts {
+                    key: None,
+                    value: Some(&[]),
+                    headers: marker_headers(&dead_letters[index], record_type, resolution),
+                };
+                let producer = &self.log.producer;
+                producer.enqueue(&self.topic.name, Some(partition), marker)
             })
             .await?;
         }
