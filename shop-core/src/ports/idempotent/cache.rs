@@ -156,9 +156,11 @@ impl IdempotencyCache {
         }
 
         let mut generated = lock(&self.generated);
-        if generated.len() == MAX_ENTRIES.get() {
-            generated.pop_front();
-        }
+        let oldest = if generated.len() == MAX_ENTRIES.get() {
+            generated.pop_front()
+        } else {
+            None
+        };
 
         // Generated ids ascend, so the position is nearly always the end. Only a call that ends
         // after later ones needs the search.
@@ -171,8 +173,16 @@ impl IdempotencyCache {
             generated.partition_point(|entry| entry.purchase.id < purchase.id)
         };
 
+        // The new entry takes over the box of the oldest one, so a full cache allocates nothing.
         let entry = CachedPurchase::acknowledged(purchase, receipt);
-        generated.insert(index, Box::new(entry));
+        let entry = match oldest {
+            Some(mut oldest) => {
+                *oldest = entry;
+                oldest
+            }
+            None => Box::new(entry),
+        };
+        generated.insert(index, entry);
     }
 
     /// Records the `result` of publishing `purchase`, after the earlier attempts `prior`.
