@@ -5,7 +5,10 @@ use crate::domain::RefundReason;
 use crate::ports::{Lookup, PublishedPurchase};
 #[cfg(doc)]
 use crate::ports::{PurchasePublisher, PurchaseQuery, PurchaseSink, REFUND_TIMEOUT};
-use crate::{Error, ErrorKind, Invalid, NewPurchase, Outcome, Price, Purchase, PurchaseId, Result};
+use crate::{
+    Error, ErrorKind, Invalid, NewPurchase, Outcome, Price, Purchase, PurchaseId, RequestContext,
+    Result,
+};
 
 impl Shop {
     /// Buys the purchase `new`, and returns it with its id, its time and the receipt of the log.
@@ -45,10 +48,27 @@ impl Shop {
         new: impl TryInto<NewPurchase, Error: Into<Error>>,
     ) -> Result<PublishedPurchase> {
         let purchase: NewPurchase = new.try_into().map_err(Into::<Error>::into)?;
-        self.ports
-            .publisher
-            .publish_new(purchase, self.context.clone())
-            .await
+        self.buy_for_request(purchase, self.context.clone()).await
+    }
+
+    /// Buys the purchase `new` on behalf of the request `context`, as [`buy`](Self::buy) does on the
+    /// shop that [`with_request`](Self::with_request) returns.
+    ///
+    /// A service calls this function for each request, because it copies neither the shop nor the
+    /// context.
+    ///
+    /// # Errors
+    /// The errors of [`PurchasePublisher::publish_new`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future before its first poll publishes nothing. Dropping it later leaves the
+    /// purchase published or not.
+    pub fn buy_for_request(
+        &self,
+        new: NewPurchase,
+        context: Option<Box<RequestContext>>,
+    ) -> impl Future<Output = Result<PublishedPurchase>> + Send {
+        self.ports.publisher.publish_new(new, context)
     }
 
     /// Buys all `purchases` together, and returns one result per purchase, in the same order.

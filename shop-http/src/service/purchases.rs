@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use futures_util::TryFutureExt;
 use shop_core::domain::{Currency, RefundReason};
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
@@ -81,11 +82,9 @@ impl PurchaseService {
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> impl Future<Output = HttpResult<PublishedPurchase>> + Send {
-        let shop = self.shop.with_request(context);
-        async move {
-            let bought = shop.buy(new).await;
-            bought.map_err(|error| self.map_write_error(error))
-        }
+        self.shop
+            .buy_for_request(new, context)
+            .map_err(|error| self.map_write_error(error))
     }
 
     /// Refunds `amount` of the purchase `bought`, or its whole price without an amount.
