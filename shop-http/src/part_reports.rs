@@ -151,6 +151,7 @@ impl fmt::Debug for PartReports {
 #[cfg(test)]
 mod tests {
     use shop_core::{ErrorKind, Result};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -161,7 +162,9 @@ mod tests {
         assert_eq!(reports.read(), CurrentReports::new());
 
         let failed: Result<()> = Err(Error::new(ErrorKind::Unavailable, "the disk is full"));
-        other_router.writes("store").record(&[failed]);
+        other_router
+            .writes("store")
+            .record(Instant::now(), &[failed]);
         other_router.add("log", "file", || PartReport::Unknown("by hand".to_owned()));
         other_router.add("listings", "file", || PartReport::Works);
 
@@ -171,7 +174,7 @@ mod tests {
         assert!(writes.contains("the disk is full"), "{writes}");
         assert_eq!(current["log"]["file"].text(), Some("by hand"));
 
-        reports.writes("store").record(&[Ok(())]);
+        reports.writes("store").record(Instant::now(), &[Ok(())]);
         assert!(!reports.read().contains_key("store"));
     }
 }

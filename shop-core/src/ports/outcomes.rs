@@ -31,20 +31,21 @@ struct Failure {
 }
 
 impl RecentOutcomes {
-    /// Records the results of calls that ended at the same time, such as the results of a batch.
+    /// Records the results of calls that ended together at the time `ended_at`, such as the results
+    /// of a batch.
     ///
     /// One success shows that the port works. An error that is the fault of the caller, such as an
     /// invalid value, says nothing about the port, and is not recorded.
-    pub fn record<T>(&self, results: &[Result<T>]) {
+    pub fn record<T>(&self, ended_at: Instant, results: &[Result<T>]) {
         if results.iter().any(Result::is_ok) {
-            *lock(&self.last_success) = Some(Instant::now());
+            *lock(&self.last_success) = Some(ended_at);
             return;
         }
 
         let mut errors = results.iter().filter_map(|result| result.as_ref().err());
         if let Some(error) = errors.find(|error| error.kind().blame() != Blame::Caller) {
             *lock(&self.last_failure) = Some(Failure {
-                at: Instant::now(),
+                at: ended_at,
                 error: error.clone(),
             });
         }
@@ -78,7 +79,7 @@ mod tests {
         let outcomes = RecentOutcomes::default();
         let note = async |seconds: u64, result: Result<()>| {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            outcomes.record(&[result]);
+            outcomes.record(Instant::now(), &[result]);
             outcomes.is_failing()
         };
         let failure = |kind| Err(Error::new(kind, "by hand"));

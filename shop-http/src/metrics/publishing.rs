@@ -3,14 +3,14 @@
 //! A service registers its series when it is created, with zeros, so that a rate over the first
 //! failure is right. The sink of the service reports each publish, of one purchase or of a batch.
 
-use metrics::{Counter, Histogram};
-use shop_core::ports::Receipt;
-use shop_core::{Outcome, Result};
-use tokio::time::Instant;
+use std::time::Duration;
 
 use super::names;
 use super::registry::Metrics;
 use crate::service::kind::ServiceKind;
+use metrics::{Counter, Histogram};
+use shop_core::ports::Receipt;
+use shop_core::{Outcome, Result};
 
 /// The metrics of publishing purchases in one service.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl PublishMetrics {
         }
     }
 
-    /// Records the results of purchases that were published together, from `start` until now.
-    pub(crate) fn record_results(&self, start: Instant, results: &[Result<Receipt>]) {
+    /// Records the results of purchases that were published together, which took `duration`.
+    pub(crate) fn record_results(&self, duration: Duration, results: &[Result<Receipt>]) {
         let not_sent = count_failures(results, Outcome::NotApplied);
         let unknown = count_failures(results, Outcome::Unknown);
         let acknowledged = results.len() as u64 - not_sent - unknown;
@@ -53,7 +53,7 @@ impl PublishMetrics {
         self.not_sent.increment(not_sent);
         self.unknown.increment(unknown);
 
-        self.duration.record_many(start.elapsed(), results.len());
+        self.duration.record_many(duration, results.len());
         self.metrics.count_samples(results.len());
     }
 }

@@ -32,7 +32,7 @@ use shop_core::log::LogFaults;
 use shop_core::ports::{CurrencyState, IdempotentSink};
 use shop_core::{Backend, Clock, Error, ErrorKind, IdempotencyKey, Result, Shop};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::auth::{Action, Caller, Policy};
 use crate::metrics::{Metrics, PublishMetrics};
@@ -50,6 +50,9 @@ pub(crate) use kind::ServiceKind;
 
 /// The timeout of a check of a port: a readiness probe does not wait long.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest time limit of a call. The end of a longer one may be no [`Instant`] any more.
+const MAX_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The state that the handlers of all routes share.
 #[expect(missing_debug_implementations, reason = "only roles see it outside")]
@@ -183,7 +186,7 @@ impl Service {
     pub fn record_write<T>(&self, part: &'static str, result: Result<T>) -> Result<T> {
         self.reports
             .writes(part)
-            .record(std::slice::from_ref(&result));
+            .record(Instant::now(), std::slice::from_ref(&result));
         result
     }
 
@@ -282,15 +285,33 @@ impl Service {
 /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after `time`
 /// - [`Internal`](ErrorKind::Internal) with an unknown outcome if the port, which an embedder may
 ///   have implemented, panics
-pub async fn within<T>(time: Duration, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-    match timeout(time, AssertUnwindSafe(call).catch_unwind()).await {
+pub fn within<T>(
+    time: Duration,
+    call: impl Future<Output = Result<T>> + Send,
+) -> impl Future<Output = Result<T>> + Send {
+    within_since(Instant::now(), time, call)
+}
+
+/// Returns the result of `call`, a call of a port, if it completes within `time` after `start`. The
+/// caller has read the clock already.
+///
+/// # Errors
+/// The errors of [`within`].
+pub(crate) fn within_since<T>(
+    start: Instant,
+    time: Duration,
+    call: impl Future<Output = Result<T>> + Send,
+) -> impl Future<Output = Result<T>> + Send {
+    let deadline = start + time.min(MAX_LIMIT);
+    // An `async fn` would have room for `call` twice: as its argument, and where it is awaited.
+    timeout_at(deadline, AssertUnwindSafe(call).catch_unwind()).map(move |result| match result {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Error::new(ErrorKind::Internal, "a port panicked")),
         Err(_elapsed) => Err(Error::new(
             ErrorKind::DeadlineExceeded,
             format!("no response within {time:?}"),
         )),
-    }
+    })
 }
 
 /// Returns the result of `call`, which reads the state of a port, if it completes in time.

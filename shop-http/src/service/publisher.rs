@@ -23,7 +23,7 @@ use tracing::field::{Empty, display};
 
 use crate::metrics::PublishMetrics;
 use crate::options::HttpOptions;
-use crate::service::within;
+use crate::service::{within, within_since};
 
 /// The number of batches that publish concurrently.
 ///
@@ -98,8 +98,9 @@ impl MeasuredSink {
             span.record("otel.status_code", "error");
         }
 
-        self.metrics.record_results(start, results);
-        self.outcomes.record(results);
+        let end = Instant::now();
+        self.metrics.record_results(end - start, results);
+        self.outcomes.record(end, results);
         if let Some(recent) = &self.recent {
             for (purchase, result) in purchases.iter().zip(results) {
                 if let Ok(receipt) = result {
@@ -147,7 +148,8 @@ impl PurchaseSink for MeasuredSink {
             .and_then(|traced| traced.first())
             .unwrap_or(purchase);
 
-        let result = within(self.options.publish_timeout, self.port.publish(purchase)).await;
+        let publish_timeout = self.options.publish_timeout;
+        let result = within_since(start, publish_timeout, self.port.publish(purchase)).await;
         self.record_results(&span, start, from_ref(purchase), from_ref(&result));
         result
     }
