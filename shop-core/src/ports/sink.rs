@@ -96,6 +96,21 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// cancel the publish, and loses only the receipt.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
 
+    /// Publishes a purchase as [`publish`](Self::publish) does, by a future that need not be boxed.
+    ///
+    /// A sink around one whose type is known calls this function. By default, the future is that of
+    /// `publish`.
+    #[auto_impl(keep_default_for(Arc, Box))]
+    fn publish_unboxed<'a>(
+        &'a self,
+        purchase: &'a Purchase,
+    ) -> impl Future<Output = Result<Receipt>> + Send + 'a
+    where
+        Self: Sized,
+    {
+        self.publish(purchase)
+    }
+
     /// Publishes many purchases durably, faster than one by one.
     ///
     /// Returns one result per purchase, in the order of `purchases`. Each result is the one that

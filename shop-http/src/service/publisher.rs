@@ -74,6 +74,22 @@ impl MeasuredSink {
         )
     }
 
+    /// Publishes `purchase` to the port within the timeout, and records the result.
+    async fn publish_measured(&self, purchase: &Purchase) -> Result<Receipt> {
+        let start = Instant::now();
+        let span = self.create_span(Some(&purchase.id), None);
+        let traced = with_trace_context(&span, from_ref(purchase));
+        let purchase = traced
+            .as_ref()
+            .and_then(|traced| traced.first())
+            .unwrap_or(purchase);
+
+        let publish_timeout = self.options.publish_timeout;
+        let result = within_since(start, publish_timeout, self.port.publish(purchase)).await;
+        self.record_results(&span, start, from_ref(purchase), from_ref(&result));
+        result
+    }
+
     /// Records the `results` of `purchases`, which were published together since `start`.
     ///
     /// The span gets the position of a single record, or the first error.
@@ -140,18 +156,14 @@ const fn with_trace_context(_span: &Span, _purchases: &[Purchase]) -> Option<Vec
 #[async_trait]
 impl PurchaseSink for MeasuredSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let start = Instant::now();
-        let span = self.create_span(Some(&purchase.id), None);
-        let traced = with_trace_context(&span, from_ref(purchase));
-        let purchase = traced
-            .as_ref()
-            .and_then(|traced| traced.first())
-            .unwrap_or(purchase);
+        self.publish_measured(purchase).await
+    }
 
-        let publish_timeout = self.options.publish_timeout;
-        let result = within_since(start, publish_timeout, self.port.publish(purchase)).await;
-        self.record_results(&span, start, from_ref(purchase), from_ref(&result));
-        result
+    fn publish_unboxed<'a>(
+        &'a self,
+        purchase: &'a Purchase,
+    ) -> impl Future<Output = Result<Receipt>> + Send + 'a {
+        self.publish_measured(purchase)
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {

@@ -117,6 +117,14 @@ faulty!(PurchaseSink {
         }
     }
 
+    /// The faults are those of `publish`.
+    fn publish_unboxed<'a>(
+        &'a self,
+        purchase: &'a Purchase,
+    ) -> impl Future<Output = Result<Receipt>> + Send + 'a {
+        self.publish(purchase)
+    }
+
     fn info(&self) -> SinkInfo {
         self.port.info()
     }

@@ -112,13 +112,13 @@ async fn a_failed_lookup_pauses_lookups_for_a_second() {
 async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
     let fixture = Fixture::new();
     let first = fixture.buy(new("1")).await.unwrap();
-    let beside = new("2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
-    let beside = fixture.sink.publish_generated(beside).await.unwrap();
-    for published in [first, beside] {
-        let key = published.purchase.id.to_string();
-        let price = published.purchase.price.to_string();
+    let mut beside = new("2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+    let receipt = fixture.sink.publish_generated(&mut beside).await.unwrap();
+    for (purchase, receipt) in [(first.purchase, first.receipt), (beside, receipt)] {
+        let key = purchase.id.to_string();
+        let price = purchase.price.to_string();
         let again = fixture.buy(keyed(&price, &key)).await.unwrap();
-        assert_eq!((again.replayed, again.receipt), (true, published.receipt));
+        assert_eq!((again.replayed, again.receipt), (true, receipt));
         let other = fixture.buy(keyed("3", &key)).await.unwrap_err();
         assert_eq!(other.kind(), ErrorKind::Conflict);
     }

@@ -118,6 +118,14 @@ pub(super) enum IdSource {
     Generated,
 }
 
+/// A new purchase that has got an id.
+struct IdentifiedPurchase {
+    purchase: Purchase,
+    /// The key that the purchase came with.
+    key: Option<IdempotencyKey>,
+    source: IdSource,
+}
+
 impl<S: PurchaseSink> IdempotentSink<S> {
     /// Creates a sink that publishes to `sink` the purchases that the store of `query` does not
     /// contain.
@@ -175,11 +183,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// # Errors
     /// - The errors of [`ShopCurrency::check`]
     /// - The errors of [`publish`](PurchaseSink::publish)
-    async fn publish_generated(&self, mut purchase: Purchase) -> Result<PublishedPurchase> {
+    async fn publish_generated(&self, purchase: &mut Purchase) -> Result<Receipt> {
         self.currency.admit(&mut purchase.details)?;
-        let receipt = self.sink.publish(&purchase).await?;
-        self.cache.remember_generated(&purchase, &receipt);
-        Ok(PublishedPurchase::new(purchase.without_context(), receipt))
+        let receipt = self.sink.publish_unboxed(purchase).await?;
+        self.cache.remember_generated(purchase, &receipt);
+        Ok(receipt)
     }
 
     /// Publishes `purchase`, whose id was given, unless the id is in use.
@@ -334,7 +342,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 
-    /// Assigns an id to the new purchase `new`, and returns the purchase with the source of its id.
+    /// Assigns an id to the new purchase `new`.
     ///
     /// The id is generated for a purchase without a key. The id of a refund is derived from the id
     /// of its purchase, so it counts as given. `now` is the time of a purchase without one.
@@ -343,16 +351,21 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         new: NewPurchase,
         now: Timestamp,
         context: Option<Box<RequestContext>>,
-    ) -> (Purchase, IdSource) {
+    ) -> IdentifiedPurchase {
         let is_generated = new.id.is_none() && new.key.is_none() && new.details.of.is_none();
         let source = if is_generated {
             IdSource::Generated
         } else {
             IdSource::Given
         };
+        let key = new.key.clone();
         let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
         purchase.context = context;
-        (purchase, source)
+        IdentifiedPurchase {
+            purchase,
+            key,
+            source,
+        }
     }
 }
 
@@ -448,16 +461,21 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> Result<PublishedPurchase> {
-        let key = new.key.clone();
-        let (purchase, source) = self.with_id(new, self.clock.now(), context);
+        let IdentifiedPurchase {
+            mut purchase,
+            key,
+            source,
+        } = self.with_id(new, self.clock.now(), context);
         let id = purchase.id;
-        // The rare calls are boxed, because they are large, and many of these futures are in flight.
+        // Many of these futures are in flight. So the rare calls, which are large, are boxed, and the
+        // frequent one borrows the purchase, because each function that owns it has room for it.
         let published = if purchase.is_refund() {
             Box::pin(self.publish_refund(purchase)).await
         } else if source == IdSource::Given {
             Box::pin(self.publish_once(purchase)).await
         } else {
-            self.publish_generated(purchase).await
+            let receipt = self.publish_generated(&mut purchase).await;
+            receipt.map(|receipt| PublishedPurchase::new(purchase.without_context(), receipt))
         };
         published.map_err(|error| with_key(error, key, &id, source))
     }
@@ -473,8 +491,11 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         let mut keys = Vec::with_capacity(new.len());
         let mut purchases = Vec::with_capacity(new.len());
         for new in new {
-            let key = new.key.clone();
-            let (purchase, source) = self.with_id(new, now, context.clone());
+            let IdentifiedPurchase {
+                purchase,
+                key,
+                source,
+            } = self.with_id(new, now, context.clone());
             keys.push((key, purchase.id, source));
             purchases.push((purchase, source));
         }
