@@ -78,9 +78,6 @@ impl ShortPathForm {
             extras: ExtraMembers::None,
             ..self.purchase
         };
-        let mut purchase_json = Vec::with_capacity(PURCHASE_BYTES);
-        write_purchase(&mut purchase_json, purchase, form);
-
         let mut json = Vec::with_capacity(3 * PURCHASE_BYTES);
         let mut message_start = "{\"message\":";
         if let Some(status) = status {
@@ -88,10 +85,17 @@ impl ShortPathForm {
             message_start = ",\"message\":";
         }
         write_member(&mut json, message_start, message);
+        let mut written_purchase = None;
         for name in purchase_members {
             write_member(&mut json, ",", *name);
             json.push(b':');
-            json.extend_from_slice(&purchase_json);
+            if let Some(written) = written_purchase.clone() {
+                json.extend_from_within(written);
+            } else {
+                let start = json.len();
+                write_purchase(&mut json, purchase, form);
+                written_purchase = Some(start..json.len());
+            }
         }
         json.push(b'}');
         json
