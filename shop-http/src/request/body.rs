@@ -93,8 +93,7 @@ pub(crate) async fn read_up_to(
     options: &HttpOptions,
     acquire: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if is_encoded(headers) {
         read_on(headers, body).await;
         return Err(HttpError::unsupported_media_type(
             header::ACCEPT_ENCODING,
@@ -114,13 +113,30 @@ pub(crate) async fn read_up_to(
         .unwrap_or_else(|_elapsed| Err(body_timed_out(timeout)))
 }
 
+/// Reads all frames of `body`, and returns their data in one piece. After an error, the rest of the
+/// body is discarded.
+///
+/// # Errors
+/// The errors of [`join_frames`].
+async fn read_frames(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    acquire: impl FnMut(usize) -> HttpResult<()>,
+) -> HttpResult<Bytes> {
+    let frames = join_frames(&mut body, limit, acquire).await;
+    if frames.is_err() {
+        read_on(headers, body).await;
+    }
+    frames
+}
+
 /// Reads all frames of `body`, and returns their data in one piece.
 ///
 /// # Errors
 /// The errors of [`read_up_to`] about the frames: 413, 400, and the errors of `acquire`.
-async fn read_frames(
-    headers: &HeaderMap,
-    mut body: Body,
+async fn join_frames(
+    body: &mut Body,
     limit: usize,
     mut acquire: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
@@ -138,13 +154,9 @@ async fn read_frames(
         };
 
         if bytes.len() + data.len() > limit {
-            read_on(headers, body).await;
             return Err(body_too_large(limit));
         }
-        if let Err(error) = acquire(data.len()) {
-            read_on(headers, body).await;
-            return Err(error);
-        }
+        acquire(data.len())?;
 
         // Most bodies are one frame, which is not copied.
         if bytes.is_empty() {
@@ -156,6 +168,12 @@ async fn read_frames(
         bytes = joined.freeze();
     }
     Ok(bytes)
+}
+
+/// Returns whether the body is compressed, or encoded in another way.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Creates the error 413 of a body with more than `limit` bytes.
