@@ -23,6 +23,8 @@ pub mod listing;
 pub mod mock_cluster;
 pub mod publish;
 #[cfg(feature = "programs")]
+pub mod served_buy;
+#[cfg(feature = "programs")]
 pub mod shop_size;
 #[cfg(feature = "programs")]
 pub mod topic;
