@@ -26,7 +26,7 @@ use crate::header_names::{
 use crate::options::CorsOrigins;
 use crate::permits::rates::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::response::{HttpError, HttpResult};
-use crate::routes::groups::Listener;
+use crate::routes::groups::{Listener, is_native_path};
 use crate::service::{self, ServiceKind};
 
 /// The header in which a browser says whether a request comes from a page of the same origin, of
@@ -35,9 +35,12 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The header that keeps pages of other origins from embedding a response, whatever CORS allows
 /// their scripts to read.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// The headers of browser security, which a response gets unless its handler set them.
-static DEFAULT_HEADERS: [(HeaderName, HeaderValue); 4] = [
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+/// The names of the headers in which a browser describes where a request comes from begin with this.
+const FETCH_METADATA_PREFIX: &str = "sec-fetch-";
+/// The default of `Cache-Control`: nobody stores a response unless its handler allows that.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// The headers of browser security, which a response to a browser gets unless its handler set them.
+static SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -57,8 +60,11 @@ pub(crate) struct Browsers {
     /// The layer that adds the headers of CORS. Only facing uses this layer, and not on its admin
     /// listener.
     cors: Option<CorsLayer>,
-    /// The headers of all responses: the defaults, and the headers of CORS without an origin.
-    constant_headers: HeaderMap,
+    /// The headers of responses to browsers: those of browser security, and those of CORS that do
+    /// not depend on the origin.
+    browser_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The allowed origin, if it is the same for all requests: `*`.
+    constant_origin: Option<HeaderValue>,
     /// The layer that refuses writes by pages of foreign origins: neither the origin of the service
     /// nor an origin that CORS allows. `None` on facing if CORS allows all origins.
     write_protection: Option<CsrfLayer>,
@@ -86,6 +92,17 @@ impl ForeignOrigin {
     }
 }
 
+/// What the head of a request says about the headers for browsers that its response needs.
+pub(crate) struct RequestOrigin {
+    /// Whether a browser sent the request: it has the header `Origin`, or one of `Sec-Fetch-*`.
+    is_browser: bool,
+    /// Whether the path belongs to the native API. The replaced systems send
+    /// `Access-Control-Allow-Origin` to every client of other paths.
+    is_native_path: bool,
+    /// The headers of CORS for the origin of the request. Empty if the request names no origin.
+    cors_headers: HeaderMap,
+}
+
 impl Browsers {
     /// Creates the rules of `service` for browsers.
     ///
@@ -98,17 +115,20 @@ impl Browsers {
         let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
         let cors = has_cors.then(|| cors_layer(&service.options.cors, authenticates));
 
-        // The capacity leaves room for the headers of the response that each copy is merged with.
-        let mut constant_headers = HeaderMap::with_capacity(24);
-        constant_headers.extend(DEFAULT_HEADERS.clone());
+        let mut browser_headers = SECURITY_HEADERS.to_vec();
+        let mut constant_origin = None;
         if let Some(cors) = &cors {
-            constant_headers.extend(cors_headers(cors, &Request::default()));
+            let headers = cors_headers(cors, &Request::default());
+            constant_origin = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned();
+            let headers = headers.iter();
+            browser_headers.extend(headers.map(|(name, value)| (name.clone(), value.clone())));
         }
 
         let is_anonymous = !authenticates && service.policy.authorize.is_none();
         Self {
             cors,
-            constant_headers,
+            browser_headers,
+            constant_origin,
             write_protection: write_protection(service),
             refund_protection: (has_cors && is_anonymous).then(CsrfLayer::new),
         }
@@ -123,18 +143,29 @@ impl Browsers {
         }
 
         let mut response = cors_response(cors, request);
-        response.headers_mut().extend(DEFAULT_HEADERS.clone());
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+        headers.extend(SECURITY_HEADERS.clone());
         Some(response)
     }
 
-    /// Returns the headers of CORS for the origin of `request`, or none if the request names no
-    /// origin.
-    pub(crate) fn asked(&self, request: &Request) -> HeaderMap {
-        match &self.cors {
-            Some(cors) if request.headers().contains_key(header::ORIGIN) => {
-                cors_headers(cors, request)
-            }
+    /// Returns where `request` comes from, for [`add_headers`](Self::add_headers).
+    pub(crate) fn origin_of(&self, request: &Request) -> RequestOrigin {
+        let headers = request.headers();
+        let has_origin = headers.contains_key(header::ORIGIN);
+        let is_browser = has_origin
+            || headers
+                .keys()
+                .any(|name| name.as_str().starts_with(FETCH_METADATA_PREFIX));
+
+        let cors_headers = match &self.cors {
+            Some(cors) if has_origin => cors_headers(cors, request),
             _ => HeaderMap::default(),
+        };
+        RequestOrigin {
+            is_browser,
+            is_native_path: is_native_path(request.uri().path()),
+            cors_headers,
         }
     }
 
@@ -158,26 +189,52 @@ impl Browsers {
         Ok(())
     }
 
-    /// Adds the constant headers and `cors_headers`, which [`asked`](Self::asked) returned for the
-    /// request, to `response`.
+    /// Adds `Cache-Control` to `response`, and the headers for browsers if a browser may show the
+    /// response. The headers that the handler set take precedence over both, except that `Vary`
+    /// names the headers of both.
     ///
-    /// The headers of the response take precedence over the constant ones, except that `Vary` names
-    /// the headers of both.
-    pub(crate) fn add_headers(&self, response: &mut Response, mut cors_headers: HeaderMap) {
-        // The constant headers contain the same value, and `extend` would replace a handler's.
-        cors_headers.remove(header::VARY);
-
+    /// A browser that navigates to a document names no origin, and over plain HTTP sends no
+    /// `Sec-Fetch-*` either. So HTML, and what a cache may store, gets the headers in any case: a
+    /// shared cache would otherwise give a browser the response to a program. Other responses are
+    /// not stored, and need no `Vary`.
+    pub(crate) fn add_headers(&self, response: &mut Response, origin: RequestOrigin) {
         let headers = response.headers_mut();
-        let handler_headers = std::mem::replace(headers, self.constant_headers.clone());
-        let has_vary = handler_headers.contains_key(header::VARY);
-        headers.extend(handler_headers);
-        headers.extend(cors_headers);
+        let may_be_stored = headers.contains_key(header::CACHE_CONTROL);
+        if !may_be_stored {
+            headers.insert(header::CACHE_CONTROL, NO_STORE);
+        }
 
-        // The handler's `Vary` replaced the constant one.
-        if has_vary && let Some(vary) = self.constant_headers.get(header::VARY) {
-            headers.append(header::VARY, vary.clone());
+        if origin.is_browser || may_be_stored || is_html(headers) {
+            self.add_browser_headers(headers, origin.cors_headers);
+        } else if !origin.is_native_path
+            && let Some(constant_origin) = &self.constant_origin
+        {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, constant_origin.clone());
         }
     }
+
+    /// Adds the headers for browsers to those of a response, with the `cors_headers` of its request.
+    fn add_browser_headers(&self, headers: &mut HeaderMap, mut cors_headers: HeaderMap) {
+        headers.reserve(self.browser_headers.len());
+        for (name, value) in &self.browser_headers {
+            if *name == header::VARY {
+                headers.append(name, value.clone());
+            } else {
+                headers.entry(name).or_insert_with(|| value.clone());
+            }
+        }
+
+        // The same value was added above, and `extend` would replace the handler's.
+        cors_headers.remove(header::VARY);
+        headers.extend(cors_headers);
+    }
+}
+
+/// Returns whether the response with these headers is a page, which a browser shows.
+fn is_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/html"))
 }
 
 /// A service that responds to every request with an empty response.

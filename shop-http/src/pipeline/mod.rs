@@ -142,12 +142,12 @@ impl RequestPipeline {
             return preflight;
         }
 
-        let cors_headers = self.browsers.asked(request);
+        let origin = self.browsers.origin_of(request);
         let mut response = self
             .respond_within_limits(request, class, write_error)
             .await
             .unwrap_or_else(|error| write_error(&error));
-        self.browsers.add_headers(&mut response, cors_headers);
+        self.browsers.add_headers(&mut response, origin);
         response
     }
 

@@ -40,6 +40,12 @@ impl RouteGroup {
     ];
 }
 
+/// Returns whether `path` belongs to the native API, whose forms are those of this crate. Other paths
+/// may be those of a replaced system.
+pub(crate) fn is_native_path(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
+}
+
 /// The listener that a router is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Listener {

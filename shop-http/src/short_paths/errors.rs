@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::response::error::Subject;
 use crate::response::validation_error::error_texts;
 use crate::response::{ErrorWriter, HttpError};
+use crate::routes::groups::is_native_path;
 use crate::service::{Service, ServiceKind};
 
 /// Returns the writer of the errors of requests for `path`, also of those without a route.
@@ -16,7 +17,7 @@ use crate::service::{Service, ServiceKind};
 /// An error below `/v1` is a problem of RFC 9457. For other paths, the first
 /// [role](crate::Role::error_writer) that has a writer decides.
 pub(crate) fn error_writer(path: &str, service: &Service) -> ErrorWriter {
-    if path == "/v1" || path.starts_with("/v1/") {
+    if is_native_path(path) {
         return HttpError::problem;
     }
     service
