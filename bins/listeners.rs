@@ -6,8 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
-use shop_http::axum::Router;
-use shop_http::{HttpOptions, RouterBuilder, Tls, serve, serve_tls};
+use shop_http::{HttpOptions, HttpService, RouterBuilder, Tls, serve, serve_tls};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::oneshot;
@@ -73,41 +72,42 @@ impl Listeners {
 
         let router = router.options(options.clone());
         let Some(listener) = self.admin else {
-            return serve_public(self.public, router.build(), tls, &options, shutdown).await;
+            return serve_public(self.public, router.build_service(), tls, &options, shutdown)
+                .await;
         };
-        let (router, admin_router) = router.build_with_admin();
+        let (service, admin_service) = router.build_services_with_admin();
         let admin_options = settings.admin_options();
         tokio::try_join!(
-            serve_public(self.public, router, tls, &options, shutdown),
-            serve_apart(listener, admin_router, admin_options, shutdown.clone())
+            serve_public(self.public, service, tls, &options, shutdown),
+            serve_apart(listener, admin_service, admin_options, shutdown.clone())
         )
         .map(drop)
     }
 }
 
-/// Serves `router` until the shutdown, over TLS if there is a certificate.
+/// Serves `service` until the shutdown, over TLS if there is a certificate.
 async fn serve_public(
     listener: TcpListener,
-    router: Router,
+    service: HttpService,
     tls: Option<Tls>,
     options: &HttpOptions,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let stopped = shutdown.clone().cancelled_owned();
     match tls {
-        Some(tls) => serve_tls(listener, tls, router, options, stopped).await,
-        None => serve(listener, router, options, stopped).await,
+        Some(tls) => serve_tls(listener, tls, service, options, stopped).await,
+        None => serve(listener, service, options, stopped).await,
     }
 }
 
-/// Serves `router` until the shutdown, on a thread with a runtime of its own, so that the router is
+/// Serves `service` until the shutdown, on a thread with a runtime of its own, so that it is
 /// responsive under any load of the public listener.
 ///
 /// The runtime stays until the process ends, because others also use the connections to servers
 /// that the runtime opened.
 async fn serve_apart(
     listener: TcpListener,
-    router: Router,
+    service: HttpService,
     options: HttpOptions,
     shutdown: Shutdown,
 ) -> io::Result<()> {
@@ -119,7 +119,7 @@ async fn serve_apart(
     let work = async move {
         let served = async {
             let listener = TcpListener::from_std(listener)?;
-            serve(listener, router, &options, shutdown.cancelled_owned()).await
+            serve(listener, service, &options, shutdown.cancelled_owned()).await
         };
         drop(sender.send(served.await));
         std::future::pending::<()>().await;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use shop_core::memory::InMemoryStore;
-use shop_http::{HttpOptions, Parts, router, serve};
+use shop_http::{HttpOptions, Parts, routes, serve};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -54,10 +54,10 @@ impl ServedBuy {
             let log = KafkaLog::open(log_options).await.unwrap();
             let parts = Parts::facing(Arc::new(log.sink()), Arc::new(InMemoryStore::new()));
             let options = HttpOptions::default();
-            let router = router(parts, options.clone());
+            let service = routes(parts).options(options.clone()).build_service();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            tokio::spawn(serve(listener, router, &options, std::future::pending()));
+            tokio::spawn(serve(listener, service, &options, std::future::pending()));
             address
         });
         let client = TcpStream::connect(address).unwrap();

@@ -186,6 +186,7 @@ pub use options::{
     AccessLog, CorsOrigins, Hosts, HttpOptions, InvalidAccessLog, InvalidList, TrustedProxies,
 };
 pub use part_reports::{PartReport, PartReports};
+pub use pipeline::router::HttpService;
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use role::{PendingEvents, ProblemPage, Role, RoleOutbox, RoleState};
 pub use routes::builder::{RouterBuilder, router, routes};

@@ -33,7 +33,7 @@ pub use crate::{
         body::read as read_body,
         context::request_context,
         fields::{Body, no_object},
-        path_parameter,
+        path::path_parameter,
         purchase::idempotency_key,
         query::Query,
         strict::line,

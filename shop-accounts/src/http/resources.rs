@@ -114,12 +114,8 @@ impl CreateRequest {
 ///
 /// # Errors
 /// 422 if the segment is not a number, or the form refuses the query.
-async fn read_number(
-    form: &dyn RequestForm,
-    name: &'static str,
-    mut head: Parts,
-) -> HttpResult<i64> {
-    let segment = path_parameter(&mut head).await;
+async fn read_number(form: &dyn RequestForm, name: &'static str, head: Parts) -> HttpResult<i64> {
+    let segment = path_parameter(&head);
     form.read_number(name, segment, &head.uri)
 }
 

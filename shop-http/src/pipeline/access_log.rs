@@ -7,7 +7,7 @@
 //! response, and writes both lines when it is dropped: after the last byte was sent, or when the
 //! client disconnected.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,12 +48,14 @@ impl AccessLogger {
         })
     }
 
-    /// Begins the entry of `request`, with the id `request_id`, which was received at `started_at`.
+    /// Begins the entry of `request`, with the id `request_id`, which was received from `peer` at
+    /// `started_at`.
     ///
     /// `outer_template` is the template of the prefix below which outer routers mounted `route`.
     pub(crate) fn begin(
         &self,
         request: &Request,
+        peer: Option<SocketAddr>,
         route: Arc<RouteSeries>,
         outer_template: String,
         request_id: &HeaderValue,
@@ -67,7 +69,10 @@ impl AccessLogger {
             method: request.method().clone(),
             route,
             outer_template,
-            client_address: self.trusted_proxies.client_of(request),
+            client_address: peer.map(|peer| {
+                self.trusted_proxies
+                    .client_behind(peer.ip(), request.headers())
+            }),
             started_at,
             status: None,
             purchase_id: None,

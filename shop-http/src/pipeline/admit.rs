@@ -12,7 +12,7 @@ use super::state::RequestState;
 use crate::auth::Principal;
 use crate::options::{HttpOptions, TrustedProxies};
 use crate::permits::{ClientId, Pools, RequestPermit};
-use crate::response::{ErrorWriter, HttpError, HttpResult};
+use crate::response::{ErrorWriter, HttpResult};
 use crate::routes::route::RequestClass;
 
 /// The scopes of services that send requests on behalf of many users: no fair share limits their
@@ -47,20 +47,22 @@ impl Admission {
 
     /// Returns the hash of the client's address, or `None` if the address of its connection is
     /// unknown.
-    fn hash_address(&self, request: &Request) -> Option<u64> {
-        let address = network(self.proxies.client_of(request)?);
-        Some(self.hasher.hash_one(address))
+    fn hash_address(&self, request: &Request, state: &RequestState) -> Option<u64> {
+        let client = self
+            .proxies
+            .client_behind(state.peer?.ip(), request.headers());
+        Some(self.hasher.hash_one(network(client)))
     }
 
     /// Returns the hash of the client's address that
     /// [`rate_limit_rejected`](Self::rate_limit_rejected) counts.
     ///
     /// Returns `None` if there are no rates, or the address is unknown.
-    pub(crate) fn counted_address(&self, request: &Request) -> Option<u64> {
+    pub(crate) fn counted_address(&self, request: &Request, state: &RequestState) -> Option<u64> {
         if !self.pools.rates.are_limited() {
             return None;
         }
-        self.hash_address(request)
+        self.hash_address(request, state)
     }
 
     /// Counts a request that was not admitted, such as one that authentication rejected, towards
@@ -100,14 +102,11 @@ impl Admission {
     pub(crate) async fn admit(
         &self,
         request: &mut Request,
-        handle: impl AsyncFnOnce(&mut Request) -> Response,
+        state: &mut RequestState,
+        handle: impl AsyncFnOnce(&mut Request, &RequestState) -> Response,
     ) -> HttpResult {
-        let client = self.identify_client(request);
+        let client = self.identify_client(request, state);
         let permit = RequestPermit::new(&self.pools, client);
-        let state = request
-            .extensions_mut()
-            .get_mut::<RequestState>()
-            .ok_or(HttpError::PANICKED)?;
         state.permit = Some(permit.clone());
         let class = state.class;
         let write_error = state.write_error;
@@ -117,7 +116,7 @@ impl Admission {
         let mut response = match self.count_and_acquire(client, class, &permit) {
             Ok(allowed) => {
                 remaining = allowed;
-                let response = handle(request).await;
+                let response = handle(request, state).await;
                 if writes {
                     response
                 } else {
@@ -164,7 +163,7 @@ impl Admission {
     ///
     /// A service sends the requests of many users, so no fair share limits it. The client is
     /// unknown if the address of its connection is unknown.
-    fn identify_client(&self, request: &Request) -> ClientId {
+    fn identify_client(&self, request: &Request, state: &RequestState) -> ClientId {
         if let Some(principal) = request.extensions().get::<Principal>()
             && principal.name().is_some()
         {
@@ -177,7 +176,7 @@ impl Admission {
             }
             return ClientId::Fair(hash);
         }
-        self.hash_address(request)
+        self.hash_address(request, state)
             .map_or(ClientId::Unknown, ClientId::Fair)
     }
 }

@@ -17,8 +17,8 @@ use crate::routes::route::{Access, RequestClass};
 pub(crate) async fn authenticate_request(
     authenticate: &Arc<dyn Authenticate>,
     request: &mut Request,
+    state: &RequestState,
 ) -> HttpResult<()> {
-    let state = RequestState::from_extensions(request.extensions())?;
     let token = match bearer(request.headers()) {
         Some(Ok(token)) => token,
         Some(Err(reason)) => return Err(invalid_token(reason)),

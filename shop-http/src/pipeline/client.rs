@@ -7,7 +7,6 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
 
 use crate::options::TrustedProxies;
@@ -15,18 +14,11 @@ use crate::options::TrustedProxies;
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 impl TrustedProxies {
-    /// Returns the address of the client that sent `request`, or `None` if the address of its
-    /// connection is unknown.
-    pub(crate) fn client_of(&self, request: &Request) -> Option<IpAddr> {
-        let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
-        Some(self.client_behind(peer.ip(), request.headers()))
-    }
-
     /// Returns the address of the client that sent a request with these `headers`, on a connection
     /// from `peer`.
     ///
     /// If every address belongs to a trusted proxy, the first one counts as the client.
-    fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(crate) fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.contains(peer) {
             return peer;
         }

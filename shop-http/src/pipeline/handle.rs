@@ -19,13 +19,9 @@ use crate::permits::RequestPermit;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 
 /// Calls the handler of a request, and writes its error.
-pub(super) async fn handle(request: &mut Request) -> Response {
-    let state = match RequestState::from_extensions(request.extensions()) {
-        Ok(state) => state,
-        Err(error) => return error.problem(),
-    };
+pub(super) async fn handle(request: &mut Request, state: &RequestState) -> Response {
     let write_error = state.write_error;
-    let Some(route) = state.route.clone() else {
+    let Some(route) = &state.route else {
         return write_error(&HttpError::NO_ROUTE);
     };
     let Some(endpoint) = route.endpoint(request.method()) else {
@@ -37,6 +33,7 @@ pub(super) async fn handle(request: &mut Request) -> Response {
     } else {
         None
     };
+    request.extensions_mut().insert(state.clone());
     let mut work = Work {
         handler: (endpoint.handler)(take(request)).fuse(),
         write_permit,

@@ -7,11 +7,10 @@ use shop_core::ErrorKind;
 use crate::options::{Hosts, HttpOptions, is_local, parse_host};
 use crate::response::{HttpError, HttpResult};
 
-/// Checks the sizes of a request head, and that the listener found no fault in it.
+/// Checks the sizes of a request head.
 ///
 /// # Errors
-/// - 414 or 431 if the path and query, or the headers, are larger than allowed
-/// - the error of [`find_fault`], which is reported here in the form of the route
+/// 414 or 431 if the path and query, or the headers, are larger than allowed
 pub(super) fn check_head(request: &Request, options: &HttpOptions) -> HttpResult<()> {
     let uri = request.uri().path_and_query();
     let uri_bytes = uri.map_or(0, |uri| uri.as_str().len());
@@ -33,9 +32,7 @@ pub(super) fn check_head(request: &Request, options: &HttpOptions) -> HttpResult
             text,
         ));
     }
-
-    let fault = request.extensions().get::<HttpError>();
-    fault.cloned().map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// Checks that a request names one of `hosts`.

@@ -56,7 +56,7 @@ use tracing::Instrument;
 
 use crate::auth::Authenticate;
 use crate::options::HttpOptions;
-use crate::response::{ErrorWriter, HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult};
 use crate::routes::route::{Access, RequestClass};
 use crate::service::Service;
 use admit::Admission;
@@ -111,17 +111,20 @@ impl RequestPipeline {
         }
     }
 
-    /// Takes a request with this `state` through all steps, and returns its response.
-    async fn respond(&self, request: &mut Request, mut state: RequestState) -> Response {
+    /// Takes a request with this `state`, in whose head the listener may have found a `fault`,
+    /// through all steps, and returns its response.
+    async fn respond(
+        &self,
+        request: &mut Request,
+        mut state: RequestState,
+        fault: Option<HttpError>,
+    ) -> Response {
         let observed = self.observer.begin(request, &mut state);
         let is_head = *request.method() == Method::HEAD;
-        let class = state.class;
-        let write_error = state.write_error;
-        request.extensions_mut().insert(state);
 
         let span = observed.span.clone();
         let mut response = self
-            .respond_to_browsers(request, class, write_error)
+            .respond_to_browsers(request, &mut state, fault)
             .instrument(span)
             .await;
         if is_head {
@@ -135,16 +138,17 @@ impl RequestPipeline {
     async fn respond_to_browsers(
         &self,
         request: &mut Request,
-        class: RequestClass,
-        write_error: ErrorWriter,
+        state: &mut RequestState,
+        fault: Option<HttpError>,
     ) -> Response {
         if let Some(preflight) = self.browsers.preflight(request) {
             return preflight;
         }
 
         let origin = self.browsers.origin_of(request);
+        let write_error = state.write_error;
         let mut response = self
-            .respond_within_limits(request, class, write_error)
+            .respond_within_limits(request, state, fault)
             .await
             .unwrap_or_else(|error| write_error(&error));
         self.browsers.add_headers(&mut response, origin);
@@ -160,19 +164,24 @@ impl RequestPipeline {
     async fn respond_within_limits(
         &self,
         request: &mut Request,
-        class: RequestClass,
-        write_error: ErrorWriter,
+        state: &mut RequestState,
+        fault: Option<HttpError>,
     ) -> HttpResult {
+        let class = state.class;
+        let write_error = state.write_error;
         let is_probe = class == RequestClass::Probe;
         let is_operation = class == RequestClass::Operation;
         check_head(request, &self.options)?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
         // Probes name the host of a pod.
         if !is_probe && !is_operation {
             check_host(request, &self.options.hosts)?;
         }
 
         let admission = &self.inner_steps.admission;
-        let address = admission.counted_address(request);
+        let address = admission.counted_address(request, state);
         let writes = class.writes();
         if let Err(refused) = self.browsers.check(request) {
             let response = write_error(&refused);
@@ -185,7 +194,7 @@ impl RequestPipeline {
                 RequestClass::Operation => admission.pools.operations.acquire().await.ok(),
                 _ => None,
             };
-            AssertUnwindSafe(self.pass_guards(request))
+            AssertUnwindSafe(self.pass_guards(request, state))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_panic| Ok(respond_to_panic(write_error)))
@@ -206,15 +215,15 @@ impl RequestPipeline {
 
     /// Takes a request through the layers of the embedder, if the route is not open to all, and
     /// through the inner steps.
-    async fn pass_guards(&self, request: &mut Request) -> HttpResult {
-        if let Some(guarded_steps) = &self.guarded_steps {
-            let state = RequestState::from_extensions(request.extensions())?;
-            if state.access != Access::Open {
-                let Ok(response) = guarded_steps.clone().oneshot(take(request)).await;
-                return Ok(response);
-            }
+    async fn pass_guards(&self, request: &mut Request, state: &mut RequestState) -> HttpResult {
+        if let Some(guarded_steps) = &self.guarded_steps
+            && state.access != Access::Open
+        {
+            request.extensions_mut().insert(state.clone());
+            let Ok(response) = guarded_steps.clone().oneshot(take(request)).await;
+            return Ok(response);
         }
-        self.inner_steps.respond(request).await
+        self.inner_steps.respond(request, state).await
     }
 }
 
@@ -229,9 +238,13 @@ impl InnerSteps {
         let service = service_fn(move |mut request: Request| {
             let steps = Arc::clone(&steps);
             async move {
-                let write_error = RequestState::error_writer(request.extensions());
-                let response = steps.respond(&mut request).await;
-                Ok::<_, Infallible>(response.unwrap_or_else(|error| write_error(&error)))
+                // A layer of the embedder may have removed the state.
+                let Some(mut state) = request.extensions_mut().remove::<RequestState>() else {
+                    return Ok::<_, Infallible>(HttpError::PANICKED.problem());
+                };
+                let write_error = state.write_error;
+                let response = steps.respond(&mut request, &mut state).await;
+                Ok(response.unwrap_or_else(|error| write_error(&error)))
             }
         });
         let router = Router::new().fallback_service(service);
@@ -241,23 +254,19 @@ impl InnerSteps {
     /// Authenticates a request where it needs a token, admits it, and calls its handler.
     ///
     /// # Errors
-    /// - 500 if a layer of the embedder removed the state of the request
-    /// - the errors of [`Admission::admit`]
-    async fn respond(&self, request: &mut Request) -> HttpResult {
-        let state = RequestState::from_extensions(request.extensions())?;
-        let class = state.class;
-        let write_error = state.write_error;
+    /// The errors of [`Admission::admit`].
+    async fn respond(&self, request: &mut Request, state: &mut RequestState) -> HttpResult {
         if let Some(authenticate) = &self.authenticate
             && state.access != Access::Open
-            && let Err(rejected) = authenticate_request(authenticate, request).await
+            && let Err(rejected) = authenticate_request(authenticate, request, state).await
         {
             // This is a response, because a rejection counts for the rate of its address.
-            return Ok(write_error(&rejected));
+            return Ok((state.write_error)(&rejected));
         }
 
-        match class {
-            RequestClass::Probe | RequestClass::Operation => Ok(handle(request).await),
-            _ => self.admission.admit(request, handle).await,
+        match state.class {
+            RequestClass::Probe | RequestClass::Operation => Ok(handle(request, state).await),
+            _ => self.admission.admit(request, state, handle).await,
         }
     }
 }

@@ -100,6 +100,7 @@ impl RequestObserver {
         if let Some(logger) = &self.access_log {
             let entry = logger.begin(
                 request,
+                state.peer,
                 Arc::clone(series),
                 outer.to_owned(),
                 &head.id,

@@ -1,8 +1,9 @@
 //! The state of a request in the pipeline, and the parts that handlers read.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{NestedPath, Request};
+use axum::extract::{ConnectInfo, NestedPath, Request};
 use axum::http::{Extensions, Method};
 
 use crate::auth::{Caller, Principal, Trail};
@@ -10,10 +11,31 @@ use crate::permits::RequestPermit;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::route::{Access, RequestClass, Route};
 
+/// What the listener of a request knows about the request beside its head.
+#[derive(Default)]
+pub(crate) struct Arrival {
+    /// The address at the other end of the connection, if it is known.
+    pub(crate) peer: Option<SocketAddr>,
+    /// The fault that the listener found in the head.
+    pub(crate) fault: Option<HttpError>,
+}
+
+impl Arrival {
+    /// Takes what the listener put into the extensions of a request, which an outer router carries
+    /// to the pipeline.
+    pub(crate) fn take_from(extensions: &mut Extensions) -> Self {
+        let peer = extensions.get().map(|ConnectInfo(peer)| *peer);
+        Self {
+            peer,
+            fault: extensions.remove(),
+        }
+    }
+}
+
 /// The facts that the steps of the pipeline know about a request.
 ///
-/// It is an extension of every request, because the layers of an embedder are between the steps of
-/// the pipeline.
+/// The steps pass it on. It becomes an extension of the request where code of others is between:
+/// for the layers of an embedder, and for the handler.
 #[derive(Clone)]
 pub(crate) struct RequestState {
     /// The route of the path, or `None` if there is none.
@@ -22,6 +44,8 @@ pub(crate) struct RequestState {
     /// Who may send the request. A request that no handler answers is open.
     pub(crate) access: Access,
     pub(crate) write_error: ErrorWriter,
+    /// The address at the other end of the connection, if it is known.
+    pub(crate) peer: Option<SocketAddr>,
     /// The trail for the access log and the audit log, if there are these logs.
     pub(crate) trail: Option<Arc<Trail>>,
     /// The permit of the request, from its admission on. It holds nothing until the request is
@@ -36,6 +60,7 @@ impl RequestState {
         route: Option<Arc<Route>>,
         method: &Method,
         write_error: ErrorWriter,
+        peer: Option<SocketAddr>,
     ) -> Self {
         let mut class = RequestClass::from_method(method);
         let mut access = Access::Open;
@@ -50,6 +75,7 @@ impl RequestState {
             class,
             access,
             write_error,
+            peer,
             trail: None,
             permit: None,
         }
@@ -61,12 +87,6 @@ impl RequestState {
     /// 500 if a layer of the embedder removed the state.
     pub(crate) fn from_extensions(extensions: &Extensions) -> HttpResult<&Self> {
         extensions.get().ok_or(HttpError::PANICKED)
-    }
-
-    /// Returns the error writer of the request with these extensions.
-    pub(crate) fn error_writer(extensions: &Extensions) -> ErrorWriter {
-        let state = extensions.get::<Self>();
-        state.map_or(HttpError::problem, |state| state.write_error)
     }
 }
 

@@ -20,7 +20,8 @@ use shop_core::{Invalid, Result};
 
 use crate::auth::{Action, Audited, Caller};
 use crate::request::fields::Body;
-use crate::request::{self, Query, path_parameter};
+use crate::request::path::path_parameter;
+use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult, Location, MemberError, Subject};
 use crate::service::dead_letters::{ResolveOutcome, ResolveOutcomes};
 use crate::service::{Service, within};
@@ -63,11 +64,11 @@ pub(crate) async fn list(service: Arc<Service>, head: Parts) -> HttpResult {
 /// - 422 for an invalid position, or for any parameter
 /// - 404 if no dead letter is pending at the position
 /// - the errors of [`call_log`]
-pub(crate) async fn get(service: Arc<Service>, mut head: Parts) -> HttpResult {
+pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
     let caller = Caller::from_extensions(&head.extensions);
     service.policy.check(&caller, &Action::Observe)?;
     Query::refuse(&head.uri)?;
-    let position = path_parameter(&mut head).await.unwrap_or_default();
+    let position = path_parameter(&head).unwrap_or_default();
     let position = position.parse::<RecordPosition>();
     let position = position.map_err(|error| {
         Location::Path("position").invalid(format!("is not valid: {}", error.reason()))

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect};
 use utoipa_swagger_ui::Config;
 
-use crate::request::path_parameter;
+use crate::request::path::path_parameter;
 use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 use crate::service::Service;
@@ -40,8 +40,8 @@ pub(crate) async fn page(_service: Arc<Service>, head: Parts) -> HttpResult {
 }
 
 /// Handles `GET /docs/{file}`: answers with a file of the page.
-pub(crate) async fn file(_service: Arc<Service>, mut head: Parts) -> HttpResult {
-    let name = path_parameter(&mut head).await.ok_or(HttpError::NO_ROUTE)?;
+pub(crate) async fn file(_service: Arc<Service>, head: Parts) -> HttpResult {
+    let name = path_parameter(&head).ok_or(HttpError::NO_ROUTE)?;
     FILES.respond(&name, &head.headers, || create_file(&name, <[u8]>::to_vec))
 }
 

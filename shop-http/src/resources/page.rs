@@ -15,7 +15,7 @@ use shop_core::ports::CurrencyState;
 
 use super::script::{Module, join_modules};
 use crate::request::accept::weight;
-use crate::request::path_parameter;
+use crate::request::path::path_parameter;
 use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 use crate::service::{Service, ServiceKind};
@@ -133,8 +133,8 @@ fn render_document(service: &Service) -> String {
 }
 
 /// Handles `GET /page/{name}`: answers with a file of the page.
-pub(crate) async fn asset(_service: Arc<Service>, mut head: Parts) -> HttpResult {
-    let name = path_parameter(&mut head).await.ok_or(HttpError::NO_ROUTE)?;
+pub(crate) async fn asset(_service: Arc<Service>, head: Parts) -> HttpResult {
+    let name = path_parameter(&head).ok_or(HttpError::NO_ROUTE)?;
     FILES.respond(&name, &head.headers, || create_file(&name))
 }
 

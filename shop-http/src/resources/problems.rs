@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, header};
 use axum::response::{Html, IntoResponse};
 
-use crate::request::path_parameter;
+use crate::request::path::path_parameter;
 use crate::response::{HttpError, HttpResult};
 use crate::role::ProblemPage;
 use crate::service::Service;
@@ -28,8 +28,8 @@ static PROBLEMS: LazyLock<Vec<ProblemPage>> =
 ///
 /// # Errors
 /// 404 if there is no such type.
-pub(crate) async fn get(service: Arc<Service>, mut head: Parts) -> HttpResult {
-    let name = path_parameter(&mut head).await.ok_or(HttpError::NO_ROUTE)?;
+pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
+    let name = path_parameter(&head).ok_or(HttpError::NO_ROUTE)?;
     let role_pages = service.roles.iter().flat_map(|role| role.problems());
     let page = PROBLEMS
         .iter()

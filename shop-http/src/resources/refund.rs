@@ -15,8 +15,9 @@ use super::{buy, v1_purchases};
 use crate::auth::{Action, Caller};
 use crate::permits::RequestPermit;
 use crate::pipeline::browsers::ForeignOrigin;
+use crate::request::path::path_parameter;
 use crate::request::purchase::RefundRequest;
-use crate::request::{self, Query, path_parameter};
+use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::service::{PurchaseService, ServiceKind};
@@ -24,12 +25,12 @@ use crate::service::{PurchaseService, ServiceKind};
 /// Handles `POST /v1/purchases/{id}:refund`: refunds a purchase.
 pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) -> HttpResult {
     let body = request::body::read(&mut request, &purchases.options).await?;
-    let (mut head, _body) = request.into_parts();
+    let (head, _body) = request.into_parts();
     Query::refuse(&head.uri)?;
     // The key is checked, but not needed: the id of a refund is derived from the id of its
     // purchase.
     request::purchase::idempotency_key(&head.headers)?;
-    let path = path_parameter(&mut head).await.unwrap_or_default();
+    let path = path_parameter(&head).unwrap_or_default();
     let id = v1_purchases::read_id(path.strip_suffix(":refund").unwrap_or(&path))?;
     let RefundRequest { amount, reason } = request::purchase::read_refund(&body)?;
 

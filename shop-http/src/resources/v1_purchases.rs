@@ -19,9 +19,10 @@ use shop_core::{ErrorKind, Invalid, Purchase, PurchaseId};
 use super::listing_body::stream_listing;
 use crate::auth::{Action, Caller};
 use crate::permits::RequestPermit;
+use crate::request::Query;
 use crate::request::accept::row_format;
+use crate::request::path::path_parameter;
 use crate::request::query::RequestedRefund;
-use crate::request::{Query, path_parameter};
 use crate::response::{
     HttpError, HttpResult, Location, PURCHASE_BYTES, ValidationError, json_response, to_json,
 };
@@ -197,8 +198,8 @@ pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
 ///   which purchases of others exist
 /// - 410 for an erased purchase, if the policy lets the caller read that
 /// - The errors of [`respond_with_state`] for a refund that is pending
-pub(crate) async fn get(purchases: Arc<PurchaseService>, mut head: Parts) -> HttpResult {
-    let id = read_id(&path_parameter(&mut head).await.unwrap_or_default());
+pub(crate) async fn get(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
+    let id = read_id(&path_parameter(&head).unwrap_or_default());
     let ((id, requested), wait) = Query::read_from(&head.uri, Query::PURCHASE, |query| {
         let requested = query.refund();
         Some((query.note(id)?, requested))

@@ -16,7 +16,7 @@ use crate::auth::{Authenticate, Authorize, Policy, Scopes};
 use crate::options::HttpOptions;
 use crate::pipeline::Guard;
 use crate::pipeline::authenticate::authenticate_request;
-use crate::pipeline::router::create_router;
+use crate::pipeline::router::{HttpService, ServedRoutes, ServiceRoutes};
 use crate::pipeline::state::RequestState;
 use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
 use crate::routes::route::RouteIndex;
@@ -158,10 +158,13 @@ impl RouterBuilder {
         let layer = from_fn_with_state(
             authenticate,
             async |State(authenticate), mut request: Request, next: Next| {
-                let write_error = RequestState::error_writer(request.extensions());
-                match authenticate_request(&authenticate, &mut request).await {
+                let state = match RequestState::from_extensions(request.extensions()) {
+                    Ok(state) => state.clone(),
+                    Err(error) => return error.problem(),
+                };
+                match authenticate_request(&authenticate, &mut request, &state).await {
                     Ok(()) => next.run(request).await,
-                    Err(error) => write_error(&error),
+                    Err(error) => (state.write_error)(&error),
                 }
             },
         );
@@ -218,14 +221,50 @@ impl RouterBuilder {
     /// page is at the prefix without a slash at its end; with [`Router::nest_service`], it is at
     /// both.
     pub fn build(self) -> Router {
-        self.build_for(Listener::Single)
+        self.build_routes(Listener::Single).into_router()
     }
 
-    /// Builds the router of `listener`.
-    fn build_for(self, listener: Listener) -> Router {
+    /// Builds the routes for [`serve`](crate::serve()), which passes requests to them without a
+    /// router between.
+    ///
+    /// The responses are those of the router that [`build`](Self::build) returns.
+    ///
+    /// ```
+    /// use shop_core::Shop;
+    /// use shop_http::{HttpOptions, routes, serve};
+    /// use tokio::net::TcpListener;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let shop = Shop::in_memory();
+    /// let service = routes(shop.backend()).build_service();
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let shutdown = std::future::ready(());
+    /// serve(listener, service, &HttpOptions::default(), shutdown).await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn build_service(self) -> HttpService {
+        self.build_service_for(Listener::Single)
+    }
+
+    /// Builds the service of `listener`.
+    ///
+    /// The layers of an embedder read what axum's router adds to a request, so they get a router.
+    fn build_service_for(self, listener: Listener) -> HttpService {
+        let has_guards = !self.guards.is_empty();
+        let routes = self.build_routes(listener);
+        if has_guards {
+            return routes.into_router().into();
+        }
+        HttpService(ServedRoutes::Routes(routes))
+    }
+
+    /// Builds the routes of `listener`.
+    fn build_routes(self, listener: Listener) -> Arc<ServiceRoutes> {
         let mut service = Service::new(self.parts, self.options, self.policy, self.groups);
         service.listener = listener;
-        create_router(service, self.authenticate, &self.guards)
+        ServiceRoutes::new(service, self.authenticate, &self.guards)
     }
 
     /// The paths of the router that [`build`](Self::build) returns, with the names of their
@@ -273,6 +312,26 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn build_with_admin(self) -> (Router, Router) {
+        let (public, admin) = self.split_admin();
+        (
+            public.build_routes(Listener::Public).into_router(),
+            admin.build_routes(Listener::Admin).into_router(),
+        )
+    }
+
+    /// Builds the two routers of [`build_with_admin`](Self::build_with_admin) as services for
+    /// [`serve`](crate::serve()), which passes requests to them without a router between.
+    #[must_use]
+    pub fn build_services_with_admin(self) -> (HttpService, HttpService) {
+        let (public, admin) = self.split_admin();
+        (
+            public.build_service_for(Listener::Public),
+            admin.build_service_for(Listener::Admin),
+        )
+    }
+
+    /// Splits this builder into those of the public listener and of the admin listener.
+    fn split_admin(self) -> (Self, Self) {
         let mut public = self.clone();
         public.policy.authorize = Some(Arc::new(WithoutOperations(self.policy.clone())));
 
@@ -283,10 +342,7 @@ impl RouterBuilder {
                 .groups
                 .retain(|group| matches!(group, RouteGroup::Health | RouteGroup::Metrics));
         }
-        (
-            public.build_for(Listener::Public),
-            admin.build_for(Listener::Admin),
-        )
+        (public, admin)
     }
 }
 

@@ -1,9 +1,10 @@
-//! Serves a router on a listener until shutdown, within the limits of connections.
+//! Serves the routes of a service, or a router, on a listener until shutdown, within the limits of
+//! connections.
 //!
 //! The way of a connection, which has one task:
 //!
 //! ```text
-//! Connections::wait_for_room ─▶ accept ─▶ Connections::register ─▶ TLS ─▶ hyper ─▶ router
+//! Connections::wait_for_room ─▶ accept ─▶ Connections::register ─▶ TLS ─▶ hyper ─▶ routes
 //!        │ chooses idle ones                       │              └────┬────┘        │
 //!        ▼                                         ▼                   ▼             ▼
 //! Connection::closing ◀──────────────────── Connection ◀──────── ClientStream, InFlightRequest
@@ -30,8 +31,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{Response, StatusCode, Version, header};
 use axum::response::IntoResponse;
@@ -53,13 +53,18 @@ use crate::options::{HttpOptions, TrustedProxies};
 use crate::permits::{ClientId, FairPool};
 use crate::pipeline::client::network;
 use crate::pipeline::head::find_fault;
+use crate::pipeline::router::{HttpService, ServedRoutes};
+use crate::pipeline::state::Arrival;
 use connection::Connection;
 use connections::Connections;
 use stream::{ClientStream, reset_on_close};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
-/// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes.
+/// Serves `service` on `listener`, within the limits of `options`, until `shutdown` completes.
+///
+/// A service is made by [`RouterBuilder::build_service`](crate::RouterBuilder::build_service), or is
+/// a [`Router`](axum::Router), in which an embedder may have put routes of its own.
 ///
 /// After `shutdown`, it accepts no more connections, completes the requests in flight, and returns.
 ///
@@ -69,7 +74,7 @@ pub use tls::Tls;
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_http::{HttpOptions, Parts, router, serve};
+/// use shop_http::{HttpOptions, Parts, routes, serve};
 /// use tokio::net::TcpListener;
 /// use tokio::sync::oneshot;
 ///
@@ -77,12 +82,13 @@ pub use tls::Tls;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let options = HttpOptions::default();
 /// let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+/// let service = routes(parts).options(options.clone()).build_service();
 /// let listener = TcpListener::bind("127.0.0.1:0").await?;
 /// let address = listener.local_addr()?;
 ///
 /// let (stop, stopped) = oneshot::channel::<()>();
 /// let shutdown = async { drop(stopped.await) };
-/// let server = tokio::spawn(serve(listener, router(parts, options.clone()), &options, shutdown));
+/// let server = tokio::spawn(serve(listener, service, &options, shutdown));
 /// // Requests to `address` are served, until:
 /// drop(stop);
 /// server.await??;
@@ -93,16 +99,16 @@ pub use tls::Tls;
 /// # Errors
 /// None so far: accepting is retried when the listener fails, for example without free file
 /// handles.
-pub fn serve<S: Future<Output = ()> + Send + 'static>(
+pub fn serve<R: Into<HttpService>, S: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
-    router: Router,
+    service: R,
     options: &HttpOptions,
     shutdown: S,
-) -> impl Future<Output = std::io::Result<()>> + Send + use<S> {
-    HttpServer::new(router, options).run(listener, shutdown)
+) -> impl Future<Output = std::io::Result<()>> + Send + use<R, S> {
+    HttpServer::new(service.into(), options).run(listener, shutdown)
 }
 
-/// Serves `router` on `listener` over TLS, with HTTP/1.1 or HTTP/2 as the client chooses.
+/// Serves `service` on `listener` over TLS, with HTTP/1.1 or HTTP/2 as the client chooses.
 ///
 /// Everything else is as in [`serve`].
 ///
@@ -110,16 +116,16 @@ pub fn serve<S: Future<Output = ()> + Send + 'static>(
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_http::{HttpOptions, Parts, Tls, router, serve_tls};
+/// use shop_http::{HttpOptions, Parts, Tls, routes, serve_tls};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
 /// let options = HttpOptions::default();
-/// let router = router(parts, options.clone());
+/// let service = routes(parts).options(options.clone()).build_service();
 /// let tls = Tls::from_files("tls.crt", "tls.key", None).await?;
 /// let listener = tokio::net::TcpListener::bind("0.0.0.0:3443").await?;
-/// serve_tls(listener, tls, router, &options, std::future::pending()).await?;
+/// serve_tls(listener, tls, service, &options, std::future::pending()).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -128,14 +134,14 @@ pub fn serve<S: Future<Output = ()> + Send + 'static>(
 /// None so far: accepting is retried when the listener fails, for example without free file
 /// handles.
 #[cfg(feature = "tls")]
-pub fn serve_tls<S: Future<Output = ()> + Send + 'static>(
+pub fn serve_tls<R: Into<HttpService>, S: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     tls: Tls,
-    router: Router,
+    service: R,
     options: &HttpOptions,
     shutdown: S,
-) -> impl Future<Output = std::io::Result<()>> + Send + use<S> {
-    let mut server = HttpServer::new(router, options);
+) -> impl Future<Output = std::io::Result<()>> + Send + use<R, S> {
+    let mut server = HttpServer::new(service.into(), options);
     server.tls = Some(tls);
     server.run(listener, shutdown)
 }
@@ -144,9 +150,9 @@ pub fn serve_tls<S: Future<Output = ()> + Send + 'static>(
 /// on its way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A server of one router on one listener.
+/// A server of one service on one listener.
 struct HttpServer {
-    router: Router,
+    service: HttpService,
     connections: Arc<Connections>,
     http1: http1::Builder,
     #[cfg(feature = "tls")]
@@ -162,7 +168,7 @@ struct HttpServer {
 }
 
 impl HttpServer {
-    fn new(router: Router, options: &HttpOptions) -> Self {
+    fn new(service: HttpService, options: &HttpOptions) -> Self {
         let max_head = max_head_bytes(options);
         let mut http1 = http1::Builder::new();
         http1
@@ -173,7 +179,7 @@ impl HttpServer {
             // slowly. hyper panics below 8 KiB.
             .max_buf_size(max_head.max(8_192));
         Self {
-            router,
+            service,
             connections: Connections::new(options),
             http1,
             #[cfg(feature = "tls")]
@@ -251,7 +257,8 @@ impl HttpServer {
 
         let server = Arc::clone(self);
         let requested = Arc::clone(connection);
-        let service = service_fn(move |request| server.respond(request, peer, &requested));
+        let service =
+            service_fn(move |request| Arc::clone(&server).respond(request, peer, &requested));
 
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -282,11 +289,11 @@ impl HttpServer {
         serve_until_end(http, connection, stopping).await;
     }
 
-    /// Returns the response of the router to a request on `connection`, where the request is in
+    /// Returns the response of the service to a request on `connection`, where the request is in
     /// flight until the response is sent.
     fn respond(
-        &self,
-        mut request: Request<Incoming>,
+        self: Arc<Self>,
+        request: Request<Incoming>,
         peer: SocketAddr,
         connection: &Arc<Connection>,
     ) -> impl Future<
@@ -297,11 +304,6 @@ impl HttpServer {
     > + Send
     + use<> {
         let version = request.version();
-        if let Some(fault) = find_fault(version, request.headers()) {
-            request.extensions_mut().insert(fault);
-        }
-        request.extensions_mut().insert(ConnectInfo(peer));
-
         let mut permit = None;
         let mut has_room = true;
         if version == Version::HTTP_2 {
@@ -309,16 +311,16 @@ impl HttpServer {
             has_room = permit.is_some();
         }
         let in_flight = connection.begin(version, permit);
-        let response = has_room.then(|| self.router.clone().call(request));
 
         async move {
-            let response = match response {
-                Some(response) => response.await?,
-                None => (
+            let response = if has_room {
+                self.service.respond(request, peer).await
+            } else {
+                (
                     StatusCode::SERVICE_UNAVAILABLE,
                     [(header::RETRY_AFTER, "1")],
                 )
-                    .into_response(),
+                    .into_response()
             };
             Ok(response.map(|body| in_flight.until_sent(body)))
         }
@@ -330,6 +332,31 @@ impl HttpServer {
             return ClientId::Unknown;
         }
         ClientId::Fair(self.hasher.hash_one(network(peer.ip())))
+    }
+}
+
+impl HttpService {
+    /// Returns the response to a request that came from `peer`.
+    async fn respond(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let fault = find_fault(request.version(), request.headers());
+        match &self.0 {
+            ServedRoutes::Routes(routes) => {
+                let arrival = Arrival {
+                    peer: Some(peer),
+                    fault,
+                };
+                routes.respond(request.map(Body::new), arrival).await
+            }
+            ServedRoutes::Router(router) => {
+                let extensions = request.extensions_mut();
+                extensions.insert(ConnectInfo(peer));
+                if let Some(fault) = fault {
+                    extensions.insert(fault);
+                }
+                let Ok(response) = router.clone().call(request).await;
+                response
+            }
+        }
     }
 }
 

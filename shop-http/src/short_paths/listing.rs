@@ -22,17 +22,17 @@ use super::form::{ListingForm, UserKey, View};
 use crate::auth::{Action, Caller};
 use crate::header_names::FOUND_BY;
 use crate::permits::RequestPermit;
+use crate::request::Query;
+use crate::request::path::path_parameter;
 use crate::request::query::Wait;
-use crate::request::{Query, path_parameter};
 use crate::resources::listing_body::{FIRST_PAGE, stream_listing};
 use crate::response::{HttpError, HttpResult, Location, ValidationError};
 use crate::routes::mount::original_uri;
 use crate::service::PurchaseService;
 
 /// Handles `GET /getAllUserBuys/{who}` and `GET /purchases/{who}`: lists the purchases of a user.
-pub(super) async fn list_user(handlers: ShortPathHandlers, mut head: Parts) -> HttpResult {
-    let user = path_parameter(&mut head)
-        .await
+pub(super) async fn list_user(handlers: ShortPathHandlers, head: Parts) -> HttpResult {
+    let user = path_parameter(&head)
         .ok_or_else(|| Location::Path("userid").invalid("must be UTF-8 text"))?;
     let form = handlers.form.listing;
     handlers.list(form, Some(user), head).await

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use shop_http::{Tls, serve, serve_tls};
+use shop_http::{HttpService, Tls, serve, serve_tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -22,18 +22,24 @@ impl Served {
     /// An empty facing.
     async fn facing(options: HttpOptions) -> Self {
         let parts = facing_parts_of(InMemoryStore::new());
-        Self::new(router(parts, options.clone()), options, None).await
+        let service = routes(parts).options(options.clone()).build_service();
+        Self::new(service, options, None).await
     }
 
-    pub(crate) async fn new(router: Router, options: HttpOptions, tls: Option<Tls>) -> Self {
+    pub(crate) async fn new(
+        service: impl Into<HttpService>,
+        options: HttpOptions,
+        tls: Option<Tls>,
+    ) -> Self {
+        let service = service.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
         let task = tokio::spawn(async move {
             match tls {
-                Some(tls) => serve_tls(listener, tls, router, &options, stopped).await,
-                None => serve(listener, router, &options, stopped).await,
+                Some(tls) => serve_tls(listener, tls, service, &options, stopped).await,
+                None => serve(listener, service, &options, stopped).await,
             }
         });
         Self {
@@ -58,6 +64,65 @@ impl Served {
 }
 
 const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Returns the status and the body of a response.
+fn status_and_body(response: &str) -> (&str, &str) {
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap(), body)
+}
+
+/// A path in which each parameter is `7`.
+fn with_parameters(template: &str) -> String {
+    match template.split_once('{') {
+        Some((start, rest)) => format!("{start}7{}", rest.split_once('}').unwrap().1),
+        None => template.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_listener_answers_as_the_router_does() {
+    // The two have the same parts, so that also what changes with requests is the same.
+    let parts = AllRoles::default().facing();
+    let builder = || routes(parts.clone());
+    let router = builder().build();
+    let served = Served::new(builder().build_service(), HttpOptions::default(), None).await;
+
+    let mut paths = builder().paths();
+    // A stream of events does not end.
+    paths.retain(|path| path != "/v1/purchases/events");
+    for path in [
+        "",
+        "/",
+        "/nowhere",
+        "/v1/nowhere",
+        "/v1/purchases/",
+        "/v1/purchases/a/b",
+        "/getAllUserBuys/ada%20lovelace",
+        "/getAllUserBuys/%ff",
+        "/problems/a%2Fb",
+        "/v1/dead-letters/7:replay",
+    ] {
+        paths.push(path.to_owned());
+    }
+
+    for template in paths {
+        let path = with_parameters(&template);
+        for method in ["GET", "POST", "OPTIONS", "DELETE"] {
+            let target = if path.is_empty() { "*" } else { &path };
+            let head =
+                format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            let response = served.exchange(head).await;
+            let (status, body) = status_and_body(&response);
+            let method = method.parse().unwrap();
+            let routed = send(&router, request(method, target, &[], Body::empty())).await;
+            assert_eq!(status, routed.status.as_str(), "{target}: {response}");
+            let changes = ["/health", "/metrics", "/v1", "/-/ready", "/readyz"];
+            if !changes.contains(&target) {
+                assert_eq!(body, routed.text, "{target}");
+            }
+        }
+    }
+}
 
 #[tokio::test]
 async fn incomplete_heads_time_out() {
