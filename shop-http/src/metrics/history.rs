@@ -88,15 +88,19 @@ impl Default for History {
 }
 
 impl History {
-    /// Returns the number of the current interval.
-    fn current_number(&self) -> u64 {
-        self.start.elapsed().as_secs() / INTERVAL.as_secs()
+    /// Returns the number of the interval at `time`.
+    fn number_at(&self, time: Instant) -> u64 {
+        (time - self.start).as_secs() / INTERVAL.as_secs()
     }
 
-    /// Applies `update` to the current interval. Drops the oldest one if more are stored than fit
-    /// into an hour.
-    fn update_current(&self, update: impl FnOnce(&mut Interval)) {
-        let number = self.current_number();
+    /// Returns the number of the current interval.
+    fn current_number(&self) -> u64 {
+        self.number_at(Instant::now())
+    }
+
+    /// Applies `update` to the interval `number`, which is the current one, or has just ended. Drops
+    /// the oldest one if more are stored than fit into an hour.
+    fn update_last(&self, number: u64, update: impl FnOnce(&mut Interval)) {
         let mut intervals = self.intervals.lock();
         if intervals.back().is_none_or(|last| last.number < number) {
             intervals.push_back(Interval {
@@ -113,11 +117,11 @@ impl History {
         }
     }
 
-    /// Counts a response, and its duration unless `seconds` is `None`.
+    /// Counts a response that ended at `ended_at`, and its duration unless `seconds` is `None`.
     ///
     /// The duration of a stream is not counted, because its reader determines how long it takes.
-    pub(super) fn record_response(&self, seconds: Option<f64>, is_error: bool) {
-        self.update_current(|interval| {
+    pub(super) fn record_response(&self, ended_at: Instant, seconds: Option<f64>, is_error: bool) {
+        self.update_last(self.number_at(ended_at), |interval| {
             interval.responses += 1;
             interval.errors += u64::from(is_error);
             if let Some(seconds) = seconds {
@@ -129,7 +133,7 @@ impl History {
 
     /// Counts purchases that were acknowledged.
     pub(super) fn record_purchases(&self, count: u64) {
-        self.update_current(|interval| interval.bought += count);
+        self.update_last(self.current_number(), |interval| interval.bought += count);
     }
 
     /// Counts the records between the last reported positions of ingest and `positions`.
@@ -150,7 +154,7 @@ impl History {
         drop(last_positions);
 
         if let Some(passed_records) = passed_records {
-            self.update_current(|interval| {
+            self.update_last(self.current_number(), |interval| {
                 *interval.stored.get_or_insert_default() += passed_records;
             });
         }
@@ -158,7 +162,9 @@ impl History {
 
     /// Sets the lag of ingest in the current interval.
     pub(super) fn record_lag(&self, records: u64) {
-        self.update_current(|interval| interval.lag = Some(records));
+        self.update_last(self.current_number(), |interval| {
+            interval.lag = Some(records);
+        });
     }
 
     /// Returns the completed intervals of the last hour, as an object for `/health`.

@@ -108,6 +108,7 @@ impl Metrics {
             outer,
             method: defined_name(method),
             start,
+            made_at: None,
             status: None,
             has_panicked: false,
             is_stream: false,
@@ -123,6 +124,8 @@ pub(crate) struct RequestTimer {
     outer: String,
     method: &'static str,
     start: Instant,
+    /// When the response was made, if its body is of a known size, which is written at once.
+    made_at: Option<Instant>,
     /// The status of the response, once there is one.
     status: Option<StatusCode>,
     /// Whether the handler panicked.
@@ -132,13 +135,15 @@ pub(crate) struct RequestTimer {
 }
 
 impl RequestTimer {
-    /// Measures the request until `response` was sent, or the client disconnected.
-    pub(crate) fn until_sent(mut self, response: Response) -> Response {
+    /// Measures the request until `response`, which was made at `made_at`, was sent, or the client
+    /// disconnected.
+    pub(crate) fn until_sent(mut self, response: Response, made_at: Instant) -> Response {
         self.status = Some(response.status());
         self.has_panicked = response.extensions().get::<HasPanicked>().is_some();
 
         // A body of a known size is written at once.
         if response.body().size_hint().exact().is_some() {
+            self.made_at = Some(made_at);
             return response;
         }
 
@@ -221,12 +226,13 @@ impl Drop for RequestTimer {
         }
 
         let series = self.get_or_register_series(status);
-        let seconds = self.start.elapsed().as_secs_f64();
+        let ended_at = self.made_at.unwrap_or_else(Instant::now);
+        let seconds = (ended_at - self.start).as_secs_f64();
         if families == MetricFamilies::All {
             let seconds = (!self.is_stream).then_some(seconds);
             shared
                 .history
-                .record_response(seconds, status.is_server_error());
+                .record_response(ended_at, seconds, status.is_server_error());
         }
         for family in &series.metrics {
             family.requests.increment(1);

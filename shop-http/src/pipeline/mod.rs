@@ -50,7 +50,7 @@ use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use futures_util::FutureExt;
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tower::{ServiceExt, service_fn};
 use tracing::Instrument;
 
@@ -65,7 +65,7 @@ use browsers::Browsers;
 use handle::{handle, respond_to_panic, without_body};
 use head::{check_head, check_host};
 use observe::RequestObserver;
-use state::RequestState;
+use state::{Arrival, RequestState};
 
 /// Adds a layer of the embedder around the routes that are not open to all.
 pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
@@ -111,20 +111,22 @@ impl RequestPipeline {
         }
     }
 
-    /// Takes a request with this `state`, in whose head the listener may have found a `fault`,
-    /// through all steps, and returns its response.
+    /// Takes a request with this `state` through all steps, and returns its response, and when it
+    /// was made.
     async fn respond(
         &self,
         request: &mut Request,
         mut state: RequestState,
-        fault: Option<HttpError>,
-    ) -> Response {
-        let observed = self.observer.begin(request, &mut state);
+        arrival: &mut Arrival,
+    ) -> (Response, Instant) {
+        let observed = self
+            .observer
+            .begin(request, &mut state, arrival.received_at);
         let is_head = *request.method() == Method::HEAD;
 
         let span = observed.span.clone();
         let mut response = self
-            .respond_to_browsers(request, &mut state, fault)
+            .respond_to_browsers(request, &mut state, arrival)
             .instrument(span)
             .await;
         if is_head {
@@ -139,7 +141,7 @@ impl RequestPipeline {
         &self,
         request: &mut Request,
         state: &mut RequestState,
-        fault: Option<HttpError>,
+        arrival: &mut Arrival,
     ) -> Response {
         if let Some(preflight) = self.browsers.preflight(request) {
             return preflight;
@@ -148,7 +150,7 @@ impl RequestPipeline {
         let origin = self.browsers.origin_of(request);
         let write_error = state.write_error;
         let mut response = self
-            .respond_within_limits(request, state, fault)
+            .respond_within_limits(request, state, arrival)
             .await
             .unwrap_or_else(|error| write_error(&error));
         self.browsers.add_headers(&mut response, origin);
@@ -165,14 +167,14 @@ impl RequestPipeline {
         &self,
         request: &mut Request,
         state: &mut RequestState,
-        fault: Option<HttpError>,
+        arrival: &mut Arrival,
     ) -> HttpResult {
         let class = state.class;
         let write_error = state.write_error;
         let is_probe = class == RequestClass::Probe;
         let is_operation = class == RequestClass::Operation;
         check_head(request, &self.options)?;
-        if let Some(fault) = fault {
+        if let Some(fault) = arrival.fault.take() {
             return Err(fault);
         }
         // Probes name the host of a pod.
@@ -202,15 +204,34 @@ impl RequestPipeline {
         if is_probe {
             return response.await;
         }
-        let deadline = self.options.request_timeout;
-        let response = timeout(deadline, response)
-            .await
-            .unwrap_or_else(|_elapsed| Err(HttpError::timed_out(deadline, writes)))?;
+        let response = self.await_within_timeout(response, arrival, writes).await?;
         // Keys must not be tried without limit.
         if is_operation && response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         Ok(admission.rate_limit_rejected(address, writes, response, write_error))
+    }
+
+    /// Waits for `response` until the time-out of the request that arrived as in `arrival`.
+    ///
+    /// # Errors
+    /// 503 after the time-out
+    async fn await_within_timeout(
+        &self,
+        response: impl Future<Output = HttpResult>,
+        arrival: &mut Arrival,
+        writes: bool,
+    ) -> HttpResult {
+        let timeout = self.options.request_timeout;
+        let Some(deadline) = arrival.received_at.checked_add(timeout) else {
+            return response.await;
+        };
+        tokio::select! {
+            // A response that is ready at the deadline is in time.
+            biased;
+            response = response => response,
+            () = arrival.timer_until(deadline) => Err(HttpError::timed_out(timeout, writes)),
+        }
     }
 
     /// Takes a request through the layers of the embedder, if the route is not open to all, and
@@ -242,6 +263,7 @@ impl InnerSteps {
                 let Some(mut state) = request.extensions_mut().remove::<RequestState>() else {
                     return Ok::<_, Infallible>(HttpError::PANICKED.problem());
                 };
+                state.body_since = Instant::now();
                 let write_error = state.write_error;
                 let response = steps.respond(&mut request, &mut state).await;
                 Ok(response.unwrap_or_else(|error| write_error(&error)))
@@ -258,10 +280,12 @@ impl InnerSteps {
     async fn respond(&self, request: &mut Request, state: &mut RequestState) -> HttpResult {
         if let Some(authenticate) = &self.authenticate
             && state.access != Access::Open
-            && let Err(rejected) = authenticate_request(authenticate, request, state).await
         {
-            // This is a response, because a rejection counts for the rate of its address.
-            return Ok((state.write_error)(&rejected));
+            if let Err(rejected) = authenticate_request(authenticate, request, state).await {
+                // This is a response, because a rejection counts for the rate of its address.
+                return Ok((state.write_error)(&rejected));
+            }
+            state.body_since = Instant::now();
         }
 
         match state.class {

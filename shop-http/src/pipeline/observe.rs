@@ -81,7 +81,12 @@ impl RequestObserver {
 
     /// Gives a request its id, which the log lines about it contain, and begins to measure it. Adds
     /// the trail of its access log entry to `state`.
-    pub(crate) fn begin(&self, request: &mut Request, state: &mut RequestState) -> ObservedRequest {
+    pub(crate) fn begin(
+        &self,
+        request: &mut Request,
+        state: &mut RequestState,
+        received_at: Instant,
+    ) -> ObservedRequest {
         let correlation_id = usable_id(request.headers(), &CORRELATION_ID).cloned();
         let head = LoggedHead {
             method: request.method().clone(),
@@ -94,7 +99,6 @@ impl RequestObserver {
         };
         let outer = outer_template(request);
         let span = self.create_span(request, series, outer, &head);
-        let begun = Instant::now();
 
         let mut access_log_entry = None;
         if let Some(logger) = &self.access_log {
@@ -104,14 +108,17 @@ impl RequestObserver {
                 Arc::clone(series),
                 outer.to_owned(),
                 &head.id,
-                begun,
+                received_at,
             );
             state.trail = Some(Arc::clone(&entry.trail));
             access_log_entry = Some(entry);
         }
-        let timer =
-            self.metrics
-                .start_request(Arc::clone(series), outer.to_owned(), &head.method, begun);
+        let timer = self.metrics.start_request(
+            Arc::clone(series),
+            outer.to_owned(),
+            &head.method,
+            received_at,
+        );
         ObservedRequest {
             head,
             correlation_id,
@@ -148,8 +155,14 @@ impl RequestObserver {
         }
     }
 
-    /// Returns the response to a request with its id, which is measured until it is sent.
-    pub(crate) fn end(&self, observed: ObservedRequest, mut response: Response) -> Response {
+    /// Returns the response to a request with its id, which is measured until it is sent, and when
+    /// it was made.
+    pub(crate) fn end(
+        &self,
+        observed: ObservedRequest,
+        mut response: Response,
+    ) -> (Response, Instant) {
+        let made_at = Instant::now();
         let ObservedRequest {
             head,
             correlation_id,
@@ -169,11 +182,11 @@ impl RequestObserver {
         if let Some(correlation_id) = correlation_id {
             headers.insert(CORRELATION_ID, correlation_id);
         }
-        let response = timer.until_sent(response);
-        match access_log_entry {
-            Some(entry) => entry.until_sent(response),
-            None => response,
+        let mut response = timer.until_sent(response, made_at);
+        if let Some(entry) = access_log_entry {
+            response = entry.until_sent(response);
         }
+        (response, made_at)
     }
 
     /// Logs why `response` is a failure, if it is one.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
+use tokio::time::Instant;
 use tower::{Service as TowerService, service_fn};
 
 use super::state::{Arrival, RequestState};
@@ -114,8 +115,13 @@ impl ServiceRoutes {
         })
     }
 
-    /// Returns the response to a request that a listener of this crate received.
-    pub(crate) async fn respond(&self, mut request: Request, arrival: Arrival) -> Response {
+    /// Returns the response to a request that a listener of this crate received, and when it was
+    /// made.
+    pub(crate) async fn respond(
+        &self,
+        mut request: Request,
+        arrival: &mut Arrival,
+    ) -> (Response, Instant) {
         let routes = match self.paths.at(request.uri().path()) {
             Ok(found) => found.value,
             Err(_no_route) => &[][..],
@@ -128,8 +134,8 @@ impl ServiceRoutes {
         &self,
         routes: &[PathRoute],
         request: &mut Request,
-        arrival: Arrival,
-    ) -> Response {
+        arrival: &mut Arrival,
+    ) -> (Response, Instant) {
         let path = request.uri().path();
         // An action comes after the route of its object, whose end is empty.
         let path_route = routes.iter().rev().find(|route| path.ends_with(&route.end));
@@ -138,8 +144,8 @@ impl ServiceRoutes {
             Some(route) => route.write_error,
             None => error_writer(path, &self.service),
         };
-        let state = RequestState::new(route, request.method(), write_error, arrival.peer);
-        self.pipeline.respond(request, state, arrival.fault).await
+        let state = RequestState::new(route, request.method(), write_error, arrival);
+        self.pipeline.respond(request, state, arrival).await
     }
 
     /// Returns the router with these routes, which an embedder can nest, merge, or surround with
@@ -166,8 +172,10 @@ impl ServiceRoutes {
             let this = Arc::clone(&this);
             let routes = Arc::clone(&routes);
             async move {
-                let arrival = Arrival::take_from(request.extensions_mut());
-                Ok(this.respond_at(&routes, &mut request, arrival).await)
+                let mut arrival = Arrival::take_from(request.extensions_mut());
+                let (response, _made_at) =
+                    this.respond_at(&routes, &mut request, &mut arrival).await;
+                Ok(response)
             }
         })
     }

@@ -1,34 +1,62 @@
 //! The state of a request in the pipeline, and the parts that handlers read.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, NestedPath, Request};
 use axum::http::{Extensions, Method};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::auth::{Caller, Principal, Trail};
 use crate::permits::RequestPermit;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::route::{Access, RequestClass, Route};
 
+/// A timer that a connection keeps from request to request.
+///
+/// A timer that moves to a later time stays registered with the runtime, where each new one takes a
+/// lock.
+pub(crate) type KeptTimer = Pin<Box<Sleep>>;
+
 /// What the listener of a request knows about the request beside its head.
-#[derive(Default)]
 pub(crate) struct Arrival {
+    /// When the head was complete: the one reading of the clock for all that begins with it.
+    pub(crate) received_at: Instant,
     /// The address at the other end of the connection, if it is known.
     pub(crate) peer: Option<SocketAddr>,
     /// The fault that the listener found in the head.
     pub(crate) fault: Option<HttpError>,
+    /// The timer for the time-out of the request. The pipeline creates one if there is none, and
+    /// leaves it here.
+    pub(crate) timer: Option<KeptTimer>,
 }
 
 impl Arrival {
+    /// Returns the arrival of a request that is received now, without a kept timer.
+    pub(crate) fn new(peer: Option<SocketAddr>, fault: Option<HttpError>) -> Self {
+        Self {
+            received_at: Instant::now(),
+            peer,
+            fault,
+            timer: None,
+        }
+    }
+
     /// Takes what the listener put into the extensions of a request, which an outer router carries
     /// to the pipeline.
     pub(crate) fn take_from(extensions: &mut Extensions) -> Self {
         let peer = extensions.get().map(|ConnectInfo(peer)| *peer);
-        Self {
-            peer,
-            fault: extensions.remove(),
-        }
+        Self::new(peer, extensions.remove())
+    }
+
+    /// Returns the timer, which completes at `deadline`.
+    pub(crate) fn timer_until(&mut self, deadline: Instant) -> Pin<&mut Sleep> {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        timer.as_mut().reset(deadline);
+        timer.as_mut()
     }
 }
 
@@ -46,6 +74,9 @@ pub(crate) struct RequestState {
     pub(crate) write_error: ErrorWriter,
     /// The address at the other end of the connection, if it is known.
     pub(crate) peer: Option<SocketAddr>,
+    /// Since when the client may take its time to send the body: since its head was received, or
+    /// since the request passed authentication and the layers of an embedder.
+    pub(crate) body_since: Instant,
     /// The trail for the access log and the audit log, if there are these logs.
     pub(crate) trail: Option<Arc<Trail>>,
     /// The permit of the request, from its admission on. It holds nothing until the request is
@@ -54,13 +85,13 @@ pub(crate) struct RequestState {
 }
 
 impl RequestState {
-    /// Creates the state of a request with `method`, whose path is that of `route`, or matches no
-    /// route.
+    /// Creates the state of a request with `method`, which arrived as in `arrival`, and whose path
+    /// is that of `route`, or matches no route.
     pub(crate) fn new(
         route: Option<Arc<Route>>,
         method: &Method,
         write_error: ErrorWriter,
-        peer: Option<SocketAddr>,
+        arrival: &Arrival,
     ) -> Self {
         let mut class = RequestClass::from_method(method);
         let mut access = Access::Open;
@@ -75,7 +106,8 @@ impl RequestState {
             class,
             access,
             write_error,
-            peer,
+            peer: arrival.peer,
+            body_since: arrival.received_at,
             trail: None,
             permit: None,
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -21,10 +21,12 @@ use http_body_util::BodyExt;
 use shop_api::NDJSON;
 use shop_api::files::{RowFormat, TextEncoding};
 use shop_core::{ErrorKind, Invalid};
+use tokio::time::{Instant, timeout_at};
 
 use crate::header_names::ACCEPT_POST;
 use crate::options::HttpOptions;
 use crate::permits::RequestPermit;
+use crate::pipeline::state::RequestState;
 use crate::response::{HttpError, HttpResult, ValidationError};
 
 /// The maximum number of bytes of a refused body that are read and discarded.
@@ -34,6 +36,35 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The first bytes of a body, which need no permit. Most bodies are smaller.
 const BYTES_WITHOUT_PERMIT: usize = 16 << 10;
+
+/// The limits of a body.
+pub(crate) struct BodyLimits {
+    max_bytes: usize,
+    timeout: Duration,
+    /// When the client must have sent the body. `None` if that is beyond all times.
+    deadline: Option<Instant>,
+}
+
+impl BodyLimits {
+    /// Returns the limits of the body of a request with these `extensions`: `max_bytes`, and the
+    /// time-out in `options`.
+    ///
+    /// # Errors
+    /// 500 if a layer of the embedder removed the state of the request.
+    pub(crate) fn new(
+        max_bytes: usize,
+        options: &HttpOptions,
+        extensions: &Extensions,
+    ) -> HttpResult<Self> {
+        let state = RequestState::from_extensions(extensions)?;
+        let timeout = options.body_read_timeout;
+        Ok(Self {
+            max_bytes,
+            timeout,
+            deadline: state.body_since.checked_add(timeout),
+        })
+    }
+}
 
 /// Reads the whole JSON body of a write, and then acquires the permit of the write.
 ///
@@ -48,6 +79,7 @@ const BYTES_WITHOUT_PERMIT: usize = 16 << 10;
 /// - 503 if there is no room for the bytes of the body, or for the write
 pub async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
     let permit = RequestPermit::from_extensions(request.extensions())?;
+    let limits = BodyLimits::new(options.max_body_bytes, options, request.extensions())?;
     let body = std::mem::take(request.body_mut());
     let headers = request.headers();
     if let Some(media_type) = other_media_type(headers) {
@@ -61,7 +93,7 @@ pub async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<By
 
     let mut body_permit = permit.empty_body_permit();
     let mut free_bytes = BYTES_WITHOUT_PERMIT;
-    let body = read_up_to(headers, body, options.max_body_bytes, options, |bytes| {
+    let body = read_up_to(headers, body, limits, |bytes| {
         let counted_bytes = bytes.saturating_sub(free_bytes);
         free_bytes = free_bytes.saturating_sub(bytes);
         if counted_bytes == 0 {
@@ -75,24 +107,24 @@ pub async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<By
     Ok(body)
 }
 
-/// Reads the whole `body`, of any media type, within `limit` bytes and the timeout in `options`.
+/// Reads the whole `body`, of any media type, within `limits`.
 ///
 /// `acquire` is called with the number of bytes of each frame before the frame is kept. An error
 /// of `acquire` ends the reading.
 ///
 /// # Errors
 /// - 415 if the body is compressed
-/// - 413 if the body is larger than `limit`
+/// - 413 if the body is larger than its limit
 /// - 408 if the client does not send the body in time
 /// - 400 if the client ends the body early
 /// - the errors of `acquire`
 pub(crate) async fn read_up_to(
     headers: &HeaderMap,
     body: Body,
-    limit: usize,
-    options: &HttpOptions,
+    limits: BodyLimits,
     acquire: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
+    let limit = limits.max_bytes;
     if is_encoded(headers) {
         read_on(headers, body).await;
         return Err(HttpError::unsupported_media_type(
@@ -106,11 +138,13 @@ pub(crate) async fn read_up_to(
         return Err(body_too_large(limit));
     }
 
-    let timeout = options.body_read_timeout;
     let frames = read_frames(headers, body, limit, acquire);
-    tokio::time::timeout(timeout, frames)
+    let Some(deadline) = limits.deadline else {
+        return frames.await;
+    };
+    timeout_at(deadline, frames)
         .await
-        .unwrap_or_else(|_elapsed| Err(body_timed_out(timeout)))
+        .unwrap_or_else(|_elapsed| Err(body_timed_out(limits.timeout)))
 }
 
 /// Reads all frames of `body`, and returns their data in one piece. After an error, the rest of the

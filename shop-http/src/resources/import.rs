@@ -26,6 +26,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::auth::{Action, Audited, Caller};
 use crate::permits::{Permit, RequestPermit};
 use crate::pipeline::browsers::ForeignOrigin;
+use crate::request::body::BodyLimits;
 use crate::request::query::ImportRequest;
 use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult};
@@ -58,13 +59,10 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
     let permit = RequestPermit::from_extensions(&parts.extensions)?;
     let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
-    let file = request::body::read_up_to(
-        &parts.headers,
-        body,
-        options.max_import_bytes,
-        options,
-        |bytes| body_permit.extend_for_write(bytes),
-    )
+    let limits = BodyLimits::new(options.max_import_bytes, options, &parts.extensions)?;
+    let file = request::body::read_up_to(&parts.headers, body, limits, |bytes| {
+        body_permit.extend_for_write(bytes)
+    })
     .await?;
     permit.acquire_write(WRITE_UNITS)?;
 

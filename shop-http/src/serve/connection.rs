@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::options::HttpOptions;
 use crate::permits::{ClientId, Permit};
+use crate::pipeline::state::KeptTimer;
 use crate::watched_body::{Polled, WatchedBody};
 
 /// The minimum rate at which a client reads on average, in bytes per second.
@@ -89,6 +90,8 @@ struct ConnectionState {
     remaining_wait: Duration,
     /// The number of requests over HTTP/2 so far, which numbers their responses.
     http2_requests: u64,
+    /// The timer for the time-out of a request, between two requests.
+    timer: Option<KeptTimer>,
     /// The responses over HTTP/2 whose next part the client has not accepted yet, by number, each
     /// with the time since which it waits.
     unread_responses: BTreeMap<u64, Instant>,
@@ -135,6 +138,7 @@ impl Connection {
                 blocked_since: None,
                 remaining_wait: timeouts.write,
                 http2_requests: 0,
+                timer: None,
                 unread_responses: BTreeMap::new(),
             }),
             chosen: Notify::new(),
@@ -219,6 +223,10 @@ impl Connection {
     /// Records bytes that the client sent, if they belong to a head, and reserves room for a large
     /// head.
     ///
+    /// Most heads arrive whole: their time limit only begins with [`record_waiting`].
+    ///
+    /// [`record_waiting`]: Self::record_waiting
+    ///
     /// # Errors
     /// If the half heads of all connections are too large together.
     pub(super) fn record_read(&self, bytes: usize) -> io::Result<()> {
@@ -227,7 +235,6 @@ impl Connection {
             return Ok(());
         }
 
-        state.head_since.get_or_insert_with(Instant::now);
         state.head_bytes += bytes;
         if state.head_bytes > FREE_HEAD_BYTES && !state.head_permit.try_extend(bytes) {
             return Err(io::Error::new(
@@ -236,6 +243,15 @@ impl Connection {
             ));
         }
         Ok(())
+    }
+
+    /// Records that all bytes of the client are read. If they are a part of a head, its time limit
+    /// begins.
+    pub(super) fn record_waiting(&self) {
+        let mut state = self.state.lock();
+        if state.head_bytes > 0 {
+            state.head_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Begins a request of this HTTP version whose head arrived, and releases the room of the head.
@@ -264,6 +280,8 @@ impl Connection {
             connection: Arc::clone(self),
             http2_number,
             permit: permit.map(Arc::new),
+            timer: state.timer.take(),
+            sent_at: None,
         }
     }
 }
@@ -274,6 +292,10 @@ pub(super) struct InFlightRequest {
     /// The number of a response over HTTP/2, whose client may read some responses and not others.
     http2_number: Option<u64>,
     permit: Option<Arc<Permit>>,
+    /// The timer for the time-out of the request, which the connection keeps afterwards.
+    pub(super) timer: Option<KeptTimer>,
+    /// When the response was made, if it is sent at once.
+    sent_at: Option<Instant>,
 }
 
 impl InFlightRequest {
@@ -290,16 +312,22 @@ impl InFlightRequest {
         }
     }
 
-    /// Returns `body` so that this request is in flight until the body is sent.
+    /// Returns `body`, which was made at `made_at`, so that this request is in flight until the body
+    /// is sent.
     ///
     /// hyper polls the body only when the client accepts more: after a poll that was ready, the
     /// response waits for its client until the next poll.
     pub(super) fn until_sent(
-        self,
+        mut self,
         body: Body,
+        made_at: Option<Instant>,
     ) -> impl HttpBody<Data = Bytes, Error = axum::Error> + Send {
         self.set_unread(true);
-        let is_streamed = self.http2_number.is_none() && body.size_hint().exact().is_none();
+        let has_known_size = body.size_hint().exact().is_some();
+        if has_known_size {
+            self.sent_at = made_at;
+        }
+        let is_streamed = self.http2_number.is_none() && !has_known_size;
 
         WatchedBody {
             body,
@@ -321,8 +349,11 @@ impl InFlightRequest {
 impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.set_unread(false);
+        let sent_at = self.sent_at.unwrap_or_else(Instant::now);
         let mut state = self.connection.state.lock();
-        state.idle_since = Instant::now();
+        // The client may have accepted the response later.
+        state.idle_since = state.idle_since.max(sent_at);
         state.requests_in_flight -= 1;
+        state.timer = self.timer.take();
     }
 }

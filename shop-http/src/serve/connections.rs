@@ -240,6 +240,7 @@ mod tests {
         assert!(
             partial.connection.record_read(1).is_ok() && busy.connection.record_read(1).is_ok()
         );
+        partial.connection.record_waiting();
         for (unused, time) in [(partial, time), (idle, 2 * time)] {
             assert_closed_after(time, &unused).await;
         }
@@ -269,15 +270,15 @@ mod tests {
             None,
             "neither has a response yet"
         );
-        let _unread = unread.until_sent(Body::empty());
-        drop(other.until_sent(Body::empty()));
+        let _unread = unread.until_sent(Body::empty(), None);
+        drop(other.until_sent(Body::empty(), None));
         // One that has only begun when the connection is chosen does not count.
         let begun = opened(&all, HERE).await.unwrap();
         begun.connection.choose();
         let _response = begun
             .connection
             .begin(Version::HTTP_2, None)
-            .until_sent(Body::empty());
+            .until_sent(Body::empty(), None);
         assert!(!is_evicted(&begun));
         assert!(closed_after(&open, 32 * MIN_IDLE).await.is_some());
     }
@@ -289,7 +290,7 @@ mod tests {
         let _unread = open
             .connection
             .begin(Version::HTTP_2, None)
-            .until_sent(Body::empty());
+            .until_sent(Body::empty(), None);
         let mut seconds = 0;
         loop {
             open.connection.record_accepted(2_000).unwrap();

@@ -31,6 +31,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{Response, StatusCode, Version, header};
@@ -310,19 +311,28 @@ impl HttpServer {
             permit = self.unread_responses.try_acquire(connection.client, 1);
             has_room = permit.is_some();
         }
-        let in_flight = connection.begin(version, permit);
+        let mut in_flight = connection.begin(version, permit);
 
         async move {
-            let response = if has_room {
-                self.service.respond(request, peer).await
-            } else {
-                (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    [(header::RETRY_AFTER, "1")],
-                )
-                    .into_response()
+            if !has_room {
+                let refused = StatusCode::SERVICE_UNAVAILABLE;
+                let response = (refused, [(header::RETRY_AFTER, "1")]).into_response();
+                return Ok(response.map(|body| in_flight.until_sent(body, None)));
+            }
+
+            let (response, made_at) = match &self.service.0 {
+                ServedRoutes::Routes(routes) => {
+                    let fault = find_fault(version, request.headers());
+                    let mut arrival = Arrival::new(Some(peer), fault);
+                    arrival.timer = in_flight.timer.take();
+                    let request = request.map(Body::new);
+                    let (response, made_at) = routes.respond(request, &mut arrival).await;
+                    in_flight.timer = arrival.timer;
+                    (response, Some(made_at))
+                }
+                ServedRoutes::Router(router) => (call_router(router, request, peer).await, None),
             };
-            Ok(response.map(|body| in_flight.until_sent(body)))
+            Ok(response.map(|body| in_flight.until_sent(body, made_at)))
         }
     }
 
@@ -335,29 +345,21 @@ impl HttpServer {
     }
 }
 
-impl HttpService {
-    /// Returns the response to a request that came from `peer`.
-    async fn respond(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let fault = find_fault(request.version(), request.headers());
-        match &self.0 {
-            ServedRoutes::Routes(routes) => {
-                let arrival = Arrival {
-                    peer: Some(peer),
-                    fault,
-                };
-                routes.respond(request.map(Body::new), arrival).await
-            }
-            ServedRoutes::Router(router) => {
-                let extensions = request.extensions_mut();
-                extensions.insert(ConnectInfo(peer));
-                if let Some(fault) = fault {
-                    extensions.insert(fault);
-                }
-                let Ok(response) = router.clone().call(request).await;
-                response
-            }
-        }
+/// Returns the response of `router` to a request from `peer`. The extensions of the request carry
+/// what the listener knows about it.
+async fn call_router(
+    router: &Router,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
+    let fault = find_fault(request.version(), request.headers());
+    let extensions = request.extensions_mut();
+    extensions.insert(ConnectInfo(peer));
+    if let Some(fault) = fault {
+        extensions.insert(fault);
     }
+    let Ok(response) = router.clone().call(request).await;
+    response
 }
 
 /// Returns the maximum size of the head of a request.

@@ -72,6 +72,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         if read.is_ready() {
             this.connection
                 .record_read(buffer.filled().len() - filled_before)?;
+        } else {
+            this.connection.record_waiting();
         }
         read
     }

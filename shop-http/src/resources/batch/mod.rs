@@ -30,6 +30,7 @@ use crate::auth::{Action, Audited, Caller};
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::permits::{Permit, RequestPermit};
 use crate::pipeline::browsers::ForeignOrigin;
+use crate::request::body::BodyLimits;
 use crate::request::{self, Query};
 use crate::response::error::FailedCall;
 use crate::response::{HttpError, HttpResult, Location};
@@ -67,11 +68,11 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
     let permit = RequestPermit::from_extensions(&parts.extensions)?;
     let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
-    let text =
-        request::body::read_up_to(headers, body, options.max_batch_bytes, options, |bytes| {
-            body_permit.extend_for_write(bytes)
-        })
-        .await?;
+    let limits = BodyLimits::new(options.max_batch_bytes, options, &parts.extensions)?;
+    let text = request::body::read_up_to(headers, body, limits, |bytes| {
+        body_permit.extend_for_write(bytes)
+    })
+    .await?;
     permit.acquire_write(WRITE_UNITS)?;
     Query::refuse(&parts.uri)?;
 
