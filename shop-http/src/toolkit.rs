@@ -5,7 +5,7 @@
 //!
 //! | a handler | by |
 //! |---|---|
-//! | reads a request | [`path_parameter`], [`Query`], [`read_body`] and [`Body`], [`idempotency_key`], [`request_context`] |
+//! | reads a request | [`WriteRequest`], [`path_parameter`], [`Query`], [`read_body`] and [`Body`], [`idempotency_key`], [`request_context`] |
 //! | asks whether the client may do this | [`Caller`], [`Service::check`] |
 //! | calls a port | [`within`], [`check_readiness`] |
 //! | answers with a path | [`Mount`] |
@@ -37,6 +37,7 @@ pub use crate::{
         purchase::idempotency_key,
         query::Query,
         strict::line,
+        write_request::WriteRequest,
     },
     resources::index::describe as list_paths,
     response::{

@@ -11,13 +11,12 @@ use shop_core::{
 };
 use shop_http::Action;
 use shop_http::axum::Json;
-use shop_http::axum::extract::Request;
 use shop_http::axum::http::request::Parts;
 use shop_http::axum::http::{StatusCode, header};
 use shop_http::axum::response::IntoResponse;
 use shop_http::toolkit::{
-    Caller, HttpError, HttpResult, Mount, REPLAYED, Service, Subject, idempotency_key, not_found,
-    path_parameter, read_body, request_context, within,
+    Caller, HttpError, HttpResult, Mount, REPLAYED, Service, Subject, WriteRequest,
+    idempotency_key, not_found, path_parameter, read_body, request_context, within,
 };
 
 use super::form::{OrderFields, RequestForm, UserFields};
@@ -72,7 +71,7 @@ impl CreateRequest {
     async fn read(
         service: &Service,
         form: &dyn RequestForm,
-        mut request: Request,
+        mut request: WriteRequest,
     ) -> HttpResult<Self> {
         let body = read_body(&mut request, service.options()).await?;
         form.check_query(request.uri())?;
@@ -120,12 +119,12 @@ async fn read_number(form: &dyn RequestForm, name: &'static str, head: Parts) ->
 }
 
 /// Handles `POST /users`: registers a user.
-pub(super) async fn post_user(state: UsersState, request: Request) -> HttpResult {
+pub(super) async fn post_user(state: UsersState, request: WriteRequest) -> HttpResult {
     let service = &state.service;
-    let caller = Caller::from_extensions(request.extensions());
+    let caller = request.caller();
     service.check(&caller, &Action::RegisterUser)?;
 
-    let mount = Mount::from_request(request.uri(), request.extensions());
+    let mount = request.mount();
     let mut new = CreateRequest::read(service, state.form, request)
         .await?
         .into_user(state.form)?;
@@ -142,10 +141,10 @@ pub(super) async fn post_user(state: UsersState, request: Request) -> HttpResult
 }
 
 /// Handles `POST /orders`: places an order.
-pub(super) async fn post_order(state: OrdersState, request: Request) -> HttpResult {
+pub(super) async fn post_order(state: OrdersState, request: WriteRequest) -> HttpResult {
     let service = &state.service;
-    let caller = Caller::from_extensions(request.extensions());
-    let mount = Mount::from_request(request.uri(), request.extensions());
+    let caller = request.caller();
+    let mount = request.mount();
     let new = CreateRequest::read(service, state.form, request)
         .await?
         .into_order(state.form)?;

@@ -16,6 +16,7 @@ use tracing::{Instrument, Span};
 use super::state::RequestState;
 use crate::metrics::HasPanicked;
 use crate::permits::RequestPermit;
+use crate::request::write_request::WriteRequest;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 
 /// Calls the handler of a request, and writes its error.
@@ -33,9 +34,12 @@ pub(super) async fn handle(request: &mut Request, state: &RequestState) -> Respo
     } else {
         None
     };
-    request.extensions_mut().insert(state.clone());
+    let handled = WriteRequest {
+        request: take(request),
+        state: state.clone(),
+    };
     let mut work = Work {
-        handler: (endpoint.handler)(take(request)).fuse(),
+        handler: (endpoint.handler)(handled).fuse(),
         write_permit,
     };
     match AssertUnwindSafe(&mut work.handler).catch_unwind().await {

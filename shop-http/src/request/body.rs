@@ -12,8 +12,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -25,8 +24,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::header_names::ACCEPT_POST;
 use crate::options::HttpOptions;
-use crate::permits::RequestPermit;
 use crate::pipeline::state::RequestState;
+use crate::request::write_request::WriteRequest;
 use crate::response::{HttpError, HttpResult, ValidationError};
 
 /// The maximum number of bytes of a refused body that are read and discarded.
@@ -46,23 +45,15 @@ pub(crate) struct BodyLimits {
 }
 
 impl BodyLimits {
-    /// Returns the limits of the body of a request with these `extensions`: `max_bytes`, and the
-    /// time-out in `options`.
-    ///
-    /// # Errors
-    /// 500 if a layer of the embedder removed the state of the request.
-    pub(crate) fn new(
-        max_bytes: usize,
-        options: &HttpOptions,
-        extensions: &Extensions,
-    ) -> HttpResult<Self> {
-        let state = RequestState::from_extensions(extensions)?;
+    /// Returns the limits of the body of a request with this `state`: `max_bytes`, and the time-out
+    /// in `options`.
+    pub(crate) fn new(max_bytes: usize, options: &HttpOptions, state: &RequestState) -> Self {
         let timeout = options.body_read_timeout;
-        Ok(Self {
+        Self {
             max_bytes,
             timeout,
             deadline: state.body_since.checked_add(timeout),
-        })
+        }
     }
 }
 
@@ -77,10 +68,10 @@ impl BodyLimits {
 /// - 408 if the client does not send the body in time
 /// - 400 if the client ends the body early
 /// - 503 if there is no room for the bytes of the body, or for the write
-pub async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
-    let permit = RequestPermit::from_extensions(request.extensions())?;
-    let limits = BodyLimits::new(options.max_body_bytes, options, request.extensions())?;
-    let body = std::mem::take(request.body_mut());
+pub async fn read(request: &mut WriteRequest, options: &HttpOptions) -> HttpResult<Bytes> {
+    let permit = request.permit()?;
+    let limits = BodyLimits::new(options.max_body_bytes, options, &request.state);
+    let body = std::mem::take(request.request.body_mut());
     let headers = request.headers();
     if let Some(media_type) = other_media_type(headers) {
         read_on(headers, body).await;

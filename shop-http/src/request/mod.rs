@@ -8,5 +8,6 @@ pub(crate) mod path;
 pub(crate) mod purchase;
 pub(crate) mod query;
 pub(crate) mod strict;
+pub(crate) mod write_request;
 
 pub(crate) use query::Query;

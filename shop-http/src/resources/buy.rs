@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryFutureExt;
 use percent_encoding::utf8_percent_encode;
 use shop_core::{NewPurchase, PublishedPurchase, Purchase};
 
-use crate::auth::{Action, Caller};
+use crate::auth::Action;
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request::purchase::{idempotency_key, read_purchase};
+use crate::request::write_request::WriteRequest;
 use crate::request::{self, Query};
 use crate::response::validation_error::ENCODED;
 use crate::response::{HttpResult, PURCHASE_BYTES, json_response, to_json};
@@ -22,8 +22,8 @@ use crate::routes::mount::Mount;
 use crate::service::{IS_PENDING, PurchaseService, ServiceKind};
 
 /// Handles `POST /v1/purchases`: accepts a purchase into the log, or into the store of management.
-pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) -> HttpResult {
-    let mount = Mount::from_request(request.uri(), request.extensions());
+pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: WriteRequest) -> HttpResult {
+    let mount = request.mount();
     let new = read_new_purchase(&purchases, &mut request).await?;
     let bought = begin_buy(&purchases, new, request)?.await?;
     Ok(respond(&mount, &bought))
@@ -32,7 +32,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) 
 /// Reads the purchase in a request, with its idempotency key.
 async fn read_new_purchase(
     purchases: &PurchaseService,
-    request: &mut Request,
+    request: &mut WriteRequest,
 ) -> HttpResult<NewPurchase> {
     let body = request::body::read(request, &purchases.options).await?;
     Query::refuse(request.uri())?;
@@ -53,9 +53,9 @@ async fn read_new_purchase(
 pub(crate) fn begin_buy(
     purchases: &PurchaseService,
     new: NewPurchase,
-    request: Request,
+    request: WriteRequest,
 ) -> HttpResult<impl Future<Output = HttpResult<PublishedPurchase>>> {
-    let caller = Caller::from_extensions(request.extensions());
+    let caller = request.caller();
     let buy = Action::Buy(&new.user_id);
     let action = match purchases.kind {
         ServiceKind::Facing => buy,

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -21,6 +20,7 @@ use shop_core::{Invalid, Result};
 use crate::auth::{Action, Audited, Caller};
 use crate::request::fields::Body;
 use crate::request::path::path_parameter;
+use crate::request::write_request::WriteRequest;
 use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult, Location, MemberError, Subject};
 use crate::service::dead_letters::{ResolveOutcome, ResolveOutcomes};
@@ -92,7 +92,7 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
 ///
 /// # Errors
 /// The errors of [`resolve`].
-pub(crate) async fn replay(service: Arc<Service>, request: Request) -> HttpResult {
+pub(crate) async fn replay(service: Arc<Service>, request: WriteRequest) -> HttpResult {
     resolve(&service, Resolution::Replayed, "replay", request).await
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn replay(service: Arc<Service>, request: Request) -> HttpResul
 ///
 /// # Errors
 /// The errors of [`resolve`].
-pub(crate) async fn discard(service: Arc<Service>, request: Request) -> HttpResult {
+pub(crate) async fn discard(service: Arc<Service>, request: WriteRequest) -> HttpResult {
     resolve(&service, Resolution::Dropped, "discard", request).await
 }
 
@@ -110,7 +110,7 @@ pub(crate) async fn discard(service: Arc<Service>, request: Request) -> HttpResu
 /// # Errors
 /// - the errors of [`receive_request`]
 /// - the errors of [`call_log`]
-pub(crate) async fn park(service: Arc<Service>, request: Request) -> HttpResult {
+pub(crate) async fn park(service: Arc<Service>, request: WriteRequest) -> HttpResult {
     let resolve_request = receive_request(&service, "park", request).await?;
     let stuck: BTreeSet<_> = service
         .ingest_statuses()
@@ -140,7 +140,7 @@ async fn resolve(
     service: &Service,
     resolution: Resolution,
     action: &'static str,
-    request: Request,
+    request: WriteRequest,
 ) -> HttpResult {
     let resolve_request = receive_request(service, action, request).await?;
 
@@ -173,9 +173,9 @@ async fn resolve(
 async fn receive_request(
     service: &Service,
     action: &'static str,
-    mut request: Request,
+    mut request: WriteRequest,
 ) -> HttpResult<ResolveRequest> {
-    let caller = Caller::from_extensions(request.extensions());
+    let caller = request.caller();
     service.policy.check_as(&caller, &Action::Observe, action)?;
     Query::refuse(request.uri())?;
     let body = request::body::read(&mut request, &service.options).await?;

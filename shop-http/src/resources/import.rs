@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -28,6 +27,7 @@ use crate::permits::{Permit, RequestPermit};
 use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::body::BodyLimits;
 use crate::request::query::ImportRequest;
+use crate::request::write_request::WriteRequest;
 use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult};
 use crate::service::PurchaseService;
@@ -45,8 +45,14 @@ const WRITE_UNITS: usize = 8;
 /// - 422 if the file cannot be read
 /// - 409 if the file was imported before with other options
 /// - 503 if the store cannot tell whether it was, because it cannot be reached
-pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> HttpResult {
-    let (parts, body) = request.into_parts();
+pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest) -> HttpResult {
+    let permit = request.permit()?;
+    let limits = BodyLimits::new(
+        purchases.options.max_import_bytes,
+        &purchases.options,
+        &request.state,
+    );
+    let (parts, body) = request.into_request().into_parts();
     let caller = Caller::from_extensions(&parts.extensions);
     let ImportRequest { import, is_dry_run } = match check_head(&purchases, &caller, &parts) {
         Ok(import_request) => import_request,
@@ -56,10 +62,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
         }
     };
 
-    let permit = RequestPermit::from_extensions(&parts.extensions)?;
     let mut body_permit = permit.empty_body_permit();
-    let options = &purchases.options;
-    let limits = BodyLimits::new(options.max_import_bytes, options, &parts.extensions)?;
     let file = request::body::read_up_to(&parts.headers, body, limits, |bytes| {
         body_permit.extend_for_write(bytes)
     })

@@ -6,26 +6,26 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
 use axum::http::Extensions;
 use shop_core::ports::Lookup;
 use shop_core::{Price, Purchase, PurchaseId};
 
 use super::{buy, v1_purchases};
 use crate::auth::{Action, Caller};
-use crate::permits::RequestPermit;
 use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::path::path_parameter;
 use crate::request::purchase::RefundRequest;
+use crate::request::write_request::WriteRequest;
 use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::service::{PurchaseService, ServiceKind};
 
 /// Handles `POST /v1/purchases/{id}:refund`: refunds a purchase.
-pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) -> HttpResult {
+pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: WriteRequest) -> HttpResult {
     let body = request::body::read(&mut request, &purchases.options).await?;
-    let (head, _body) = request.into_parts();
+    let permit = request.permit()?;
+    let (head, _body) = request.into_request().into_parts();
     Query::refuse(&head.uri)?;
     // The key is checked, but not needed: the id of a refund is derived from the id of its
     // purchase.
@@ -36,7 +36,6 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) 
 
     let caller = Caller::from_extensions(&head.extensions);
     check_sender(&purchases, &caller, &head.extensions)?;
-    let permit = RequestPermit::from_extensions(&head.extensions)?;
     // The refund waits for the store, which may be slow: other writes find room meanwhile.
     permit
         .exchange_for_wait()

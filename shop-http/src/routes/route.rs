@@ -17,6 +17,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::metrics::{MetricFamilies, RouteSeries};
 use crate::request;
+use crate::request::write_request::WriteRequest;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::groups::RouteGroup;
 use crate::routes::mount::original_uri;
@@ -66,8 +67,9 @@ pub(crate) enum Access {
     Open,
 }
 
-/// A handler with its state. The error that it returns is written by the route.
-type RouteHandler = Arc<dyn Fn(Request) -> BoxFuture<'static, HttpResult> + Send + Sync>;
+/// A handler with its state, of a request and what the pipeline knows about it. The error that it
+/// returns is written by the route.
+type RouteHandler = Arc<dyn Fn(WriteRequest) -> BoxFuture<'static, HttpResult> + Send + Sync>;
 
 /// The handler of one method of a route.
 #[derive(Clone)]
@@ -82,7 +84,8 @@ pub(crate) struct Endpoint {
 
 /// Builds routes whose handlers receive the state `S`.
 ///
-/// A handler is an async function of this state and the request: of its head, if it reads.
+/// A handler is an async function of this state and the request: of its head, if it reads, which
+/// has what the pipeline knows about the request among its extensions.
 #[derive(Debug, Clone)]
 pub struct RouteBuilder<S>(pub S);
 
@@ -103,9 +106,9 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
             handler(state.clone(), head).boxed()
         });
         let compressed = CompressionLayer::new().layer(service);
-        let call = move |request: Request| {
+        let call = move |request: WriteRequest| {
             let context = request::context::request_context(request.headers());
-            let response = compressed.clone().oneshot(request);
+            let response = compressed.clone().oneshot(request.into_request());
             async move {
                 let response = match context {
                     Some(context) => Arc::<RequestContext>::from(context).scope(response).await?,
@@ -126,8 +129,8 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
         handler: fn(S, Parts) -> F,
     ) -> Route {
         let state = self.0.clone();
-        let call = move |request: Request| {
-            let (head, _body) = request.into_parts();
+        let call = move |request: WriteRequest| {
+            let (head, _body) = request.into_request().into_parts();
             handler(state.clone(), head).boxed()
         };
         Route::new(spec, Arc::new(call), description)
@@ -138,7 +141,7 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
         &self,
         spec: RouteSpec,
         description: &'static str,
-        handler: fn(S, Request) -> F,
+        handler: fn(S, WriteRequest) -> F,
     ) -> Route {
         let state = self.0.clone();
         let call = move |request| handler(state.clone(), request).boxed();

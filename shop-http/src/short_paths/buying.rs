@@ -1,6 +1,5 @@
 //! `POST /buy` and `POST /purchases`: accept a purchase in a form of the short paths.
 
-use axum::extract::Request;
 use axum::http::StatusCode;
 use shop_core::json::write_member;
 use shop_core::{NewPurchase, Purchase};
@@ -11,6 +10,7 @@ use super::purchase::write_purchase;
 use super::reading::read_purchase;
 use crate::request::body;
 use crate::request::purchase::idempotency_key;
+use crate::request::write_request::WriteRequest;
 use crate::resources::buy::{begin_buy, respond_with_purchase};
 use crate::response::{HttpResult, PURCHASE_BYTES};
 
@@ -23,7 +23,7 @@ use crate::response::{HttpResult, PURCHASE_BYTES};
 /// The errors of [`body::read`], of an invalid purchase, and of [`begin_buy`].
 pub(super) async fn accept_into_log(
     handlers: ShortPathHandlers,
-    mut request: Request,
+    mut request: WriteRequest,
 ) -> HttpResult {
     let new = handlers.read_new_purchase(&mut request).await?;
     let bought = begin_buy(&handlers.purchases, new, request)?.await?;
@@ -44,7 +44,7 @@ pub(super) async fn accept_into_log(
 /// Handles `POST /purchases`: writes a purchase into the store, without the log.
 pub(super) async fn write_into_store(
     handlers: ShortPathHandlers,
-    mut request: Request,
+    mut request: WriteRequest,
 ) -> HttpResult {
     let new = handlers.read_new_purchase(&mut request).await?;
     let bought = begin_buy(&handlers.purchases, new, request)?.await?;
@@ -56,7 +56,7 @@ pub(super) async fn write_into_store(
 
 impl ShortPathHandlers {
     /// Reads the purchase in a request, with its idempotency key.
-    async fn read_new_purchase(&self, request: &mut Request) -> HttpResult<NewPurchase> {
+    async fn read_new_purchase(&self, request: &mut WriteRequest) -> HttpResult<NewPurchase> {
         let body = body::read(request, &self.purchases.options).await?;
         let key = idempotency_key(request.headers())?;
         let mut new = read_purchase(&body, self.form.reading, &self.purchases)?;
@@ -85,16 +85,19 @@ impl ShortPathForm {
             message_start = ",\"message\":";
         }
         write_member(&mut json, message_start, message);
-        let mut written_purchase = None;
+
+        // The first member is written, and the others copy it.
+        let mut written = None;
         for name in purchase_members {
             write_member(&mut json, ",", *name);
             json.push(b':');
-            if let Some(written) = written_purchase.clone() {
-                json.extend_from_within(written);
-            } else {
-                let start = json.len();
-                write_purchase(&mut json, purchase, form);
-                written_purchase = Some(start..json.len());
+            match written.clone() {
+                Some(range) => json.extend_from_within(range),
+                None => {
+                    let start = json.len();
+                    write_purchase(&mut json, purchase, form);
+                    written = Some(start..json.len());
+                }
             }
         }
         json.push(b'}');

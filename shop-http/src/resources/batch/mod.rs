@@ -18,7 +18,6 @@ mod lines;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use shop_api::{NDJSON, write_acknowledged};
@@ -28,9 +27,10 @@ use tokio::time::Instant;
 
 use crate::auth::{Action, Audited, Caller};
 use crate::header_names::IDEMPOTENCY_KEY;
-use crate::permits::{Permit, RequestPermit};
+use crate::permits::Permit;
 use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::body::BodyLimits;
+use crate::request::write_request::WriteRequest;
 use crate::request::{self, Query};
 use crate::response::error::FailedCall;
 use crate::response::{HttpError, HttpResult, Location};
@@ -53,8 +53,14 @@ const RESULT_BYTES: usize = 288;
 const SHORT_DETAIL_CHARS: usize = 64;
 
 /// Handles `POST /v1/purchases:batch`: accepts many purchases and refunds.
-pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> HttpResult {
-    let (parts, body) = request.into_parts();
+pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest) -> HttpResult {
+    let permit = request.permit()?;
+    let limits = BodyLimits::new(
+        purchases.options.max_batch_bytes,
+        &purchases.options,
+        &request.state,
+    );
+    let (parts, body) = request.into_request().into_parts();
     let headers = &parts.headers;
     let caller = Caller::from_extensions(&parts.extensions);
     let is_ndjson = match check_head(&purchases, &caller, headers) {
@@ -65,10 +71,8 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
         }
     };
 
-    let permit = RequestPermit::from_extensions(&parts.extensions)?;
     let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
-    let limits = BodyLimits::new(options.max_batch_bytes, options, &parts.extensions)?;
     let text = request::body::read_up_to(headers, body, limits, |bytes| {
         body_permit.extend_for_write(bytes)
     })
