@@ -96,8 +96,8 @@ impl ForeignOrigin {
 pub(crate) struct RequestOrigin {
     /// Whether a browser sent the request: it has the header `Origin`, or one of `Sec-Fetch-*`.
     is_browser: bool,
-    /// Whether the path belongs to the native API. The replaced systems send
-    /// `Access-Control-Allow-Origin` to every client of other paths.
+    /// Whether the path belongs to the native API. On other paths, every client gets
+    /// `Access-Control-Allow-Origin`.
     is_native_path: bool,
     /// The headers of CORS for the origin of the request. Empty if the request names no origin.
     cors_headers: HeaderMap,
