@@ -2,6 +2,7 @@
 //!
 //! The exit code is 1 for findings, and 3 if there was nothing to verify.
 
+use indicatif::HumanDuration;
 use shop_core::operations::Operations;
 use shop_core::verify::{VerifyOptions, VerifyProgress};
 use shop_core::{Clock as _, SystemClock};
@@ -29,9 +30,16 @@ pub(super) async fn run(
         .purchase_retention
         .map(|retention| SystemClock.now().saturating_sub(retention));
 
+    let operations = Operations::new(log.port.with(store.port));
     let progress = progress();
-    let report = Operations::new(log.port.with(store.port))
-        .verify(options, |state| progress.set_message(progress_text(state)))
+    if !progress.is_hidden() {
+        // The number of purchases is only for the remaining time that is shown, so an error of the
+        // store is passed over here.
+        progress.set_message("counting the purchases");
+        options.expected_purchases = operations.count_purchases().await.ok();
+    }
+    let report = operations
+        .verify(options, |state| progress.set_message(progress_text(&state)))
         .await?;
     drop(progress);
 
@@ -78,19 +86,71 @@ pub(super) async fn run(
     )))
 }
 
-/// Returns the text of the progress line.
-fn progress_text(
-    VerifyProgress {
-        records,
-        pending,
-        scanned,
-    }: VerifyProgress,
-) -> String {
-    let mut text = format!("{records} records checked");
-    if pending > 0 {
-        text += &format!(", waiting for {pending} of them");
-    } else if scanned > 0 {
-        text += &format!(", {scanned} purchases scanned");
+/// Returns the text of the progress line, such as
+/// `pass 1 of 2: 500 of 1000 records checked, 3 minutes left`.
+fn progress_text(progress: &VerifyProgress) -> String {
+    let mut text = String::new();
+    if progress.passes > 1 {
+        text += &format!("pass {} of {}: ", progress.pass, progress.passes);
+    }
+
+    if progress.records > 0 || progress.pending > 0 {
+        let total = total_text(progress.all_records);
+        text += &format!("{}{total} records checked", progress.records);
+    } else {
+        let total = total_text(progress.purchases);
+        text += &format!("{}{total} purchases read", progress.scanned);
+    }
+
+    if progress.pending > 0 {
+        text += &format!(", waiting for {} of them", progress.pending);
+    } else if let Some(remaining) = progress.remaining {
+        text += &format!(", {} left", HumanDuration(remaining));
     }
     text
+}
+
+/// Returns the text of a total behind the number that is done, such as ` of 1000`; or an empty text
+/// if the total is not known.
+fn total_text(total: Option<u64>) -> String {
+    total.map_or_else(String::new, |total| format!(" of {total}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_progress_line_says_what_is_done_and_how_much_time_remains() {
+        let mut progress = VerifyProgress::default();
+        progress.pass = 1;
+        progress.passes = 1;
+        progress.scanned = 500;
+        assert_eq!(progress_text(&progress), "500 purchases read");
+
+        progress.purchases = Some(2_000);
+        progress.remaining = Some(Duration::from_secs(190));
+        assert_eq!(
+            progress_text(&progress),
+            "500 of 2000 purchases read, 3 minutes left"
+        );
+
+        progress.passes = 2;
+        progress.scanned = 2_000;
+        progress.records = 700;
+        progress.all_records = Some(1_000);
+        progress.remaining = Some(Duration::from_secs(7));
+        assert_eq!(
+            progress_text(&progress),
+            "pass 1 of 2: 700 of 1000 records checked, 7 seconds left"
+        );
+
+        progress.pending = 3;
+        assert_eq!(
+            progress_text(&progress),
+            "pass 1 of 2: 700 of 1000 records checked, waiting for 3 of them"
+        );
+    }
 }

@@ -3,8 +3,13 @@
 //!
 //! | Part | Responsibility |
 //! |---|---|
-//! | `stored` | Scans the store before the log and after: remembers contents, finds duplicates |
-//! | `scan` | Scans the log, and looks up the records that the scan of the store did not find |
+//! | `stored` | Scans the store before the log: remembers purchases, finds duplicates |
+//! | `fingerprint` | The 16 bytes by which a purchase is remembered |
+//! | `scan` | Scans the log, and waits for the records that the scan of the store did not find |
+//! | `lookup` | Looks up one such record in the store |
+//! | `dead_letters` | The dead letters of the log, pending and resolved |
+//! | `bounds` | The offsets of the log that no scan yields: compacted, or in open transactions |
+//! | `progress` | How far the verification is, and how much time remains |
 //! | `report` | The differences that were found, as text and as JSON |
 //! | `spot_check` | Looks up a few records before the position of a group, without a whole scan |
 //!
@@ -22,6 +27,15 @@
 //! # }
 //! ```
 
+mod bounds;
+mod dead_letters;
+mod fingerprint;
+#[cfg(test)]
+mod fixture;
+mod lookup;
+#[cfg(test)]
+mod passes_test;
+mod progress;
 mod report;
 mod scan;
 mod spot_check;
@@ -32,15 +46,14 @@ mod verify_test;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-
-use crate::log::{Log, LogExt as _};
+use crate::log::{Log, Offsets, ScanEnd};
 use crate::ports::PurchaseQuery;
 use crate::record::RecordDecoders;
 use crate::{Clock as _, Result, SystemClock, Timestamp, options};
 
-use scan::LogScan;
+use scan::LogVerifier;
 
+pub use progress::VerifyProgress;
 pub use report::{Findings, UnverifiedRecord, VerifyReport};
 pub use spot_check::SpotCheck;
 
@@ -65,17 +78,24 @@ pub use spot_check::SpotCheck;
 ///
 /// # Cost
 /// Calls:
-/// - one scan of the log
-/// - one scan of the store if it contains up to 3,500,000 purchases, two scans for up to twice as
-///   many, four scans for up to four times as many, and so on
-/// - one `get` of the store, 32 concurrently, for each record whose purchase the first scan did not
-///   keep, and one page more for a record without an id
+/// - one scan of the store and one scan of the log if the store contains up to 10,500,000 purchases,
+///   two scans of both for up to about twice as many, and so on
+/// - one `get` of the store, 32 concurrently, for each record whose purchase the scan of the store
+///   did not find, and one page more for a record without an id
 ///
 /// Memory:
-/// - up to 140 MB for 3,500,000 purchases of the store
-/// - about 70 bytes for each of up to 3,500,000 missing purchases
+/// - about 20 bytes for each of up to 10,500,000 purchases of the store: 16 bytes, and what the
+///   allocator leaves unused. This is up to 210 MB
+/// - as much for each of up to 10,500,000 missing purchases
 /// - about 70 bytes per dead letter, pending or resolved
 /// - one batch of the log, and the purchases of 10,000 records that are looked up again
+///
+/// A purchase is remembered by 16 bytes: 72 bits of a hash of its id, and 56 bits of a hash of its
+/// content. The hashes are keyed with a random key for each verification, so nobody can prepare
+/// collisions. Among 10,000,000 purchases, two ids have the same hash in one of 100,000,000
+/// verifications. Then a purchase may be reported as a duplicate wrongly, or a missing purchase with
+/// the same user, price and details as the other one is overlooked. With another random key, the
+/// next verification finds it.
 ///
 /// # Errors
 /// Returns the errors of the log and of the store, unchanged. Transient errors of the store are
@@ -117,33 +137,27 @@ options! {
         /// The maximum number of records that are kept for another lookup (default 10,000). At this
         /// number the scan pauses until they are found.
         pub max_pending: usize = 10_000,
-        /// The approximate maximum number of ids of the store in memory (default 3,500,000: a hash
-        /// map that is nearly full, of 140 MB), and of missing ids.
+        /// The approximate maximum number of purchases of the store in memory (default 10,500,000:
+        /// up to 210 MB), and of missing ids.
         ///
-        /// A purchase that is missing after so many others is counted with each of its records.
-        pub dedup_window: usize = 3_500_000,
+        /// The purchases of a larger store are verified in several passes over the log and the
+        /// store. A purchase that is missing after so many others of one pass is counted with each
+        /// of its records.
+        pub dedup_window: usize = 10_500_000,
+        /// The number of purchases that the store is expected to contain (default none). The
+        /// [progress](VerifyProgress::remaining) estimates the remaining time by this number until
+        /// the store was scanned.
+        pub expected_purchases: Option<u64> = None,
         /// The maximum number of samples of each kind in the report (default 20). The counts are
         /// complete.
         pub max_reported: usize = 20,
-        /// The time before which the store deletes purchases (default none). Earlier purchases may
-        /// be stored or not.
+        /// The time before which the store deletes purchases (default none), when the verification
+        /// begins. Earlier purchases may be stored or not. The time advances with the clock.
         pub retained_from: Option<Timestamp> = None,
         /// Whether records that do not decode are only counted (default false): another
         /// consumer skips them without a dead letter.
         pub skip_undecodable: bool = false,
     }
-}
-
-/// The progress of a verification, for display.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct VerifyProgress {
-    /// The number of records of the log that were scanned.
-    pub records: u64,
-    /// The number of records that were not found yet and are looked up again.
-    pub pending: u64,
-    /// The number of purchases of the store that were scanned. A large store is scanned more than
-    /// once.
-    pub scanned: u64,
 }
 
 impl Verify {
@@ -183,24 +197,11 @@ impl Verify {
     ) -> Result<VerifyReport> {
         // The scan of the log is opened before the store is scanned. Records that are appended
         // later are not verified.
-        let mut batches = log.scan_all().await?;
-        let mut log_scan = LogScan::begin(self, log, &progress).await?;
-        while let Some(batch) = batches.try_next().await? {
-            log_scan.verify_batch(&batch).await?;
+        let mut log_scan = log.scan(&Offsets::new(), ScanEnd::Current).await?;
+        let mut verifier = LogVerifier::begin(self, log, &progress).await?;
+        while verifier.run_pass(log_scan).await? {
+            log_scan = log.scan(&Offsets::new(), ScanEnd::Current).await?;
         }
-        let (mut report, stored) = log_scan.finish().await?;
-
-        report.first_offset = log.info().first_offset;
-        let records = report.records;
-        stored
-            .finish(self, &mut report, |scanned| {
-                progress(VerifyProgress {
-                    records,
-                    pending: 0,
-                    scanned,
-                });
-            })
-            .await?;
-        Ok(report)
+        verifier.finish().await
     }
 }

@@ -1,131 +1,183 @@
 //! The scan of the log: verifies each record against the dead letters and the store.
 //!
-//! 1. The store was scanned before. A record whose purchase that scan found with the same content
-//!    is verified.
+//! One pass works like this:
+//!
+//! 1. The store is scanned. Then the log is scanned, and a record whose purchase the scan of the
+//!    store found with the same content is verified.
 //! 2. Other records are looked up in the store one by one, because they may have been stored since.
 //! 3. Records that are not found are *pending*: they may still be in flight in a running pipeline.
 //!    They are looked up again until none appears for the quiet period, and then reported as
 //!    missing or mismatched.
+//!
+//! A pass verifies the records whose ids are in its range, and skips the others. The ranges of all
+//! passes contain each id once. What does not depend on an id is counted in the first pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem::take;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
+use super::bounds::LogBounds;
+use super::dead_letters::DeadLetterIndex;
+use super::fingerprint::{FingerprintKey, FingerprintSet};
+use super::lookup::{PendingRecord, RecordVerdict, has_id, look_up_record};
+use super::progress::ProgressMeter;
 use super::stored::StoredPurchases;
 use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
-use crate::log::{
-    Batch, DeadLetter, DeadLetterState, Gap, Log, LogRecord, Offsets, Partition, ReasonKind,
-    RecordId, RecordPosition, Resolution, ScanEnd,
-};
-use crate::ports::{
-    self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, call_with_retries,
-};
-use crate::record::{Record as _, header};
-use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
+use crate::log::{Batch, Gap, Log, LogRecord, LogScan, Partition, RecordId, RecordPosition};
+use crate::record::purchase_id;
+use crate::{Result, Timestamp};
 
 /// The first pause before pending records are looked up again. Each further pause is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The maximum pause before pending records are looked up again.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// The number of offsets without a record, beyond the number of records, that does not yet count as
-/// compaction.
-///
-/// A transaction consists of a record and one marker in each of its partitions, so there are fewer
-/// markers than records. Exceptions are aborted transactions, and transactions whose records
-/// retention deleted.
-const MAX_UNEXPLAINED: u64 = 100;
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// The state of one scan of the log. `T` is the function that shows the progress.
-pub(super) struct LogScan<'a, T> {
+/// The state of a verification, over all its passes.
+pub(super) struct LogVerifier<'a> {
     verify: &'a Verify,
     log: &'a dyn Log,
-    progress: &'a T,
-    /// The purchases that the earlier scan of the store found.
+    meter: ProgressMeter<'a>,
+    /// The time at which the verification began.
+    started: Instant,
+    key: FingerprintKey,
+    /// The purchases that the scan of the store found, and the range of ids of the present pass.
     stored: StoredPurchases,
     /// The dead letters at the start, which are read again before a record is reported as missing.
     dead_letters: DeadLetterIndex,
     /// The records that were not found yet and are looked up again.
     pending: Vec<PendingRecord>,
-    /// The ids of purchases that were reported as missing, up to the window of ids. Each purchase
-    /// is reported once.
-    missing: BTreeSet<PurchaseId>,
+    /// The ids that the present pass reported as missing, up to the window of ids. Each purchase is
+    /// reported once.
+    missing: FingerprintSet,
     report: VerifyReport,
-    /// The offset up to which each partition could be read when the scan began.
-    readable_ends: Offsets,
-    /// The number of offsets behind the readable end of each partition in which transactions of
-    /// other producers are still open.
-    unstable: BTreeMap<u32, u64>,
-    /// The offsets without a record in each partition; empty for a log that is not sparse.
-    ///
-    /// A log is sparse if some offsets never hold a record, such as the markers of transactions.
-    holes: BTreeMap<u32, PartitionHoles>,
+    bounds: LogBounds,
+    /// The offset after the last record of each partition that the first pass scanned. Later records
+    /// are not verified.
+    scanned_ends: BTreeMap<u32, u64>,
+    is_first_pass: bool,
 }
 
-/// The offsets without a record in one partition of a sparse log.
-struct PartitionHoles {
-    /// The first offset of the partition when the scan began.
-    start: u64,
-    /// The offset after the last record that was scanned; `start` before the first one.
-    next_offset: u64,
-    /// The number of scanned offsets without a record.
-    count: u64,
-}
-
-/// A record that is looked up in the store.
-#[derive(Debug)]
-struct PendingRecord {
-    record_id: RecordId,
-    position: RecordPosition,
-    /// The id of the purchase, or the id of the record if the record does not decode.
-    id: PurchaseId,
-    /// The purchase in the record; `None` if the record does not decode.
-    purchase: Option<Purchase>,
-    /// Whether the id is stored with other content.
-    differs: bool,
-    /// Whether the record carries no id, as another program wrote it.
-    is_foreign: bool,
-}
-
-impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
-    /// Prepares the scan: reads the bounds of the log and the dead letters, and scans the store.
+impl<'a> LogVerifier<'a> {
+    /// Prepares the first pass: reads the bounds of the log and the dead letters.
     ///
     /// # Errors
-    /// Returns the errors of the log and of the store.
+    /// Returns the errors of the log.
     pub(super) async fn begin(
         verify: &'a Verify,
         log: &'a dyn Log,
-        progress: &'a T,
+        progress: &'a (dyn Fn(VerifyProgress) + Send + Sync),
     ) -> Result<Self> {
-        let mut scan = Self {
+        let options = &verify.options;
+        let mut report = VerifyReport::default();
+        let bounds = LogBounds::read(log, &mut report).await?;
+        let dead_letters = DeadLetterIndex::read(log).await?;
+
+        let capacity = options.dedup_window as u64;
+        let expected_passes = options
+            .expected_purchases
+            .map_or(1, |purchases| purchases.div_ceil(capacity.max(1)));
+        let mut meter = ProgressMeter::new(progress, options.expected_purchases, expected_passes);
+        meter.set_all_records(bounds.offset_count);
+
+        let key = FingerprintKey::default();
+        Ok(Self {
             verify,
             log,
-            progress,
-            stored: StoredPurchases::new(),
-            dead_letters: DeadLetterIndex::default(),
+            meter,
+            started: Instant::now(),
+            stored: StoredPurchases::new(key.clone(), options.dedup_window),
+            key,
+            dead_letters,
             pending: Vec::new(),
-            missing: BTreeSet::new(),
-            report: VerifyReport::default(),
-            readable_ends: Offsets::new(),
-            unstable: BTreeMap::new(),
-            holes: BTreeMap::new(),
-        };
-        scan.read_bounds().await?;
-        scan.dead_letters = DeadLetterIndex::read(log).await?;
+            missing: FingerprintSet::new(options.dedup_window),
+            report,
+            bounds,
+            scanned_ends: BTreeMap::new(),
+            is_first_pass: true,
+        })
+    }
 
-        let report_scanned = |scanned| {
-            progress(VerifyProgress {
-                scanned,
-                ..VerifyProgress::default()
-            });
-        };
-        // This is the first scan, so `scanned` is the number of purchases. `look_up` adds those that
-        // were stored since.
-        scan.report.unreadable = scan.stored.scan_partition(verify, report_scanned).await?;
-        scan.report.purchases = scan.stored.scanned;
-        Ok(scan)
+    /// Verifies the records of `log_scan` whose ids are in the range of a pass, which this function
+    /// begins. Then returns whether a further pass is necessary, whose scan of the log begins
+    /// later.
+    ///
+    /// # Errors
+    /// Returns the errors of the log and of the store.
+    pub(super) async fn run_pass(&mut self, mut log_scan: LogScan) -> Result<bool> {
+        self.meter.begin_pass();
+        self.scan_store().await?;
+
+        if !self.is_first_pass {
+            self.update_first_offsets(&log_scan);
+        }
+        while let Some(batch) = log_scan.batches.try_next().await? {
+            self.verify_batch(&batch).await?;
+        }
+        self.wait_for_pending().await?;
+
+        self.missing.clear();
+        self.is_first_pass = false;
+        let max_reported = self.verify.options.max_reported;
+        Ok(self
+            .stored
+            .finish_pass(&mut self.report.duplicates, max_reported))
+    }
+
+    /// Ends the verification: counts what could not be read, and returns the report.
+    ///
+    /// # Errors
+    /// Returns the errors of the log.
+    pub(super) async fn finish(mut self) -> Result<VerifyReport> {
+        let options = &self.verify.options;
+        self.report.unstable = self
+            .bounds
+            .count_unstable(self.log, options.quiet_period)
+            .await?;
+        self.report.compacted = self
+            .bounds
+            .count_compacted(self.log, self.report.records)
+            .await?;
+
+        for gap in Gap::merge(self.dead_letters.gaps) {
+            self.report.lost += gap.offset_count();
+            self.report.gaps.add(gap, options.max_reported);
+        }
+        self.report.first_offset = self.log.info().first_offset;
+        Ok(self.report)
+    }
+
+    /// Scans the store for the present pass.
+    ///
+    /// # Errors
+    /// Returns the errors of the store.
+    async fn scan_store(&mut self) -> Result<()> {
+        let meter = &mut self.meter;
+        let scanned = self
+            .stored
+            .scan(self.verify, |purchases| meter.show_scanned(purchases))
+            .await?;
+        meter.end_store_scan(self.stored.passes_left());
+
+        // The latest scan knows the number of purchases best. `look_up` adds the ones that were
+        // stored since.
+        self.report.purchases = scanned.purchases;
+        self.report.unreadable = scanned.unreadable;
+        Ok(())
+    }
+
+    /// Moves the first offsets of the report to the ones of `log_scan`, the scan of a further pass:
+    /// records that were deleted since the first pass are verified in part only.
+    fn update_first_offsets(&mut self, log_scan: &LogScan) {
+        for ((topic, partition), first_offset) in &mut self.report.first_offsets {
+            if **topic == *log_scan.topic
+                && let Some(start) = log_scan.start.get(partition)
+            {
+                *first_offset = (*first_offset).max(*start);
+            }
+        }
     }
 
     /// Verifies the records of `batch`, and looks up the ones that the scan of the store did not
@@ -136,7 +188,35 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
-    pub(super) async fn verify_batch(&mut self, batch: &Batch) -> Result<()> {
+    async fn verify_batch(&mut self, batch: &Batch) -> Result<()> {
+        let partition = &batch.partition;
+        if self.is_first_pass {
+            self.count_records(batch);
+        }
+
+        // Records that were appended since the first pass are not verified.
+        let scanned_end = self.scanned_ends.get(&partition.index).copied();
+        let mut record_count = 0;
+        let mut unverified = Vec::new();
+        for record in &batch.records {
+            if scanned_end.is_some_and(|end| record.offset < end) {
+                record_count += 1;
+                unverified.extend(self.verify_record(record, partition));
+            }
+        }
+
+        let not_found = self.look_up(unverified).await?;
+        self.pending.extend(not_found);
+        self.meter
+            .show_records(record_count, self.pending.len() as u64);
+        if self.pending.len() >= self.verify.options.max_pending.max(1) {
+            self.wait_for_pending().await?;
+        }
+        Ok(())
+    }
+
+    /// Counts the records of `batch` in the first pass, and remembers where they begin and end.
+    fn count_records(&mut self, batch: &Batch) {
         let Partition { topic, index, .. } = &batch.partition;
         if let Some(first) = batch.records.first() {
             self.report
@@ -144,29 +224,17 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 .entry((topic.to_string(), *index))
                 .or_insert(first.offset);
         }
-
-        let mut unverified = Vec::new();
         for record in &batch.records {
-            self.report.records += 1;
-            // The offsets between two records hold no record: they are markers of transactions, or
-            // the log was compacted.
-            if let Some(holes) = self.holes.get_mut(index) {
-                holes.count += record.offset.saturating_sub(holes.next_offset);
-                holes.next_offset = holes.next_offset.max(record.offset + 1);
-            }
-            unverified.extend(self.verify_record(record, &batch.partition));
+            self.bounds.count_holes_before(*index, record.offset);
         }
-
-        let not_found = self.look_up(unverified).await?;
-        self.pending.extend(not_found);
-        self.report_progress();
-        if self.pending.len() >= self.verify.options.max_pending.max(1) {
-            self.wait_for_pending().await?;
+        if let Some(last) = batch.records.last() {
+            self.scanned_ends.insert(*index, last.offset + 1);
         }
-        Ok(())
+        self.report.records += batch.records.len() as u64;
     }
 
-    /// Verifies `record` by the dead letters and by the purchases that the scan of the store found.
+    /// Verifies `record` by the dead letters and by the purchases that the scan of the store found,
+    /// unless another pass verifies it.
     ///
     /// Returns the record if it must be looked up in the store.
     fn verify_record(
@@ -174,6 +242,9 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         record: &LogRecord,
         partition: &Partition,
     ) -> Option<PendingRecord> {
+        if !self.is_covered(record, partition) {
+            return None;
+        }
         // An erased record carries no content to compare.
         if record.is_erased() {
             self.report.erased += 1;
@@ -213,32 +284,15 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         })
     }
 
-    /// Ends the scan: waits for the pending records, and counts what could not be read.
-    ///
-    /// Returns the report, and the purchases of the store, whose further partitions the caller
-    /// scans.
-    ///
-    /// # Errors
-    /// Returns the errors of the log and of the store.
-    pub(super) async fn finish(mut self) -> Result<(VerifyReport, StoredPurchases)> {
-        self.wait_for_pending().await?;
-        self.count_unstable().await?;
-        self.count_compacted().await?;
-
-        for gap in Gap::merge(self.dead_letters.gaps) {
-            self.report.lost += gap.offset_count();
-            self.report.gaps.add(gap, self.verify.options.max_reported);
+    /// Returns whether the present pass verifies `record`: by the id under which its purchase is
+    /// stored, or else by the id of the record.
+    fn is_covered(&self, record: &LogRecord, partition: &Partition) -> bool {
+        if self.stored.covers_all_ids() {
+            return true;
         }
-        Ok((self.report, self.stored))
-    }
-
-    /// Shows the number of records that were scanned and that are pending.
-    fn report_progress(&self) {
-        (self.progress)(VerifyProgress {
-            records: self.report.records,
-            pending: self.pending.len() as u64,
-            scanned: self.stored.scanned,
-        });
+        let id = purchase_id(record, partition)
+            .unwrap_or_else(|_undecodable| RecordId::new(record, partition).into());
+        self.stored.covers(&id)
     }
 
     /// Returns the time that is left of the quiet period that began at `since`.
@@ -247,6 +301,13 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             .options
             .quiet_period
             .saturating_sub(since.elapsed())
+    }
+
+    /// Returns the time before which the store deletes purchases at this moment. It advances while
+    /// the verification runs.
+    fn retained_from(&self) -> Option<Timestamp> {
+        let retained_from = self.verify.options.retained_from?;
+        Some(retained_from.saturating_add(self.started.elapsed()))
     }
 
     /// Looks up `records` in the store, several concurrently, and counts the ones whose state is
@@ -258,16 +319,16 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Returns the errors of the store; transient errors only if they last for about half a minute.
     async fn look_up(&mut self, records: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
         let verify = self.verify;
+        let retained_from = self.retained_from();
         let mut lookups = stream::iter(records)
-            .map(move |record| look_up_one(verify, record))
+            .map(move |record| look_up_record(&*verify.query, retained_from, record))
             .buffered(verify.options.max_lookups.max(1));
 
         let mut not_found = Vec::new();
         while let Some(verdict) = lookups.try_next().await? {
             match verdict {
                 RecordVerdict::Stored(purchase) => {
-                    let max = verify.options.dedup_window;
-                    self.report.purchases += u64::from(self.stored.add_late(&purchase, max));
+                    self.report.purchases += u64::from(self.stored.add_late(&purchase));
                 }
                 RecordVerdict::StoredTwice(id) => {
                     self.report.duplicates.add(id, verify.options.max_reported);
@@ -322,61 +383,11 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 quiet_since = Some(Instant::now());
                 pause = FIRST_PAUSE;
             }
-            self.report_progress();
+            self.meter.show_records(0, self.pending.len() as u64);
             sleep(pause.min(quiet_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
         Ok(())
-    }
-
-    /// Counts the offsets that cannot be read, because transactions of other producers do not end.
-    ///
-    /// While a transaction is open, the readable end of its partition does not move. A partition
-    /// whose end moved is no longer counted. Waits at most for the quiet period.
-    async fn count_unstable(&mut self) -> Result<()> {
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        while !self.unstable.is_empty() {
-            let ends = self.log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
-            self.unstable.retain(|partition, _count| {
-                ends.get(partition) == self.readable_ends.get(partition)
-            });
-
-            let quiet_left = self.quiet_time_left(started);
-            if quiet_left.is_zero() {
-                break;
-            }
-            sleep(pause.min(quiet_left)).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
-        self.report.unstable = self.unstable.values().sum();
-        Ok(())
-    }
-
-    /// Counts the offsets without a record, if they are more than the markers of transactions could
-    /// be: each transaction contains at least as many records as markers. Then the log was probably
-    /// compacted.
-    async fn count_compacted(&mut self) -> Result<()> {
-        let max_markers = self.report.records + MAX_UNEXPLAINED;
-        if self.hole_count() <= max_markers {
-            return Ok(());
-        }
-
-        // If the first offset of a partition moved, retention may have deleted records before they
-        // were scanned. Then the offsets of this partition are not counted.
-        let starts = self.log.scan(&Offsets::new(), ScanEnd::Never).await?.start;
-        self.holes
-            .retain(|partition, holes| starts.get(partition) == Some(&holes.start));
-        let hole_count = self.hole_count();
-        if hole_count > max_markers {
-            self.report.compacted = hole_count;
-        }
-        Ok(())
-    }
-
-    /// Returns the number of scanned offsets without a record, in the partitions of `holes`.
-    fn hole_count(&self) -> u64 {
-        self.holes.values().map(|holes| holes.count).sum()
     }
 
     /// Counts the pending records that were dead-lettered since the scan began, and keeps the
@@ -410,241 +421,12 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             };
             if record.differs {
                 self.report.mismatched.add(finding, options.max_reported);
-            } else if self.missing.len() >= options.dedup_window || self.missing.insert(record.id) {
+                continue;
+            }
+            let is_full = self.missing.len() >= options.dedup_window;
+            if is_full || self.missing.insert(self.key.fingerprint_id(&record.id)) {
                 self.report.missing.add(finding, options.max_reported);
             }
         }
     }
-
-    /// Reads the first and the end offset of each partition, and counts the offsets that were ever
-    /// assigned.
-    ///
-    /// Also begins to count what the scan will not see: the records of open transactions behind the
-    /// readable end of a partition, and the offsets without a record in a sparse log.
-    ///
-    /// The bounds of a log that cannot be followed are unknown. Its first offsets are then the
-    /// offsets of the first records that are scanned.
-    ///
-    /// # Errors
-    /// Returns the errors of the log, except for [`Unsupported`](ErrorKind::Unsupported).
-    async fn read_bounds(&mut self) -> Result<()> {
-        let bounds = match self.log.scan(&Offsets::new(), ScanEnd::Never).await {
-            Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
-            bounds => bounds?,
-        };
-
-        let first_offset = self.log.info().first_offset;
-        let mut written = 0;
-        for (partition, end) in &bounds.end {
-            written += end.saturating_sub(first_offset);
-            if *end > first_offset
-                && let Some(start) = bounds.start.get(partition)
-            {
-                let topic_partition = (bounds.topic.to_string(), *partition);
-                self.report.first_offsets.insert(topic_partition, *start);
-            }
-        }
-        self.report.written = Some(written);
-        self.readable_ends = bounds.end;
-        self.unstable = bounds.unstable;
-        self.unstable
-            .retain(|partition, _count| self.readable_ends.contains_key(partition));
-
-        if bounds.is_sparse {
-            for (partition, start) in bounds.start {
-                let holes = PartitionHoles {
-                    start,
-                    next_offset: start,
-                    count: 0,
-                };
-                self.holes.insert(partition, holes);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl VerifyReport {
-    /// Counts a record by the state of its dead letter.
-    fn count_disposition(&mut self, disposition: Disposition) {
-        match disposition {
-            Disposition::DeadLettered(reason) => {
-                self.dead_lettered += 1;
-                self.conflicts += u64::from(reason == ReasonKind::Conflict);
-            }
-            Disposition::Resolved => self.resolved += 1,
-        }
-    }
-}
-
-/// The result of a lookup of one record in the store.
-enum RecordVerdict {
-    /// The store contains the purchase with the same content.
-    Stored(Purchase),
-    /// The store contains the purchase twice: under its id, and under an `ObjectId` of another
-    /// consumer.
-    StoredTwice(PurchaseId),
-    /// The store contains the purchase only under an `ObjectId` of another consumer.
-    StoredByOther,
-    /// The store contains a mark that the purchase was erased.
-    Erased,
-    /// The store does not contain the purchase, which is older than the retention.
-    Expired,
-    /// The store contains the refund, which waits for its purchase.
-    Waiting,
-    /// The store does not contain the purchase, or contains its id with other content; or the
-    /// record does not decode.
-    NotFound(PendingRecord),
-}
-
-/// Looks up the purchase of `record` in the store, and decides whether it is stored as published.
-///
-/// Transient errors of the store are retried.
-///
-/// # Errors
-/// Returns the errors of the store; transient errors only if they last for about half a minute.
-async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<RecordVerdict> {
-    let Some(purchase) = &record.purchase else {
-        return Ok(RecordVerdict::NotFound(record));
-    };
-    match call_with_retries(|| verify.query.look_up(&purchase.id)).await? {
-        ports::Lookup::Stored(stored) if stored.same_content(purchase) => {
-            if record.is_foreign && is_stored_by_other(&*verify.query, purchase).await? {
-                return Ok(RecordVerdict::StoredTwice(record.id));
-            }
-            return Ok(RecordVerdict::Stored(stored));
-        }
-        // The id belongs to a purchase with other content. The record stays pending, because its
-        // dead letter may still be on its way.
-        ports::Lookup::Stored(_) => record.differs = true,
-        ports::Lookup::Erased => return Ok(RecordVerdict::Erased),
-        ports::Lookup::Waiting(_) => return Ok(RecordVerdict::Waiting),
-        ports::Lookup::Missing => {
-            record.differs = false;
-            if record.is_foreign && is_stored_by_other(&*verify.query, purchase).await? {
-                return Ok(RecordVerdict::StoredByOther);
-            }
-            let retained_from = verify.options.retained_from;
-            if retained_from.is_some_and(|from| purchase.timestamp < from) {
-                return Ok(RecordVerdict::Expired);
-            }
-        }
-    }
-    Ok(RecordVerdict::NotFound(record))
-}
-
-/// Checks whether `record` carries the id of its purchase, under which [ingest](crate::ingest)
-/// stores it.
-///
-/// The records of other programs carry none.
-pub(super) fn has_id(record: &LogRecord) -> bool {
-    record.headers.contains(header::PURCHASE_ID)
-}
-
-/// Checks whether another consumer of the topic stored `purchase`: the same content and time, under
-/// an `ObjectId`.
-///
-/// # Errors
-/// Returns the errors of the store; transient errors only if they last for about half a minute.
-pub(super) async fn is_stored_by_other(
-    query: &dyn PurchaseQuery,
-    purchase: &Purchase,
-) -> Result<bool> {
-    // The range contains the millisecond of the purchase, and no other one.
-    let end = Timestamp::from_millis(purchase.timestamp.as_millis() + 1).ok();
-    let range = TimeRange::new(Some(purchase.timestamp), end)?;
-    let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(range);
-    let selector = Selector::User(purchase.user_id.clone());
-    let page = call_with_retries(|| query.page(&selector, &request)).await?;
-
-    Ok(page
-        .items
-        .iter()
-        .any(|other| other.id.as_object_id().is_some() && other.same_content(purchase)))
-}
-
-/// The dead letters of the log, by record and by purchase.
-#[derive(Debug, Default)]
-struct DeadLetterIndex {
-    /// The state of the dead letter of each record.
-    ///
-    /// Pending takes precedence over resolved, because a dead letter may be put again after it was
-    /// resolved.
-    records: BTreeMap<RecordId, Disposition>,
-    /// The ids of purchases whose dead letter an operator replayed.
-    replayed: BTreeSet<PurchaseId>,
-    /// The state of the dead letters about refunds, by the id of the refund.
-    ///
-    /// A refund that waited in the store is dead-lettered under one of several records of the
-    /// refund.
-    refunds: BTreeMap<PurchaseId, Disposition>,
-    /// The gaps whose dead letter is pending: the ranges of offsets that the log lost.
-    gaps: Vec<Gap>,
-}
-
-/// The state of a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Disposition {
-    /// The dead letter is pending, for this reason.
-    DeadLettered(ReasonKind),
-    /// An operator replayed or discarded the dead letter.
-    Resolved,
-}
-
-impl DeadLetterIndex {
-    /// Reads all dead letters of `log`, pending and resolved.
-    ///
-    /// # Errors
-    /// Returns the errors of the log.
-    async fn read(log: &dyn Log) -> Result<Self> {
-        let mut index = Self::default();
-        let mut dead_letters = log.scan_dead_letters().await?;
-        while let Some(state) = dead_letters.try_next().await? {
-            match state {
-                DeadLetterState::Pending(dead_letter) => {
-                    let disposition = Disposition::DeadLettered(dead_letter.reason.kind());
-                    index.gaps.extend(dead_letter.gap());
-                    index.records.insert(dead_letter.record_id(), disposition);
-                    if let Some(id) = refund_id(&dead_letter) {
-                        index.refunds.insert(id, disposition);
-                    }
-                }
-                DeadLetterState::Resolved(dead_letter) => {
-                    index
-                        .records
-                        .entry(dead_letter.record_id)
-                        .or_insert(Disposition::Resolved);
-                    let Some(id) = dead_letter.id.and_then(|id| id.parse().ok()) else {
-                        continue;
-                    };
-                    if dead_letter.resolution == Resolution::Replayed {
-                        index.replayed.insert(id);
-                    }
-                    index.refunds.entry(id).or_insert(Disposition::Resolved);
-                }
-            }
-        }
-        Ok(index)
-    }
-
-    /// Returns the state of the refund in `record`, if another record of the same refund was
-    /// dead-lettered.
-    fn refund_disposition(&self, record: &PendingRecord) -> Option<Disposition> {
-        if !record.purchase.as_ref()?.is_refund() {
-            return None;
-        }
-        self.refunds.get(&record.id).copied()
-    }
-}
-
-/// Returns the id of the record of `dead_letter`, if the record contains a header with a type, as
-/// all records of refunds do.
-///
-/// Another producer may use this header for purposes of its own. The id of such a record does no
-/// harm, because only refunds are searched for by their id.
-fn refund_id(dead_letter: &DeadLetter) -> Option<PurchaseId> {
-    if !dead_letter.record.headers.contains(header::TYPE) {
-        return None;
-    }
-    dead_letter.id(Purchase::TYPE)?.parse().ok()
 }

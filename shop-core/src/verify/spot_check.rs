@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::scan::{has_id, is_stored_by_other};
+use super::lookup::{has_id, is_stored_by_other};
 use crate::log::{Gap, GapCause, Log, LogRecord, Partition};
 use crate::ports::{Lookup, PurchaseQuery};
 use crate::record::RecordDecoders;

@@ -1,0 +1,111 @@
+//! The dead letters of the log: which records were dead-lettered, and which of them an operator
+//! resolved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::TryStreamExt;
+
+use super::VerifyReport;
+use super::lookup::PendingRecord;
+use crate::log::{DeadLetter, DeadLetterState, Gap, Log, ReasonKind, RecordId, Resolution};
+use crate::record::{Record as _, header};
+use crate::{Purchase, PurchaseId, Result};
+
+/// The dead letters of the log, by record and by purchase.
+#[derive(Debug, Default)]
+pub(super) struct DeadLetterIndex {
+    /// The state of the dead letter of each record.
+    ///
+    /// Pending takes precedence over resolved, because a dead letter may be put again after it was
+    /// resolved.
+    pub(super) records: BTreeMap<RecordId, Disposition>,
+    /// The ids of purchases whose dead letter an operator replayed.
+    pub(super) replayed: BTreeSet<PurchaseId>,
+    /// The state of the dead letters about refunds, by the id of the refund.
+    ///
+    /// A refund that waited in the store is dead-lettered under one of several records of the
+    /// refund.
+    refunds: BTreeMap<PurchaseId, Disposition>,
+    /// The gaps whose dead letter is pending: the ranges of offsets that the log lost.
+    pub(super) gaps: Vec<Gap>,
+}
+
+/// The state of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disposition {
+    /// The dead letter is pending, for this reason.
+    DeadLettered(ReasonKind),
+    /// An operator replayed or discarded the dead letter.
+    Resolved,
+}
+
+impl VerifyReport {
+    /// Counts a record by the state of its dead letter.
+    pub(super) fn count_disposition(&mut self, disposition: Disposition) {
+        match disposition {
+            Disposition::DeadLettered(reason) => {
+                self.dead_lettered += 1;
+                self.conflicts += u64::from(reason == ReasonKind::Conflict);
+            }
+            Disposition::Resolved => self.resolved += 1,
+        }
+    }
+}
+
+impl DeadLetterIndex {
+    /// Reads all dead letters of `log`, pending and resolved.
+    ///
+    /// # Errors
+    /// Returns the errors of the log.
+    pub(super) async fn read(log: &dyn Log) -> Result<Self> {
+        let mut index = Self::default();
+        let mut dead_letters = log.scan_dead_letters().await?;
+        while let Some(state) = dead_letters.try_next().await? {
+            match state {
+                DeadLetterState::Pending(dead_letter) => {
+                    let disposition = Disposition::DeadLettered(dead_letter.reason.kind());
+                    index.gaps.extend(dead_letter.gap());
+                    index.records.insert(dead_letter.record_id(), disposition);
+                    if let Some(id) = refund_id(&dead_letter) {
+                        index.refunds.insert(id, disposition);
+                    }
+                }
+                DeadLetterState::Resolved(dead_letter) => {
+                    index
+                        .records
+                        .entry(dead_letter.record_id)
+                        .or_insert(Disposition::Resolved);
+                    let Some(id) = dead_letter.id.and_then(|id| id.parse().ok()) else {
+                        continue;
+                    };
+                    if dead_letter.resolution == Resolution::Replayed {
+                        index.replayed.insert(id);
+                    }
+                    index.refunds.entry(id).or_insert(Disposition::Resolved);
+                }
+            }
+        }
+        Ok(index)
+    }
+
+    /// Returns the state of the refund in `record`, if another record of the same refund was
+    /// dead-lettered.
+    pub(super) fn refund_disposition(&self, record: &PendingRecord) -> Option<Disposition> {
+        if !record.purchase.as_ref()?.is_refund() {
+            return None;
+        }
+        self.refunds.get(&record.id).copied()
+    }
+}
+
+/// Returns the id of the record of `dead_letter`, if the record contains a header with a type, as
+/// all records of refunds do.
+///
+/// Another producer may use this header for purposes of its own. The id of such a record does no
+/// harm, because only refunds are searched for by their id.
+fn refund_id(dead_letter: &DeadLetter) -> Option<PurchaseId> {
+    if !dead_letter.record.headers.contains(header::TYPE) {
+        return None;
+    }
+    dead_letter.id(Purchase::TYPE)?.parse().ok()
+}
