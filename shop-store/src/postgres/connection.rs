@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use deadpool::managed::Manager as _;
 use futures_util::TryStreamExt;
 use rust_decimal::Decimal;
 use secrecy::{ExposeSecret, SecretString};
@@ -347,6 +348,24 @@ impl PostgresConnection {
     pub async fn write_by(&self, mut statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         statement.end = Some("commit");
         self.run(statement, deadline).await
+    }
+
+    /// Runs a write in a session outside of the pools, which ends afterwards, and returns its rows.
+    ///
+    /// The write may take long, without a deadline, and keeps no session from other statements. It
+    /// is rolled back or committed in the background if this future is dropped.
+    ///
+    /// # Errors
+    /// An error of the server or of the new session, see [`error`](super::error).
+    pub(super) async fn write_alone(&self, mut statement: Statement) -> Result<Vec<Row>> {
+        statement.end = Some("commit");
+        let session = self.writes.manager().create().await?;
+        let abandoned = session.abandoned.clone();
+        let executed = abandoned.run_until_cancelled(execute(&session, &statement));
+        match executed.await {
+            Some(result) => result.map_err(from_driver),
+            None => Err(timeout_error(Outcome::Unknown)),
+        }
     }
 
     /// Returns the highest timeline of any server that took writes, or 0 if no timeline was seen

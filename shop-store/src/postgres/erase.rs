@@ -30,7 +30,8 @@ const MAX_ROWS: usize = 10_000;
 /// Erases or deletes at most 10,000 rows per call.
 #[async_trait]
 impl PurchaseErase for PostgresStore {
-    /// Erases the stored purchases and refunds of `user`, and then the user's waiting refunds.
+    /// Erases the stored purchases and refunds of `user`, and then the user's waiting refunds. The
+    /// last call also removes the kept sums of the user.
     ///
     /// Returns the number of erased rows, at most `limit`. A caller erases all rows by repeated
     /// calls.
@@ -42,6 +43,9 @@ impl PurchaseErase for PostgresStore {
         let erased_waiting = self
             .run_count(waiting::erase_statement(user, remaining))
             .await?;
+        if remaining > 0 {
+            self.fold_after_erasure().await;
+        }
         Ok(Removed::from(erased + erased_waiting))
     }
 

@@ -41,14 +41,17 @@ const SERVER_STATE: &str = "
 /// | `existing_tables` | the names of the tables that exist |
 /// | `missing_rights` | the missing rights on these tables, as texts such as `SELECT on purchases` |
 const RIGHTS: &str = "
-    with present as (select name from unnest($1::text[]) as name where to_regclass(name) is not null)
+    with present as (
+        select name, position from unnest($1::text[]) with ordinality as tables (name, position)
+            where to_regclass(name) is not null
+    )
     select current_schema()::text as schema,
         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) as may_create,
-        array(select name from present) as existing_tables,
+        array(select name from present order by position) as existing_tables,
         array(
-            select wanted || ' on ' || name
-                from present, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as wanted
-                where not has_table_privilege(name, wanted)
+            (select wanted || ' on ' || name
+                from present, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) with ordinality as rights (wanted, number)
+                where not has_table_privilege(name, wanted) order by position, number)
             union all select 'UPDATE on ' || sequence from present,
                 lateral (select case name when $2 then pg_get_serial_sequence(name, 'id') end) as of (sequence)
                 where not has_sequence_privilege(sequence, 'UPDATE')
@@ -187,6 +190,17 @@ impl PostgresConnection {
         if !is_complete {
             missing_rights.extend(missing_creation_right(&rights)?);
         }
+        missing_rights.retain(|right| {
+            let of_faster_table = definition.tables.iter().any(|table| {
+                table.is_only_faster && right.ends_with(&format!(" on {}", table.name))
+            });
+            if of_faster_table {
+                inspection.warnings.push(format!(
+                    "totals in PostgreSQL are slower without the right {right}: grant it"
+                ));
+            }
+            !of_faster_table
+        });
         if !missing_rights.is_empty() {
             let message = "the PostgreSQL user cannot create, read and write all tables";
             let error = postgres_error(ErrorKind::Denied, message)

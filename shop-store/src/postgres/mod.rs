@@ -12,6 +12,8 @@
 //! | `imported_files` | how the files were read that were imported into the store |
 //! | `insert` | inserts with one outcome for each row |
 //! | `select` | the port for queries: pages, exact counts and sums, reads by id, and scans of the whole table |
+//! | `sums` | answers to questions for totals from sums that the database keeps |
+//! | `fold` | the background task that brings these sums up to date |
 //! | `refunds` | refunds, the refunds that wait for their purchase, and the currency of the store |
 //! | `erase` | erasure of a user's purchases, and deletion of old purchases |
 //! | `store` | [`PostgresStore`], and its port for inserts |
@@ -26,6 +28,7 @@
 //! The table of purchases is `purchases (id text, userid text, username text, price numeric,
 //! timestamp timestamptz(3), details json)` in the first schema of the `search_path`. The row of an
 //! erased purchase keeps its id, and its other columns are null.
+//! `sums.sql` has the tables of the kept sums, and the triggers that record each change.
 //!
 //! # URL
 //!
@@ -70,6 +73,7 @@ mod faults_test;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
 mod fixture;
+mod fold;
 mod imported_files;
 mod insert;
 mod inspect;
@@ -87,6 +91,9 @@ mod sqlstate;
 #[cfg(test)]
 mod standby_test;
 mod store;
+mod sums;
+#[cfg(test)]
+mod sums_test;
 mod tls;
 mod url;
 mod waiting;

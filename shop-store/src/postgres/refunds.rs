@@ -173,6 +173,7 @@ impl WaitingRefunds for PostgresStore {
             self.remove_waiting(removed).await?;
         }
         sweep(self).await?;
+        self.start_fold();
         let refused_rows = self.connection.query(waiting::refused_query(limit)).await?;
         refused_rows.iter().map(waiting::read_waiting).collect()
     }

@@ -44,6 +44,8 @@ pub struct SchemaTable {
     /// The columns that have a unique index each. The statements of the store rely on these
     /// indexes to recognize what is stored already.
     pub(super) unique_columns: &'static [&'static str],
+    /// Whether the store only becomes slower without rights on the table.
+    pub(super) is_only_faster: bool,
 }
 
 impl SchemaTable {
@@ -54,7 +56,15 @@ impl SchemaTable {
         Self {
             name,
             unique_columns,
+            is_only_faster: false,
         }
+    }
+
+    /// Returns this definition for a table without which the store works, but is slower.
+    #[must_use]
+    pub(super) const fn only_faster(mut self) -> Self {
+        self.is_only_faster = true;
+        self
     }
 }
 
@@ -67,9 +77,15 @@ pub(super) const PURCHASES: SchemaDefinition = SchemaDefinition {
         SchemaTable::new("purchases_clock", &["single"]),
         SchemaTable::new("purchases_waiting", &["sequence"]),
         SchemaTable::new("purchases_settings", &["name"]),
+        SchemaTable::new("purchases_kept", &[]).only_faster(),
+        SchemaTable::new("purchases_deltas", &[]).only_faster(),
+        SchemaTable::new("purchases_sums", &[]).only_faster(),
     ],
     adoptable: &[],
-    changes: &[include_str!("purchases.sql")],
+    changes: &[concat!(
+        include_str!("purchases.sql"),
+        include_str!("sums.sql")
+    )],
 };
 
 /// The key of the advisory lock that all processes take before they change a schema.

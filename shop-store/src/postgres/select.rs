@@ -20,6 +20,7 @@ use super::PostgresStore;
 use super::connection::{MAX_READ_BYTES, Statement, confirmed_rows};
 use super::error::postgres_error;
 use super::rows::{self, COLUMNS};
+use super::sums::group_by_slot;
 use crate::limits::row_limit;
 use crate::refunds::PurchaseRows as _;
 
@@ -90,14 +91,22 @@ impl PurchaseQuery for PostgresStore {
     /// Returns the counts and sums of the selected purchases for each period of the request.
     ///
     /// The server adds up slots of an hour or a day, and [`Totals`] combines them to the periods.
+    /// It reads the sums that it keeps, see [`sums`](super::sums), or the purchases.
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
-        let statement = sums_query(selector, request.range, Totals::slots(request));
-        let mut totals = Totals::new(*request);
-        for row in self.connection.query(statement).await? {
-            let (first_time, summary) = read_slot(&row).ok_or_else(|| {
-                postgres_error(ErrorKind::Corrupt, "the prices cannot be summed exactly")
-            })?;
-            totals.add_summary(first_time, summary)?;
+        let deadline = Instant::now() + self.connection.options.query_timeout;
+        let kept_slots = self.read_kept_slots(selector, request, deadline).await?;
+        let is_scan = kept_slots.is_none();
+        let slots = match kept_slots {
+            Some(slots) => slots,
+            None => {
+                let scan = sums_query(selector, request.range, Totals::slots(request));
+                self.connection.run(scan, deadline).await?
+            }
+        };
+
+        let (totals, count) = add_slots(&slots, request)?;
+        if is_scan && let Selector::User(user) = selector {
+            self.keep_sums_of_large_user(user, count);
         }
         Ok(totals.into_buckets())
     }
@@ -216,7 +225,8 @@ pub(super) fn page_query(
         ListOrder::NewestFirst => ("desc", "<"),
     };
 
-    let (mut statement, mut condition) = selection_condition(selector, start.from, start.to);
+    let (mut statement, mut condition) =
+        add_selection(Statement::new(""), selector, start.from, start.to);
     if let Some((time, id)) = &start.after {
         statement = statement.bind(*time).bind(id.clone());
         let last = statement.parameters.len();
@@ -236,13 +246,12 @@ pub(super) fn page_query(
     statement.limited()
 }
 
-/// Returns the SQL condition for the selected purchases from `from` to before `to`, and a statement
-/// that holds the parameters of the condition.
-///
-/// The SQL of the statement is empty. The caller sets it to a query with the condition.
+/// Binds the parameters of a selection to `statement`, and returns the statement with the SQL
+/// condition for the selected purchases from `from` to before `to`.
 ///
 /// The condition excludes the marks of erased purchases, whose time is null.
-fn selection_condition(
+pub(super) fn add_selection(
+    mut statement: Statement,
     selector: &Selector,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
@@ -258,7 +267,6 @@ fn selection_condition(
         Selector::All => vec![],
     };
 
-    let mut statement = Statement::new("");
     let mut condition = String::new();
     for (column, value) in column_values {
         statement = statement.bind(value);
@@ -303,6 +311,24 @@ pub(super) fn slice_query(after: Option<&Cursor>) -> Statement {
     }
 }
 
+/// Adds up the slots in rows of [`sums_query`]. Returns their totals, and the number of purchases.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if a sum cannot be represented exactly, and the errors of
+/// [`Totals::add_summary`].
+pub(super) fn add_slots(slots: &[Row], request: &TotalsRequest) -> Result<(Totals, u64)> {
+    let mut totals = Totals::new(*request);
+    let mut count = 0;
+    for row in slots {
+        let (first_time, summary) = read_slot(row).ok_or_else(|| {
+            postgres_error(ErrorKind::Corrupt, "the prices cannot be summed exactly")
+        })?;
+        count += summary.count;
+        totals.add_summary(first_time, summary)?;
+    }
+    Ok((totals, count))
+}
+
 /// Reads the first time, the count and the sum of a slot from a row of [`sums_query`].
 ///
 /// A query without slots returns no time, and [`Timestamp::MIN`] stands for it. Returns `None` if a
@@ -329,26 +355,24 @@ const SUMS: &str = "count(*) filter (where price >= 0) as count,
 /// Returns the query of the count, the sum and the first time of each slot of time, or of all
 /// selected purchases if `slots` is `None`.
 ///
-/// `slots` are the shift and the length of the slots in milliseconds, see [`Totals::slots`]. The
-/// query returns one slot more than is allowed, at most, which is enough to reject the request. The
-/// slots are computed by `date_bin`, which uses integers. An expression of `extract` would compute
-/// with numeric values for each row, which is slower.
+/// `slots` are the shift and the length of the slots in milliseconds, see [`Totals::slots`].
 pub(super) fn sums_query(
     selector: &Selector,
     range: TimeRange,
     slots: Option<(i64, i64)>,
 ) -> Statement {
-    let (mut statement, condition) = selection_condition(selector, range.from(), range.to());
-    let limit = Totals::MAX_SLOTS + 1;
-    let sql = match slots {
-        None => format!(
-            "select {SUMS}, null::timestamptz as first_time from purchases where {condition}"
-        ),
-        Some((shift, length)) => format!(
-            r#"select {SUMS}, min("timestamp") as first_time from purchases where {condition}
-           group by date_bin('{length} ms', "timestamp", timestamptz 'epoch' - interval '1 ms' * {shift}) limit {limit}"#
+    let (mut statement, condition) =
+        add_selection(Statement::new(""), selector, range.from(), range.to());
+    let (first_time, group_by) = match slots {
+        None => ("null::timestamptz", String::new()),
+        Some((shift, length)) => (
+            r#"min("timestamp")"#,
+            group_by_slot(r#""timestamp""#, shift, length),
         ),
     };
+    let sql = format!(
+        "select {SUMS}, {first_time} as first_time from purchases where {condition} {group_by}"
+    );
     statement.sql = sql.into();
     statement
 }

@@ -127,6 +127,12 @@ pub(super) fn is_about_rows(error: &Error) -> bool {
     error.kind() == Invalid && error::code(error).is_some()
 }
 
+/// Returns whether the server rejected a statement whatever its parameters are, for example because
+/// a table is missing or may not be read.
+pub(super) fn is_about_statement(error: &Error) -> bool {
+    error::code(error).is_some_and(|code| code.starts_with("42"))
+}
+
 /// Returns whether the server could not convert a text to another type. A statement converts a text
 /// that is none to end its transaction.
 pub fn is_invalid_text(error: &Error) -> bool {

@@ -9,6 +9,7 @@ use shop_core::ports::{DescribeStore, Durability, InsertOutcome, RecordStore, St
 use shop_core::{Backend, Purchase, Result};
 
 use super::connection::PostgresConnection;
+use super::sums::KeptSums;
 use super::{PostgresStoreOptions, schema};
 use crate::StoreInspection;
 use crate::refunds::{self, PurchaseState};
@@ -30,6 +31,8 @@ pub struct PostgresStore {
     pub(super) connection: Arc<PostgresConnection>,
     /// The currency and the waiting refunds, as far as this process knows them.
     pub(super) state: Arc<PurchaseState>,
+    /// What this process knows about the kept sums, and the task that brings them up to date.
+    pub(super) sums: Arc<KeptSums>,
 }
 
 impl PostgresStore {
@@ -46,6 +49,7 @@ impl PostgresStore {
         Ok(Self {
             connection: Arc::new(PostgresConnection::open(options, &schema::PURCHASES)?),
             state: Arc::default(),
+            sums: Arc::default(),
         })
     }
 
@@ -82,7 +86,7 @@ impl PostgresStore {
     /// | a table without the unique index that recognizes repetitions, for example after a restore | fault |
     /// | row level security that applies to the user, a view in place of a table, an unlogged table | fault |
     /// | missing rights, which the error names, or a read-only server | error of writes |
-    /// | asynchronous standbys, rules on a table | warning |
+    /// | asynchronous standbys, rules on a table, missing rights on the tables of sums | warning |
     ///
     /// # Errors
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable, and
@@ -104,9 +108,11 @@ impl PostgresStore {
 #[async_trait]
 impl RecordStore<Purchase> for PostgresStore {
     /// Inserts the purchases of `batch` with one statement in one transaction, and its refunds with
-    /// further statements.
+    /// further statements. Then wakes the task that brings the kept sums up to date.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        refunds::insert(self, &batch).await
+        let outcomes = refunds::insert(self, &batch).await;
+        self.start_fold();
+        outcomes
     }
 
     async fn check(&self) -> Result<()> {

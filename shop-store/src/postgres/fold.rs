@@ -1,0 +1,358 @@
+//! Folds deltas into the kept sums, and completes the sums of scopes that are kept from now on.
+//!
+//! `sums.sql` has the tables, and [`sums`](super::sums) answers questions from them.
+//!
+//! | step | what it does | when |
+//! |---|---|---|
+//! | fold | moves the rows of `purchases_deltas` into `purchases_sums` | there are deltas |
+//! | request | inserts the scope of the shop into `purchases_kept` | it is missing |
+//! | build | completes the sums of a scope, and marks it as ready | no transaction has missed the scope |
+//!
+//! A process that ingests runs the steps in a background task, at most once a second. Several
+//! processes may do so at the same time: an advisory lock lets one of them fold or build.
+//!
+//! # How a scope becomes ready
+//!
+//! A trigger that reads `purchases_kept` before a scope is inserted records no deltas for the scope.
+//! So the task waits until all transactions have ended that might contain the work of such a
+//! trigger. It reads the scope, and then takes a transaction id, the *horizon*. The trigger's
+//! transaction got its id before the trigger read the kept scopes, so its id is lower. Once all
+//! transactions with lower ids have ended, a build is right: in one snapshot, it reads the purchases
+//! and the sums so far, and adds the difference as deltas. Whatever the sums were before, they are
+//! complete afterwards. Changes that are committed later record their own deltas.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use shop_core::Result;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::DropGuard;
+
+use super::PostgresStore;
+use super::connection::{PostgresConnection, Statement, until_dropped};
+use super::rows::answer_column;
+use super::sums::SHOP_SCOPE;
+use crate::retries::pauses;
+
+/// The pause between two rounds of the task.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after which the task looks for requests of other processes.
+const IDLE_PAUSE: Duration = Duration::from_secs(5);
+/// The maximum pause after a round that failed.
+const MAX_PAUSE_AFTER_ERROR: Duration = Duration::from_secs(30);
+
+/// The statement that tries to take the lock of the fold until the end of the transaction, and
+/// records whether the transaction has the lock. It runs before the statement that needs the lock,
+/// so that the snapshot of that statement is newer.
+///
+/// The first key tells the lock from other advisory locks. The second one is the table, because
+/// several stores may be in one database.
+const LOCK: &str = "select set_config('shop.has_sums_lock', pg_try_advisory_xact_lock(
+    1936224115, 'purchases_kept'::regclass::oid::integer)::text, true)";
+
+/// The statement [`LOCK`] for a build, which has no timeout because it reads all purchases of its
+/// scope.
+const LOCK_WITHOUT_TIMEOUT: &str = "select set_config('statement_timeout', '0', true),
+    set_config('shop.has_sums_lock', pg_try_advisory_xact_lock(
+        1936224115, 'purchases_kept'::regclass::oid::integer)::text, true)";
+
+/// The condition that the transaction has the lock, see [`LOCK`].
+const HAS_LOCK: &str = "current_setting('shop.has_sums_lock') = 'true'";
+
+/// The query of what there is to do. The answer is one row.
+///
+/// | column | content |
+/// |---|---|
+/// | `has_deltas` | whether there are deltas to fold |
+/// | `keeps_shop` | whether the scope of the shop is kept |
+/// | `oldest` | the id of the oldest transaction that has not ended |
+/// | `scopes`, `identities` | the scopes that are not ready, and `since` of each one |
+/// | `estimate` | the estimated number of purchases |
+const STATUS: &str = "
+    with unready as materialized (select scope, since from purchases_kept where not ready)
+    select exists (select from purchases_deltas) as has_deltas,
+        exists (select from purchases_kept where scope = '') as keeps_shop,
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest,
+        array(select scope from unready order by scope) as scopes,
+        array(select since::text from unready order by scope) as identities,
+        (select greatest(reltuples, 0)::bigint from pg_class where oid = 'purchases'::regclass) as estimate";
+
+/// The background task of a store, which runs from the first call of [`wake`](FoldTask::wake) by an
+/// ingest until the store is dropped.
+#[derive(Debug, Default)]
+pub(super) struct FoldTask {
+    has_work: Arc<Notify>,
+    until_dropped: OnceLock<DropGuard>,
+}
+
+impl FoldTask {
+    /// Wakes the task, if it runs.
+    pub(super) fn wake(&self) {
+        self.has_work.notify_one();
+    }
+
+    /// Keeps the task of a test from being started.
+    #[cfg(test)]
+    pub(super) fn disable(&self) {
+        let guard = until_dropped(std::future::ready(()));
+        self.until_dropped.get_or_init(|| guard);
+    }
+}
+
+impl PostgresStore {
+    /// Starts the background task that folds deltas, unless it runs, and wakes it.
+    pub(super) fn start_fold(&self) {
+        let task = &self.sums.fold_task;
+        task.until_dropped.get_or_init(|| {
+            let fold = Fold::new(Arc::clone(&self.connection));
+            until_dropped(fold.run(Arc::clone(&task.has_work)))
+        });
+        task.wake();
+    }
+
+    /// Folds the deltas now, after the purchases of a user were erased, so that the sums of this
+    /// user are gone as well.
+    ///
+    /// If this fails, or if another process is folding, the background task of a process does it
+    /// later.
+    pub(super) async fn fold_after_erasure(&self) {
+        if let Err(error) = Fold::new(Arc::clone(&self.connection)).fold_deltas().await {
+            tracing::debug!(error = %error.chain(), "the sums of an erased user are removed later");
+        }
+    }
+}
+
+/// What is left to do after a round.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is nothing to do until something is written or requested.
+    Idle,
+    /// There is more to do.
+    Busy,
+}
+
+/// The scopes that are built once all transactions below the horizon have ended.
+#[derive(Debug)]
+struct PendingBuild {
+    horizon: i64,
+    /// Each scope with its `since`, which tells it from a scope that is requested again meanwhile.
+    scopes: Vec<(String, String)>,
+}
+
+/// The steps of the task, and the build that it waits for.
+#[derive(Debug)]
+pub(super) struct Fold {
+    connection: Arc<PostgresConnection>,
+    pending_build: Option<PendingBuild>,
+}
+
+impl Fold {
+    /// Creates the steps for a database. Nothing runs yet.
+    pub(super) const fn new(connection: Arc<PostgresConnection>) -> Self {
+        Self {
+            connection,
+            pending_build: None,
+        }
+    }
+
+    /// Runs rounds until the future is dropped.
+    ///
+    /// Logs the first error of a series. While rounds fail, totals are right, but slower.
+    async fn run(mut self, has_work: Arc<Notify>) {
+        let mut error_pauses = None;
+        loop {
+            let pause = match self.round().await {
+                Ok(progress) => {
+                    error_pauses = None;
+                    if progress == Progress::Idle {
+                        // The timeout is no error: another process may have requested something.
+                        let _elapsed = timeout(IDLE_PAUSE, has_work.notified()).await;
+                    }
+                    PAUSE
+                }
+                Err(error) => {
+                    if error_pauses.is_none() {
+                        tracing::warn!(error = %error.chain(), "the sums in PostgreSQL are not brought up to date, so totals take longer");
+                    }
+                    let pauses =
+                        error_pauses.get_or_insert_with(|| pauses(PAUSE, MAX_PAUSE_AFTER_ERROR));
+                    pauses.next().unwrap_or(MAX_PAUSE_AFTER_ERROR)
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// Does what there is to do now, without waiting for other transactions.
+    ///
+    /// # Errors
+    /// The first error of a statement. Nothing is lost, and the next round goes on.
+    pub(super) async fn round(&mut self) -> Result<Progress> {
+        let status = self.connection.query(Statement::new(STATUS)).await?;
+
+        if !answer_column(&status, "keeps_shop")? {
+            let insert = "insert into purchases_kept (scope) values ($1) on conflict do nothing";
+            let request = Statement::new(insert).bind(SHOP_SCOPE.to_owned());
+            self.connection.write(request).await?;
+            return Ok(Progress::Busy);
+        }
+
+        if answer_column(&status, "has_deltas")? {
+            self.fold_deltas().await?;
+        }
+
+        let oldest: i64 = answer_column(&status, "oldest")?;
+        if let Some(pending) = self.pending_build.take_if(|build| build.horizon <= oldest) {
+            let estimate: i64 = answer_column(&status, "estimate")?;
+            for (scope, identity) in pending.scopes {
+                self.build(scope, identity, estimate).await?;
+            }
+            return Ok(Progress::Busy);
+        }
+        if self.pending_build.is_some() {
+            return Ok(Progress::Busy);
+        }
+
+        let scopes: Vec<String> = answer_column(&status, "scopes")?;
+        if scopes.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let identities: Vec<String> = answer_column(&status, "identities")?;
+        self.pending_build = Some(PendingBuild {
+            horizon: self.take_horizon().await?,
+            scopes: scopes.into_iter().zip(identities).collect(),
+        });
+        Ok(Progress::Busy)
+    }
+
+    /// Returns a transaction id that is higher than the ids of all transactions so far.
+    ///
+    /// The highest id of a snapshot would not do: transactions with higher ids may be running.
+    async fn take_horizon(&self) -> Result<i64> {
+        let select = "select pg_current_xact_id()::text::bigint as horizon";
+        let rows = self.connection.write(Statement::new(select)).await?;
+        answer_column(&rows, "horizon")
+    }
+
+    /// Moves the deltas into the sums, unless another process does. Deletes the deltas of scopes
+    /// that are not kept.
+    ///
+    /// If nothing is left of a user's purchases, their sums are deleted, and the user is not kept
+    /// any longer.
+    pub(super) async fn fold_deltas(&self) -> Result<()> {
+        let fold = Statement::new(fold_sql()).after(Statement::new(LOCK));
+        let rows = self.connection.write(fold).await?;
+        if answer_column(&rows, "has_empty_sums")? {
+            let delete = Statement::new(delete_empty_sql()).after(Statement::new(LOCK));
+            self.connection.write(delete).await?;
+        }
+        Ok(())
+    }
+
+    /// Completes the sums of `scope`, and marks it as ready, unless another process holds the lock
+    /// or the scope was requested again.
+    ///
+    /// `estimate` is the estimated number of all purchases.
+    async fn build(&self, scope: String, identity: String, estimate: i64) -> Result<()> {
+        // The id of a user is personal data, so it is not logged.
+        let of_all_users = scope == SHOP_SCOPE;
+        tracing::info!(
+            of_all_users,
+            purchases_of_all_users = estimate,
+            "PostgreSQL adds up purchases, so that totals are quick"
+        );
+        let begun = Instant::now();
+        let build = Statement::new(build_sql(&scope))
+            .bind(scope)
+            .bind(identity)
+            .after(Statement::new(LOCK_WITHOUT_TIMEOUT));
+        let built = self.connection.write_alone(build).await?;
+        tracing::info!(
+            of_all_users,
+            is_complete = !built.is_empty(),
+            seconds = begun.elapsed().as_secs_f64(),
+            "PostgreSQL has added up purchases"
+        );
+        Ok(())
+    }
+}
+
+/// Returns the SQL that moves the deltas into the sums.
+///
+/// The answer is one row with the column `has_empty_sums`: whether a sum is zero now.
+fn fold_sql() -> String {
+    format!(
+        "with moved as (
+            delete from purchases_deltas where {HAS_LOCK} returning scope, start, count, total
+        ), quarters as materialized (
+            select scope, start, sum(count)::bigint as count, sum(total) as total
+            from moved join purchases_kept using (scope) group by scope, start
+        ), changes as (
+            select scope, false as is_day, start, count, total from quarters
+            union all
+            select scope, true, date_bin('1 day', start, timestamptz '0001-01-01T00:00:00Z') as day,
+                sum(count)::bigint, sum(total)
+            from quarters group by scope, day
+        ), written as (
+            insert into purchases_sums as sums (scope, is_day, start, count, total)
+            select scope, is_day, start, count, total from changes
+            on conflict (scope, is_day, start) do update
+                set count = sums.count + excluded.count, total = sums.total + excluded.total
+            returning count, total
+        )
+        select coalesce(bool_or(count = 0 and total = 0), false) as has_empty_sums from written"
+    )
+}
+
+/// Returns the SQL that deletes sums that are zero, and then the users who have no other sums.
+fn delete_empty_sql() -> String {
+    format!(
+        "with emptied as (
+            delete from purchases_sums where count = 0 and total = 0 and {HAS_LOCK} returning scope
+        )
+        delete from purchases_kept as kept
+        where scope <> '' and ready and scope in (select scope from emptied)
+            and not exists (select from purchases_deltas where scope = kept.scope)
+            and not exists (
+                select from purchases_sums
+                where scope = kept.scope and not (count = 0 and total = 0)
+            )"
+    )
+}
+
+/// Returns the SQL that adds what the sums of a scope lack as deltas, and marks the scope as ready.
+///
+/// `$1` is the scope, and `$2` its identity. The answer has a row if the scope was marked.
+fn build_sql(scope: &str) -> String {
+    let selection = if scope == SHOP_SCOPE {
+        ""
+    } else {
+        "and userid = $1"
+    };
+    format!(
+        r#"with stored as (
+            select date_bin('15 minutes', "timestamp", timestamptz '0001-01-01T00:00:00Z') as start,
+                count(*) filter (where price >= 0) as count, sum(price) as total
+            from purchases where "timestamp" is not null {selection} and {HAS_LOCK}
+            group by 1
+        ), recorded as (
+            select start, sum(count)::bigint as count, sum(total) as total from (
+                select start, count, total from purchases_sums where scope = $1 and not is_day
+                union all
+                select start, count, total from purchases_deltas where scope = $1
+            ) as parts group by start
+        ), missing as (
+            select start, coalesce(stored.count, 0) - coalesce(recorded.count, 0) as count,
+                coalesce(stored.total, 0) - coalesce(recorded.total, 0) as total
+            from stored full join recorded using (start)
+        ), added as (
+            insert into purchases_deltas (scope, start, count, total)
+            select $1, start, count, total from missing
+            where {HAS_LOCK} and not (count = 0 and total = 0)
+        )
+        update purchases_kept set ready = true
+        where scope = $1 and since = $2::xid8 and {HAS_LOCK}
+        returning scope"#
+    )
+}

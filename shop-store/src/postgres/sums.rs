@@ -1,0 +1,419 @@
+//! Answers questions for totals from sums that the database keeps, without reading the purchases.
+//!
+//! `sums.sql` has the tables. Triggers record each change of `purchases` in `purchases_deltas`, and
+//! the [`fold`](super::fold) adds these records to `purchases_sums`. An answer adds up three parts
+//! in one statement, and so in one snapshot:
+//!
+//! ```text
+//!  from                                                                        to
+//!   │ rows │ quarters of an hour │        UTC days         │ quarters │  rows   │
+//!          └──────────── and the deltas of this range ────────────────┘
+//! ```
+//!
+//! A *scope* is what sums are kept for: the whole shop, whose name is empty, or one user. The sums
+//! of the shop are always kept. The sums of a user are kept once a question about the user has
+//! counted many purchases. The purchases are read as before in all other cases, see [`kept_query`]
+//! and [`PostgresStore::read_kept_slots`].
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shop_core::ports::{Selector, TimeRange, Totals, TotalsRequest};
+use shop_core::{Result, Timestamp, UserId};
+use tokio::time::Instant;
+use tokio_postgres::Row;
+
+use super::PostgresStore;
+use super::connection::Statement;
+use super::fold::FoldTask;
+use super::select::add_selection;
+use super::{rows, sqlstate};
+
+/// The name of the scope of the whole shop. The id of a user is never empty.
+pub(super) const SHOP_SCOPE: &str = "";
+
+/// The number of purchases of a user that a question may count before sums are kept for the user.
+pub(super) const MAX_COUNTED: u64 = 1_000;
+
+/// The number of users whose sums a store remembers to be kept. A store that knows more forgets all,
+/// and finds out again.
+const MAX_KNOWN_USERS: usize = 10_000;
+
+/// The pause between two requests to keep the sums of a user.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after the server rejected a statement on the tables of the sums, for example because of
+/// a missing right.
+const PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(60);
+
+/// The milliseconds of a quarter of an hour.
+const QUARTER: i64 = 15 * 60_000;
+/// The milliseconds of a day.
+const DAY: i64 = 96 * QUARTER;
+
+/// What the clones of a store know about the kept sums.
+#[derive(Debug, Default)]
+pub(super) struct KeptSums {
+    /// The users whose sums were complete when the store looked last.
+    known_users: Mutex<HashSet<UserId>>,
+    /// The time before which no request to keep sums is sent.
+    next_request: Mutex<Option<Instant>>,
+    /// The time before which the tables of the sums are not read.
+    next_read: Mutex<Option<Instant>>,
+    /// The background task that folds deltas into sums.
+    pub(super) fold_task: FoldTask,
+}
+
+impl KeptSums {
+    /// Returns the name of the scope of `selector`, if its sums may be kept.
+    fn scope_of(&self, selector: &Selector) -> Option<String> {
+        match selector {
+            Selector::All => Some(SHOP_SCOPE.to_owned()),
+            Selector::User(user) => lock(&self.known_users)
+                .contains(user)
+                .then(|| user.to_string()),
+            Selector::Name(_) | Selector::Reference(..) => None,
+        }
+    }
+
+    /// Records that the sums of `user` are complete.
+    fn remember_user(&self, user: &UserId) {
+        let mut known_users = lock(&self.known_users);
+        if known_users.len() >= MAX_KNOWN_USERS {
+            known_users.clear();
+        }
+        known_users.insert(user.clone());
+    }
+
+    /// Records that the sums of the scope of `selector` are not complete.
+    fn forget_user(&self, selector: &Selector) {
+        if let Selector::User(user) = selector {
+            lock(&self.known_users).remove(user);
+        }
+    }
+}
+
+/// Locks a value that no panic leaves half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns whether the time in `next_time` has come, and sets it to the end of `pause` if so.
+fn try_begin(next_time: &Mutex<Option<Instant>>, pause: Duration) -> bool {
+    let now = Instant::now();
+    let mut next_time = lock(next_time);
+    if next_time.is_some_and(|time| now < time) {
+        return false;
+    }
+    *next_time = Some(now + pause);
+    true
+}
+
+impl PostgresStore {
+    /// Reads the slots of a question from the kept sums, as rows of
+    /// [`sums_query`](super::select::sums_query).
+    ///
+    /// Returns `None` if the purchases have to be read: the sums of the scope are not complete, the
+    /// question does not fit the sums, or the tables of the sums are missing or may not be read.
+    ///
+    /// # Errors
+    /// Any other error of the statement.
+    pub(super) async fn read_kept_slots(
+        &self,
+        selector: &Selector,
+        request: &TotalsRequest,
+        deadline: Instant,
+    ) -> Result<Option<Vec<Row>>> {
+        let Some(scope) = self.sums.scope_of(selector) else {
+            return Ok(None);
+        };
+        let Some(query) = kept_query(scope, selector, request) else {
+            return Ok(None);
+        };
+        if lock(&self.sums.next_read).is_some_and(|time| Instant::now() < time) {
+            return Ok(None);
+        }
+
+        let mut slots = match self.connection.run(query, deadline).await {
+            Ok(rows) => rows,
+            Err(error) if sqlstate::is_about_statement(&error) => {
+                tracing::debug!(error = %error.chain(), "the tables of sums cannot be read");
+                *lock(&self.sums.next_read) = Some(Instant::now() + PAUSE_AFTER_REJECTION);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if !rows::answer_column::<Option<bool>>(&slots, "ready")?.unwrap_or_default() {
+            self.sums.forget_user(selector);
+            return Ok(None);
+        }
+
+        // A scope without purchases has one row, whose slot is null.
+        slots.retain(|row| matches!(row.try_get::<_, Option<i64>>("count"), Ok(Some(_))));
+        Ok(Some(slots))
+    }
+
+    /// Has the sums of `user` kept from now on, in the background. The caller has read `count`
+    /// purchases of the user.
+    ///
+    /// Does nothing if `count` is small, because these purchases are read quickly.
+    pub(super) fn keep_sums_of_large_user(&self, user: &UserId, count: u64) {
+        if count <= MAX_COUNTED || !try_begin(&self.sums.next_request, PAUSE) {
+            return;
+        }
+        let store = self.clone();
+        let user = user.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.request_sums(&user).await {
+                tracing::debug!(error = %error.chain(), "the sums of a user cannot be kept");
+                let next_time = Instant::now() + PAUSE_AFTER_REJECTION;
+                *lock(&store.sums.next_request) = Some(next_time);
+            }
+        });
+    }
+
+    /// Finds out whether the sums of `user` are complete, and requests to keep them if they are not
+    /// kept. The [`fold`](super::fold) of an ingesting process fulfils the request.
+    ///
+    /// # Errors
+    /// An error of a statement, for example if the database is read-only.
+    pub(super) async fn request_sums(&self, user: &UserId) -> Result<()> {
+        let select = "select ready from purchases_kept where scope = $1";
+        let query = Statement::new(select).bind(user.to_string());
+        let kept_rows = self.connection.query(query).await?;
+        if let Some(row) = kept_rows.first() {
+            if row.try_get("ready").unwrap_or_default() {
+                self.sums.remember_user(user);
+            }
+            return Ok(());
+        }
+
+        let insert =
+            "insert into purchases_kept (scope) values ($1) on conflict (scope) do nothing";
+        let request = Statement::new(insert).bind(user.to_string());
+        self.connection.write(request).await?;
+        self.sums.fold_task.wake();
+        Ok(())
+    }
+}
+
+/// The parts of a range of time that are read from different rows. Each part is the milliseconds of
+/// its start and of its end, or `None` where the range has no bound.
+#[derive(Debug, Default)]
+struct RangeParts {
+    /// The part between the first and the last quarter of an hour. Deltas are read for this part.
+    whole_quarters: Part,
+    /// The part that is read from the sums of days, if any.
+    whole_days: Option<Part>,
+    /// The parts that are read from the sums of quarters.
+    quarters: Vec<Part>,
+    /// The parts at both ends that are read from the purchases.
+    edges: Vec<Part>,
+}
+
+type Part = (Option<i64>, Option<i64>);
+
+impl RangeParts {
+    /// Divides `range`. Uses the sums of days if `may_use_days` is set.
+    ///
+    /// Returns `None` if the range contains no whole quarter of an hour.
+    fn new(range: TimeRange, may_use_days: bool) -> Option<Self> {
+        let from = range.from().map(Timestamp::as_millis);
+        let to = range.to().map(Timestamp::as_millis);
+        let whole_quarters = aligned(from, to, QUARTER)?;
+        let mut parts = Self {
+            whole_quarters,
+            ..Self::default()
+        };
+
+        let (first_quarter, last_quarter) = whole_quarters;
+        if from != first_quarter {
+            parts.edges.push((from, first_quarter));
+        }
+        if to != last_quarter {
+            parts.edges.push((last_quarter, to));
+        }
+
+        let whole_days = aligned(first_quarter, last_quarter, DAY);
+        let Some((first_day, last_day)) = whole_days.filter(|_| may_use_days) else {
+            parts.quarters.push(whole_quarters);
+            return Some(parts);
+        };
+        parts.whole_days = whole_days;
+        if first_quarter != first_day {
+            parts.quarters.push((first_quarter, first_day));
+        }
+        if last_quarter != last_day {
+            parts.quarters.push((last_day, last_quarter));
+        }
+        Some(parts)
+    }
+}
+
+/// Returns the largest range within `from` and `to` whose bounds are multiples of `length`.
+///
+/// Returns `None` if the range is empty, or if its start is no [`Timestamp`].
+fn aligned(from: Option<i64>, to: Option<i64>, length: i64) -> Option<Part> {
+    let first = from.map(|from| from + (-from).rem_euclid(length));
+    let last = to.map(|to| to - to.rem_euclid(length));
+    let is_empty = match (first, last) {
+        (Some(first), Some(last)) => first >= last,
+        (Some(first), None) => Timestamp::from_millis(first).is_err(),
+        (None, _) => false,
+    };
+    (!is_empty).then_some((first, last))
+}
+
+/// Returns the query of the slots of a question from the sums of `scope`.
+///
+/// Returns `None` if a period begins within a quarter of an hour, or if the range contains no whole
+/// quarter.
+///
+/// The columns `count`, `total` and `first_time` are those of
+/// [`sums_query`](super::select::sums_query), and are null if there is no slot. The column `ready`
+/// is true if the sums of the scope are complete. If not, the slots are not valid, and the server
+/// has read none of the other tables.
+pub(super) fn kept_query(
+    scope: String,
+    selector: &Selector,
+    request: &TotalsRequest,
+) -> Option<Statement> {
+    let slots = Totals::slots(request);
+    let zone_millis = i64::from(request.zone.minutes()) * 60_000;
+    let period_step = slots.map_or(DAY, |(_, length)| length.min(DAY));
+    if slots.is_some() && zone_millis % QUARTER != 0 {
+        return None;
+    }
+    let may_use_days = slots.is_none() || (period_step == DAY && zone_millis % DAY == 0);
+    let parts = RangeParts::new(request.range, may_use_days)?;
+
+    let mut statement = Statement::new("").bind(scope);
+    let mut branches = Vec::new();
+    let mut add_sums = |table: &str, condition: &str, part: Part, statement: Statement| {
+        let (statement, bounds) = add_bounds(statement, part);
+        branches.push(format!(
+            "select start, count, total from {table}
+             where (select ready from kept) and scope = $1 {condition} {bounds}"
+        ));
+        statement
+    };
+    statement = add_sums("purchases_deltas", "", parts.whole_quarters, statement);
+    if let Some(days) = parts.whole_days {
+        statement = add_sums("purchases_sums", "and is_day", days, statement);
+    }
+    for quarters in parts.quarters {
+        statement = add_sums("purchases_sums", "and not is_day", quarters, statement);
+    }
+    for (from, to) in parts.edges {
+        let from = from.and_then(|millis| Timestamp::from_millis(millis).ok());
+        let to = to.and_then(|millis| Timestamp::from_millis(millis).ok());
+        let (with_selection, condition) = add_selection(statement, selector, from, to);
+        statement = with_selection;
+        branches.push(format!(
+            r#"select "timestamp", (price >= 0)::integer, price from purchases
+               where (select ready from kept) and {condition}"#
+        ));
+    }
+
+    let (first_time, group_by) = match slots {
+        None => ("null::timestamptz", String::new()),
+        Some((shift, length)) => ("min(start)", group_by_slot("start", shift, length)),
+    };
+    let branches = branches.join(" union all ");
+    let sql = format!(
+        "with kept as materialized (select ready from purchases_kept where scope = $1),
+         parts (start, count, total) as ({branches}),
+         slots as (
+             select sum(count)::bigint as count, trim_scale(sum(total))::text as total,
+                 {first_time} as first_time
+             from parts {group_by}
+         )
+         select (select ready from kept) as ready, slots.*
+         from (select) as single left join slots on true"
+    );
+    statement.sql = sql.into();
+    Some(statement)
+}
+
+/// Adds the condition that the column `start` is in `part` to a statement.
+fn add_bounds(mut statement: Statement, part: Part) -> (Statement, String) {
+    let mut condition = String::new();
+    for (millis, operator) in [(part.0, ">="), (part.1, "<")] {
+        let time = millis.and_then(|millis| Timestamp::from_millis(millis).ok());
+        if let Some(time) = time {
+            statement = statement.bind(std::time::SystemTime::from(time));
+            condition += &format!(" and start {operator} ${}", statement.parameters.len());
+        }
+    }
+    (statement, condition)
+}
+
+/// Returns the SQL that groups rows by the slot of the time in `column`, and limits the slots.
+///
+/// `shift` and `length` are those of [`Totals::slots`]. One slot more than is allowed is returned at
+/// most, which is enough to reject the request. The slots are computed by `date_bin`, which uses
+/// integers. An expression of `extract` would compute with numeric values for each row, which is
+/// slower.
+pub(super) fn group_by_slot(column: &str, shift: i64, length: i64) -> String {
+    let limit = Totals::MAX_SLOTS + 1;
+    format!(
+        "group by date_bin('{length} ms', {column}, timestamptz 'epoch' - interval '1 ms' * {shift}) limit {limit}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(from: Option<i64>, to: Option<i64>, may_use_days: bool) -> Option<RangeParts> {
+        let at = |millis: i64| Timestamp::from_millis(millis).unwrap();
+        let range = TimeRange::new(from.map(at), to.map(at)).unwrap();
+        RangeParts::new(range, may_use_days)
+    }
+
+    #[test]
+    fn a_range_is_divided_at_days_and_quarters() {
+        let from = DAY - QUARTER - 1;
+        let to = 3 * DAY + 2 * QUARTER + 1;
+        let divided = parts(Some(from), Some(to), true).unwrap();
+        assert_eq!(divided.whole_days, Some((Some(DAY), Some(3 * DAY))));
+        let (first_quarter, last_quarter) = (DAY - QUARTER, 3 * DAY + 2 * QUARTER);
+        assert_eq!(
+            divided.whole_quarters,
+            (Some(first_quarter), Some(last_quarter))
+        );
+        assert_eq!(
+            divided.quarters,
+            [
+                (Some(first_quarter), Some(DAY)),
+                (Some(3 * DAY), Some(last_quarter))
+            ]
+        );
+        assert_eq!(
+            divided.edges,
+            [
+                (Some(from), Some(first_quarter)),
+                (Some(last_quarter), Some(to))
+            ]
+        );
+
+        let without_days = parts(Some(from), Some(to), false).unwrap();
+        assert_eq!(without_days.whole_days, None);
+        assert_eq!(without_days.quarters, [without_days.whole_quarters]);
+    }
+
+    #[test]
+    fn a_range_without_bounds_is_days_alone() {
+        let divided = parts(None, None, true).unwrap();
+        assert_eq!(divided.whole_days, Some((None, None)));
+        assert!(divided.quarters.is_empty() && divided.edges.is_empty());
+    }
+
+    #[test]
+    fn a_range_within_a_quarter_has_no_sums() {
+        assert!(parts(Some(1), Some(QUARTER), true).is_none());
+        let last = Timestamp::MAX.as_millis();
+        assert!(parts(Some(last - 1), None, true).is_some());
+        assert!(parts(Some(last - DAY), None, true).unwrap().quarters.len() < 3);
+    }
+}
