@@ -244,10 +244,16 @@ impl Fold {
         let fold = Statement::new(fold_sql()).after(Statement::new(LOCK));
         let rows = self.connection.write(fold).await?;
         if answer_column(&rows, "has_empty_sums")? {
-            let delete = Statement::new(delete_empty_sql()).after(Statement::new(LOCK));
-            self.connection.write(delete).await?;
+            self.delete_empty_sums().await?;
         }
         Ok(())
+    }
+
+    /// Deletes sums that are zero, and the users who have no other sums, unless another process
+    /// holds the lock.
+    async fn delete_empty_sums(&self) -> Result<()> {
+        let delete = Statement::new(delete_empty_sql()).after(Statement::new(LOCK));
+        self.connection.write(delete).await.map(drop)
     }
 
     /// Completes the sums of `scope`, and marks it as ready, unless another process holds the lock
@@ -268,9 +274,14 @@ impl Fold {
             .bind(identity)
             .after(Statement::new(LOCK_WITHOUT_TIMEOUT));
         let built = self.connection.write_alone(build).await?;
+        let is_complete = !built.is_empty();
+        // A user whose purchases were erased meanwhile is not kept.
+        if is_complete && answer_column(&built, "is_empty")? {
+            self.delete_empty_sums().await?;
+        }
         tracing::info!(
             of_all_users,
-            is_complete = !built.is_empty(),
+            is_complete,
             seconds = begun.elapsed().as_secs_f64(),
             "PostgreSQL has added up purchases"
         );
@@ -305,14 +316,14 @@ fn fold_sql() -> String {
     )
 }
 
-/// Returns the SQL that deletes sums that are zero, and then the users who have no other sums.
+/// Returns the SQL that deletes sums that are zero, and the users who have no other sums.
 fn delete_empty_sql() -> String {
     format!(
         "with emptied as (
-            delete from purchases_sums where count = 0 and total = 0 and {HAS_LOCK} returning scope
+            delete from purchases_sums where count = 0 and total = 0 and {HAS_LOCK}
         )
         delete from purchases_kept as kept
-        where scope <> '' and ready and scope in (select scope from emptied)
+        where scope <> '' and ready and {HAS_LOCK}
             and not exists (select from purchases_deltas where scope = kept.scope)
             and not exists (
                 select from purchases_sums
@@ -323,7 +334,8 @@ fn delete_empty_sql() -> String {
 
 /// Returns the SQL that adds what the sums of a scope lack as deltas, and marks the scope as ready.
 ///
-/// `$1` is the scope, and `$2` its identity. The answer has a row if the scope was marked.
+/// `$1` is the scope, and `$2` its identity. The answer has a row if the scope was marked, whose
+/// column `is_empty` tells whether the scope has no purchases.
 fn build_sql(scope: &str) -> String {
     let selection = if scope == SHOP_SCOPE {
         ""
@@ -353,6 +365,6 @@ fn build_sql(scope: &str) -> String {
         )
         update purchases_kept set ready = true
         where scope = $1 and since = $2::xid8 and {HAS_LOCK}
-        returning scope"#
+        returning not exists (select from stored) as is_empty"#
     )
 }

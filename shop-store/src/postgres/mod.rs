@@ -93,6 +93,8 @@ mod standby_test;
 mod store;
 mod sums;
 #[cfg(test)]
+mod sums_model_test;
+#[cfg(test)]
 mod sums_test;
 mod tls;
 mod url;

@@ -85,6 +85,7 @@ impl PostgresStore {
     /// | tables of another program, without [`adopt_tables`](PostgresStoreOptions::adopt_tables) | fault |
     /// | a table without the unique index that recognizes repetitions, for example after a restore | fault |
     /// | row level security that applies to the user, a view in place of a table, an unlogged table | fault |
+    /// | missing or disabled triggers of the kept sums, for example after a restore of parts | fault |
     /// | missing rights, which the error names, or a read-only server | error of writes |
     /// | asynchronous standbys, rules on a table, missing rights on the tables of sums | warning |
     ///
@@ -92,7 +93,11 @@ impl PostgresStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable, and
     /// [`Denied`](shop_core::ErrorKind::Denied) if it rejects the login.
     pub async fn inspect(&self) -> Result<StoreInspection> {
-        self.connection.inspect().await
+        let mut inspection = self.connection.inspect().await?;
+        if inspection.exists {
+            self.inspect_triggers(&mut inspection).await?;
+        }
+        Ok(inspection)
     }
 
     /// Waits until the tables exist or the server rejects their creation.

@@ -20,15 +20,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shop_core::ports::{Selector, TimeRange, Totals, TotalsRequest};
-use shop_core::{Result, Timestamp, UserId};
+use shop_core::{ErrorKind, Result, Timestamp, UserId};
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::PostgresStore;
 use super::connection::Statement;
+use super::error::postgres_error;
 use super::fold::FoldTask;
 use super::select::add_selection;
 use super::{rows, sqlstate};
+use crate::StoreInspection;
 
 /// The name of the scope of the whole shop. The id of a user is never empty.
 pub(super) const SHOP_SCOPE: &str = "";
@@ -193,6 +195,30 @@ impl PostgresStore {
         let request = Statement::new(insert).bind(user.to_string());
         self.connection.write(request).await?;
         self.sums.fold_task.wake();
+        Ok(())
+    }
+}
+
+impl PostgresStore {
+    /// Adds a fault to `inspection` if the kept sums would miss changes of the purchases.
+    ///
+    /// # Errors
+    /// An error of the query.
+    pub(super) async fn inspect_triggers(&self, inspection: &mut StoreInspection) -> Result<()> {
+        let select = "
+            select to_regclass('purchases_kept') is not null and 5 > (
+                select count(*) from pg_trigger where tgrelid = to_regclass('purchases')
+                    and starts_with(tgname::text, 'purchases_sums_') and tgenabled in ('O', 'A')
+            ) as misses_changes";
+        let rows = self.connection.query(Statement::new(select)).await?;
+        if rows::answer_column(&rows, "misses_changes")? {
+            let message = "triggers are missing or disabled, so totals are wrong: create or enable them, and then \
+                           delete all rows of purchases_kept";
+            let fault = postgres_error(ErrorKind::Unsupported, message);
+            inspection
+                .faults
+                .push(fault.with_context("table", "purchases"));
+        }
         Ok(())
     }
 }
