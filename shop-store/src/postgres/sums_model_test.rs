@@ -9,13 +9,15 @@ use super::PostgresStore;
 use super::fixture::session;
 use super::fold::Fold;
 use super::sums_test::{
-    Numbers, compare_in_a_snapshot, fixture_without_task, keep_all, kept, refunds_of_paid, scan,
-    settle,
+    Numbers, USERS, compare_in_a_snapshot, fixture_without_task, keep_all, kept, refunds_of_paid,
+    scan, settle,
 };
 use crate::container::SharedStore as _;
 use crate::server_fixture::*;
 
 const ROUNDS: u64 = 25;
+/// The number of users and the shop.
+const ALL_SCOPES: usize = 5;
 
 /// What the model does to the stores.
 struct Model {
@@ -167,9 +169,11 @@ async fn write_until(store: PostgresStore, client: Client, seed: u64, is_over: A
             .iter()
             .map(|purchase| format!("'{}'", purchase.id));
         let ids = ids.collect::<Vec<_>>().join(", ");
+        // Scopes are requested and built meanwhile.
+        let pause = ["0", "0.1", "1"][usize::try_from(numbers.below(3)).unwrap()];
         let change = format!(
-            "begin isolation level {level}; select count(*) from purchases_settings; select pg_sleep(0.002);
-             update purchases set price = 7, userid = 'u1' where id in ({ids}); select pg_sleep(0.002);
+            "begin isolation level {level}; select count(*) from purchases_settings; select pg_sleep({pause});
+             update purchases set price = 7, userid = 'u1' where id in ({ids}); select pg_sleep({pause});
              delete from purchases where id = '{}'; commit",
             batch[7].id
         );
@@ -201,25 +205,25 @@ async fn sums_that_are_kept_beside_writers_and_folds_are_complete() {
     writers.push(tokio::spawn(async move {
         while !has_ended.load(Ordering::Relaxed) {
             other_fold.round().await.unwrap();
+            sleep(Duration::from_millis(20)).await;
         }
     }));
 
     let client = session(fixture.url()).await;
     let mut fold = Fold::new(Arc::clone(&store.connection));
-    let mut numbers = Numbers(7);
-    let mut complete = 0;
-    let begun = Instant::now();
-    // The writers run for a while also if the machine is quick.
-    while complete < 40 || begun.elapsed() < Duration::from_secs(3) {
-        store.request_sums(&numbers.user()).await.unwrap();
+    let mut completions = 0;
+    while completions < 5 {
+        for user in 0..USERS {
+            let user = format!("u{user}").parse().unwrap();
+            store.request_sums(&user).await.unwrap();
+        }
         fold.round().await.unwrap();
-        complete += compare_in_a_snapshot(&client).await;
-        if numbers.below(8) == 0 {
-            let forget = format!(
-                "delete from purchases_kept where scope = '{}'",
-                numbers.user()
-            );
-            client.batch_execute(&forget).await.unwrap();
+        let complete = compare_in_a_snapshot(&client).await;
+        if complete == ALL_SCOPES {
+            completions += 1;
+            // The writers do not stop while the sums are completed again.
+            let forget = "delete from purchases_kept where scope in ('', 'u0', 'u1')";
+            client.batch_execute(forget).await.unwrap();
         }
     }
     is_over.store(true, Ordering::Relaxed);

@@ -22,7 +22,7 @@ const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 /// The purchases of the model are made within these days.
 const DAYS: i64 = 4;
-const USERS: u64 = 4;
+pub(super) const USERS: u64 = 4;
 
 /// Pseudorandom numbers, which follow from a seed.
 pub(super) struct Numbers(pub(super) u64);
