@@ -2,7 +2,6 @@
 
 use std::sync::atomic::AtomicBool;
 
-use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::PostgresStore;
