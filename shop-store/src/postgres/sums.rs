@@ -306,11 +306,10 @@ pub(super) fn kept_query(
 ) -> Option<Statement> {
     let slots = Totals::slots(request);
     let zone_millis = i64::from(request.zone.minutes()) * 60_000;
-    let period_step = slots.map_or(DAY, |(_, length)| length.min(DAY));
     if slots.is_some() && zone_millis % QUARTER != 0 {
         return None;
     }
-    let may_use_days = slots.is_none() || (period_step == DAY && zone_millis % DAY == 0);
+    let may_use_days = slots.is_none_or(|(_, length)| length == DAY && zone_millis % DAY == 0);
     let parts = RangeParts::new(request.range, may_use_days)?;
 
     let mut statement = Statement::new("").bind(scope);
