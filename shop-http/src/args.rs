@@ -75,22 +75,23 @@ pub struct HttpArgs {
 impl HttpArgs {
     /// Returns the options of a service with these settings.
     ///
-    /// What is unset depends on whether the service `authenticates` requests: such a service logs
-    /// all requests, and pages of other origins may not call it. Unset hosts are
-    /// all hosts: for a service on a loopback address, set [`Hosts`] yourself.
+    /// The defaults of unset settings depend on whether the service `authenticates` requests: a
+    /// service that authenticates logs all requests, and refuses the pages of other origins. The
+    /// default of the hosts is all hosts: for a service on a loopback address, set [`Hosts`]
+    /// yourself.
     #[must_use]
     pub fn options(&self, authenticates: bool) -> HttpOptions {
-        let mut access_log = AccessLog::Off;
-        let mut cors = CorsOrigins::Any;
+        let mut default_access_log = AccessLog::Off;
+        let mut default_cors = CorsOrigins::Any;
         if authenticates {
-            access_log = AccessLog::All;
-            cors = CorsOrigins::List(Vec::new());
+            default_access_log = AccessLog::All;
+            default_cors = CorsOrigins::List(Vec::new());
         }
 
         HttpOptions::default()
-            .cors(self.cors_allow_origins.clone().unwrap_or(cors))
+            .cors(self.cors_allow_origins.clone().unwrap_or(default_cors))
             .hosts(self.hosts.clone().unwrap_or_default())
-            .access_log(self.access_log.unwrap_or(access_log))
+            .access_log(self.access_log.unwrap_or(default_access_log))
             .rate_writes(self.rate_writes)
             .rate_reads(self.rate_reads)
             .client_connections(self.client_connections)

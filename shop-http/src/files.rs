@@ -1,9 +1,9 @@
 //! Reads the small files that settings name: secrets, keys, certificates.
 //!
-//! What a setting names need not be a file. A read of a FIFO waits for a writer, a read of
-//! `/dev/zero` never ends, and a network file system may not respond. So a read has limits: what it
-//! reads must be a regular file, or a symbolic link to one, as in a volume of Kubernetes; the size
-//! is limited; and after [`READ_TIMEOUT`] nobody waits any longer.
+//! The path in a setting need not be the path of a file. A read of a FIFO waits for a writer, a read
+//! of `/dev/zero` never ends, and a network file system may not respond. So a read has limits: the
+//! path must lead to a regular file, also by a symbolic link, as in a volume of Kubernetes; the size
+//! of the file is limited; and the caller waits for at most [`READ_TIMEOUT`].
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -71,7 +71,7 @@ fn read_regular_file(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 
 /// Calls `read` with `path` on a thread of its own, and waits for its result for at most `limit`.
 ///
-/// A read that is out of time stays behind on its thread, which ends with the read or the process.
+/// A read that takes longer continues on its thread, which ends with the read or with the process.
 ///
 /// # Errors
 /// The error of `read`, or an error if it takes longer than `limit`.
@@ -85,7 +85,7 @@ fn within_time_limit<T: Send + 'static>(
     thread::Builder::new()
         .name("read-file".to_owned())
         .spawn(move || {
-            // Nobody receives a result that is too late.
+            // Sending fails if the caller stopped waiting, because the limit had passed.
             let _is_late = sender.send(read(&path));
         })?;
     receiver

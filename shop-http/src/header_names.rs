@@ -1,4 +1,4 @@
-//! The headers of our own, parsed.
+//! The names of the headers that this service defines, parsed.
 
 use axum::http::HeaderName;
 use shop_api::header;

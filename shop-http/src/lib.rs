@@ -146,8 +146,9 @@
 // health and metrics. `request`: parsed and validated requests. `auth`: senders, and what they may
 // do. `service`: the roles behind the routes, with time-outs, idempotency keys and
 // read-your-writes. `role`: what a role beside purchases adds. `toolkit`: what its handlers, in
-// another crate, are written with. `files`: the small files that settings name. `permits`: the room and the rates of clients. `refreshed`:
-// values that are read again when their files change. `response`: bodies, and errors.
+// another crate, are written with. `files`: the small files that settings name. `permits`: the room
+// and the rates of clients. `refreshed`: values that are read again when their files change.
+// `response`: bodies, and errors.
 #[cfg(feature = "clap")]
 mod args;
 mod auth;

@@ -1,9 +1,10 @@
 //! [`PartReports`]: what a process notices about its parts while it works.
 //!
-//! A check asks a port whether it would work now. A report tells what has been noticed already, and
-//! what no port can tell alone. `/health` uses both: a part works if its check succeeds and no
-//! report says that it fails. A report has a name and a sentence, which are the member `reasons` of
-//! `/health`:
+//! A part is what a service needs to work, such as its log, its store or a role. A check asks the
+//! port of a part whether the port would work now. A report says what the process has already
+//! noticed about a part, such as that writes fail, or that a disk is full. `/health` uses both: a
+//! part works if its check succeeds and no report says that it fails. A report has a name and a
+//! sentence, which are the member `reasons` of `/health`:
 //!
 //! ```json
 //! {"status": "degraded", "parts": {"store": false}, "reasons": {"store": {"writes": "…"}}}
@@ -33,7 +34,7 @@ const WRITES: &str = "writes";
 /// What a report says about a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartReport {
-    /// Nothing is known against the part.
+    /// The process noticed nothing that is wrong with the part.
     Works,
     /// The part does not work, so the service is degraded. The sentence says why, and what to do.
     Fails(String),
@@ -70,7 +71,7 @@ struct Source {
     read: Box<dyn Fn() -> PartReport + Send + Sync>,
 }
 
-/// The reports that say something, by part and name.
+/// The reports about parts that do not work, or may not work, by part and name.
 pub(crate) type CurrentReports = BTreeMap<&'static str, BTreeMap<&'static str, PartReport>>;
 
 impl PartReports {
@@ -103,7 +104,7 @@ impl PartReports {
         Arc::clone(self.0.lock().writes.entry(part).or_default())
     }
 
-    /// Returns the reports that say something.
+    /// Returns the reports about parts that do not work, or may not work.
     pub(crate) fn read(&self) -> CurrentReports {
         let sources = self.0.lock();
         let mut current = CurrentReports::new();
@@ -126,14 +127,13 @@ impl PartReports {
     }
 }
 
-/// Returns the message and the kind of `error`: what `/health` tells of it, without its context and
-/// its causes.
+/// Returns the message and the kind of `error` for `/health`, without its context and its causes.
 pub(crate) fn describe_error(error: &Error) -> String {
     format!("{} ({})", error.message(), error.kind().as_str())
 }
 
 impl PartReport {
-    /// Returns the sentence of the report, if it says something.
+    /// Returns the sentence of the report, or `None` if the part works.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Works => None,

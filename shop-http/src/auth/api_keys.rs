@@ -1,7 +1,7 @@
 //! API keys from a file, which contains the SHA-256 of each key.
 //!
-//! The hash of a key is compared with the hashes of all keys, in constant time. A changed file is
-//! parsed into a new list: once it was read, a key that was removed is refused.
+//! The hash of a key is compared with the hashes of all keys, in constant time. A file that changed
+//! is parsed into a new list, so that a key that was removed from the file is refused from then on.
 
 use std::sync::Arc;
 
@@ -126,11 +126,11 @@ impl ApiKeys {
 /// Parses a line that is neither empty nor a comment.
 ///
 /// # Errors
-/// What is wrong with the line, as the end of the sentence "line 1 …".
+/// The problem of the line, as the end of the sentence "line 1 …".
 fn parse_line(line: &str, is_known_scope: impl Fn(&str) -> bool) -> Result<ApiKey, &'static str> {
     let mut words = line.split_whitespace();
     let name = words.next().unwrap_or_default();
-    let hash = words.next().ok_or("has no hash")?;
+    let hash_text = words.next().ok_or("has no hash")?;
     let scopes = words.next().ok_or("has no scopes")?;
     let subject = words.next();
     if words.next().is_some() {
@@ -141,7 +141,7 @@ fn parse_line(line: &str, is_known_scope: impl Fn(&str) -> bool) -> Result<ApiKe
     if !scopes.clone().all(is_known_scope) {
         return Err("has an unknown scope");
     }
-    let hash_bytes = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok();
+    let hash_bytes = HEXLOWER_PERMISSIVE.decode(hash_text.as_bytes()).ok();
     let hash = hash_bytes
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or("has no SHA-256 of 64 hex digits")?;

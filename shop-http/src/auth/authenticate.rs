@@ -15,8 +15,8 @@ use super::authorize::Principal;
 /// Identifies the sender of a request by its bearer token. See
 /// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
 ///
-/// It is called for every request with a token, so an implementation remembers the tokens that it
-/// verified.
+/// [`principal`](Self::principal) is called for every request with a token, so an implementation
+/// should remember the tokens that it verified.
 ///
 /// ```
 /// use shop_http::{Authenticate, Principal, Rejection, async_trait};
@@ -59,8 +59,8 @@ impl<T: Authenticate + ?Sized> Authenticate for Arc<T> {
 pub enum Rejection {
     /// The token is not valid. The response is 401. The text completes the sentence "The token …".
     Invalid(Cow<'static, str>),
-    /// The token cannot be verified now, such as without the keys of its issuer. The response is
-    /// 503.
+    /// The token cannot be verified now, for example because the keys of its issuer could not be
+    /// read. The response is 503.
     Unavailable,
 }
 
@@ -94,8 +94,8 @@ impl Authenticate for AnyOf {
         for authenticate in &self.0 {
             match authenticate.principal(token).await {
                 Ok(principal) => return Ok(principal),
-                // The unavailable authenticator may know the token, so it must not count as
-                // invalid.
+                // An earlier authenticator was unavailable and may know the token, so a later one
+                // cannot reject the token as invalid.
                 Err(_) if rejection == Rejection::Unavailable => {}
                 Err(latest_rejection) => rejection = latest_rejection,
             }

@@ -15,10 +15,10 @@ use shop_core::ports::Selector;
 
 use crate::response::{HttpError, HttpResult};
 
-/// The sender of a request.
+/// The identity of the sender of a request: a user, a service, or an anonymous sender.
 ///
-/// An authentication layer inserts it into the extensions of the request, and an [`Authorize`]
-/// policy reads it. A request without a principal is [anonymous](Self::anonymous).
+/// An authentication layer inserts the principal into the extensions of the request, and an
+/// [`Authorize`] policy reads it. A request without a principal is [anonymous](Self::anonymous).
 ///
 /// ```
 /// use shop_http::Principal;
@@ -61,8 +61,8 @@ impl Principal {
         })))
     }
 
-    /// Creates a sender that is not a user, such as the holder of an API key with this name. It
-    /// owns nothing.
+    /// Creates a sender that is not a user, such as the holder of an API key with this name. It has
+    /// no [subject](Self::subject), so no purchase, user or order is its own.
     #[must_use]
     pub fn service(name: impl Into<String>) -> Self {
         let name = name.into();
@@ -123,7 +123,7 @@ impl Principal {
 
 /// The action that a request is about to perform.
 ///
-/// The probes, the documentation and the page are not actions.
+/// A request for a probe, the documentation or the page performs no action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action<'a> {
@@ -297,7 +297,7 @@ impl<T: Authorize + ?Sized> Authorize for Arc<T> {
     }
 }
 
-/// The sender of a request, and the trail that its actions leave for the audit log.
+/// The sender of a request, with the [`Trail`] in which its actions are recorded for the audit log.
 #[derive(Debug)]
 pub struct Caller {
     /// The principal that an authentication layer found, or an anonymous one.
@@ -320,9 +320,9 @@ impl Caller {
         self.principal.owner()
     }
 
-    /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by
-    /// a known sender.
-    pub(crate) fn note(&self, action: &Action<'_>, is_allowed: bool) {
+    /// Records `action` for the audit log, if `action` is a write, or if a sender that is not
+    /// anonymous reads what belongs to others.
+    pub(crate) fn audit_action(&self, action: &Action<'_>, is_allowed: bool) {
         if self.trail.is_none() {
             return;
         }
@@ -330,8 +330,9 @@ impl Caller {
             return;
         };
 
-        let is_foreign = self.principal.name().is_some() && !action.is_limited_to(&self.principal);
-        if action.is_write() || is_foreign {
+        let reads_data_of_others =
+            self.principal.name().is_some() && !action.is_limited_to(&self.principal);
+        if action.is_write() || reads_data_of_others {
             self.audit(Audited {
                 action: name,
                 user: action.user_text(),
@@ -349,7 +350,7 @@ impl Caller {
     }
 
     /// Records the number of dead letters that were resolved.
-    pub(crate) fn note_resolved(&self, count: usize) {
+    pub(crate) fn record_resolved(&self, count: usize) {
         if let Some(trail) = &self.trail {
             trail.resolved.get_or_init(|| count);
         }
@@ -385,7 +386,7 @@ pub(crate) struct Audited {
     pub(crate) reason: Option<String>,
 }
 
-/// The policy of a service. Without one, everything is allowed.
+/// The policy of a service. Without an [`Authorize`], everything is allowed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Policy {
     pub(crate) authorize: Option<Arc<dyn Authorize>>,
@@ -400,7 +401,7 @@ impl Policy {
     /// 403 if the policy denies the action.
     pub(crate) fn check(&self, caller: &Caller, action: &Action<'_>) -> HttpResult<()> {
         let decision = self.decide(caller, action);
-        caller.note(action, decision.is_ok());
+        caller.audit_action(action, decision.is_ok());
         decision
     }
 
@@ -444,7 +445,7 @@ impl Policy {
         self.ask(&caller.principal, action) == Decision::Allow
     }
 
-    /// Returns the decision of the policy. Without a policy, everything is allowed.
+    /// Returns the decision of the [`Authorize`]. Without an `Authorize`, everything is allowed.
     pub(crate) fn ask(&self, principal: &Principal, action: &Action<'_>) -> Decision {
         match &self.authorize {
             Some(policy) => policy.may(principal, action),
@@ -478,7 +479,8 @@ impl Policy {
             && let Some(reason) = first_reason
             && let Some(last) = selectors.last()
         {
-            caller.note(&Action::ReadPurchases(last), false);
+            let is_allowed = false;
+            caller.audit_action(&Action::ReadPurchases(last), is_allowed);
             return Err(HttpError::denied(self.requires_token, reason));
         }
         Ok(readable_selectors)

@@ -68,8 +68,8 @@ impl Authorize for Scopes {
         {
             return Decision::Allow;
         }
-        // `format!` would cost more, and a policy is often asked only to choose an answer, so its
-        // refusals are frequent.
+        // `format!` would cost more. Refusals are frequent, because a route may ask the policy only
+        // to find out how much its response shows.
         Decision::deny(["The scope ", required_scope, " is required"].concat())
     }
 }

@@ -116,8 +116,8 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
         }
         _ => return None,
     };
-    if let Some(given_algorithm) = common.key_algorithm
-        && given_algorithm != algorithm.into()
+    if let Some(stated_algorithm) = common.key_algorithm
+        && stated_algorithm != algorithm.into()
     {
         return None;
     }
@@ -152,8 +152,8 @@ pub struct TokenVerifier {
 
 /// A token that was verified. It is remembered by its text.
 struct VerifiedToken {
-    /// The keys that verified the token. Other keys verify it again, because its key may have been
-    /// removed.
+    /// The keys that verified the token. Once the keys were read again, the token is verified again,
+    /// because its key may have been removed.
     keys: Arc<KeySet>,
     principal: Principal,
     /// In seconds since 1970.

@@ -98,8 +98,10 @@ impl History {
         self.number_at(Instant::now())
     }
 
-    /// Applies `update` to the interval `number`, which is the current one, or has just ended. Drops
-    /// the oldest one if more are stored than fit into an hour.
+    /// Applies `update` to the interval `number`, or to the last stored interval if that is later:
+    /// another response may have begun the next interval meanwhile.
+    ///
+    /// Drops the oldest interval if more are stored than fit into an hour.
     fn update_last(&self, number: u64, update: impl FnOnce(&mut Interval)) {
         let mut intervals = self.intervals.lock();
         if intervals.back().is_none_or(|last| last.number < number) {

@@ -122,7 +122,7 @@ impl Metrics {
     }
 
     /// Returns the last inspection of each log whose topic `includes` accepts.
-    pub(crate) fn inspected(&self, includes: impl Fn(&str) -> bool) -> Vec<LogInspection> {
+    pub(crate) fn log_inspections(&self, includes: impl Fn(&str) -> bool) -> Vec<LogInspection> {
         self.shared
             .logs
             .lock()
@@ -148,7 +148,8 @@ pub(crate) fn phase_name(status: &IngestStatus, lag: Option<&Lag>) -> &'static s
 }
 
 impl Scrape {
-    /// Exports the state of the ingest of purchases at `now`. Its `lag` was queried before.
+    /// Exports the state of the ingest of purchases at `now`. `lag` is `None` if the query of its
+    /// lag failed.
     pub(crate) fn export_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
         let status = monitor.status();
 
@@ -204,9 +205,10 @@ impl Scrape {
         }
     }
 
-    /// Exports the state of the outbox of `role`.
+    /// Exports the state of the outbox of `role` at `now`.
     ///
-    /// The number of its `pending` events and the time of the oldest one were queried before.
+    /// `pending` is the number of pending events and the time of the oldest one, or `None` if the
+    /// query of them failed.
     pub(crate) fn export_outbox(
         &self,
         role: &str,
@@ -225,7 +227,8 @@ impl Scrape {
         }
     }
 
-    /// Exports the state of the ingest of the events of `topic`. Its `lag` was queried before.
+    /// Exports the state of the ingest of the events of `topic` at `now`. `lag` is `None` if the
+    /// query of its lag failed.
     pub(crate) fn export_events(
         &self,
         topic: &str,
@@ -356,8 +359,8 @@ impl Scrape {
         }
     }
 
-    /// Exports the lag of a group in the partitions that are assigned to this process. Also begins
-    /// the counter of lost records of these partitions with 0.
+    /// Exports the lag of a group in the partitions that are assigned to this process. Also sets the
+    /// counters of the lost records of these partitions to 0, so that they exist before a loss.
     fn export_lag(&self, lag: &Lag) {
         let waiting = lag
             .transaction_since()
@@ -468,7 +471,7 @@ mod tests {
             waiting
         };
         let inspected = |topic| {
-            let logs = metrics.inspected(|known| known == topic).into_iter();
+            let logs = metrics.log_inspections(|known| known == topic).into_iter();
             logs.map(|log| log.dead_letters.len()).collect::<Vec<_>>()
         };
         note("purchases", BTreeMap::from([(ReasonKind::Conflict, 2)]));

@@ -2,7 +2,7 @@
 //!
 //! | type | holds |
 //! |---|---|
-//! | [`Metrics`] | what is counted between the scrapes, and who is asked at a scrape |
+//! | [`Metrics`] | the counts between the scrapes, and the sources that a scrape reads |
 //! | [`Scrape`] | the state at the moment of one scrape, in a registry of its own |
 //! | [`Registry`] | a recorder that knows the kind, help and buckets of each metric |
 //!
@@ -83,8 +83,8 @@ pub(super) struct MetricsInner {
     pub(super) logs: Mutex<BTreeMap<String, LogInspection>>,
     /// The metrics that are counted elsewhere, and read for each scrape.
     external_counts: Mutex<Vec<(MetricDefinition, ValueReader<u64>)>>,
-    /// Whether the log of the program cannot be written.
-    is_log_failing: OnceLock<Arc<AtomicBool>>,
+    /// Whether the diagnostic log of the program cannot be written.
+    is_diagnostic_log_failing: OnceLock<Arc<AtomicBool>>,
     /// The values that are read again while they are in use, by name.
     refreshed_values: Mutex<BTreeMap<&'static str, ValueReader<Freshness>>>,
     /// The last hour.
@@ -193,29 +193,31 @@ impl Metrics {
         self.shared.build_labels.get_or_init(|| labels);
     }
 
-    /// Exports `count`, the number of lines that the log of the program dropped.
+    /// Exports `count`, the number of lines that the diagnostic log of the program dropped.
     ///
-    /// `/health` reports the log as failing while `is_failing`.
+    /// `/health` reports that the diagnostic log fails while `is_failing` is set.
     pub fn count_dropped_lines(&self, count: Arc<AtomicU64>, is_failing: Arc<AtomicBool>) {
         self.read_count(names::LOG_LINES_DROPPED, move || {
             count.load(Ordering::Relaxed)
         });
-        self.shared.is_log_failing.get_or_init(|| is_failing);
+        self.shared
+            .is_diagnostic_log_failing
+            .get_or_init(|| is_failing);
     }
 
-    /// Returns whether the log of the program cannot be written.
-    pub(crate) fn is_log_failing(&self) -> bool {
+    /// Returns whether the diagnostic log of the program cannot be written.
+    pub(crate) fn is_diagnostic_log_failing(&self) -> bool {
         self.shared
-            .is_log_failing
+            .is_diagnostic_log_failing
             .get()
             .is_some_and(|is_failing| is_failing.load(Ordering::Relaxed))
     }
 
     /// Exports how many purchases the retention deleted, and how many it will delete.
     pub fn count_expired(&self, monitor: Arc<RetentionMonitor>) {
-        let deleted = Arc::clone(&monitor);
+        let monitor_of_deleted = Arc::clone(&monitor);
         self.read_count(names::STORE_EXPIRED, move || {
-            deleted.deleted.load(Ordering::Relaxed)
+            monitor_of_deleted.deleted.load(Ordering::Relaxed)
         });
         self.read_count(names::STORE_EXPIRING, move || {
             monitor.due.load(Ordering::Relaxed)
@@ -234,7 +236,7 @@ impl Metrics {
             .push((metric, Box::new(count)));
     }
 
-    /// Exports how current `value` is, as `what`, here and in `/health`.
+    /// Exports how current `value` is, under the name `what`, in the metrics and in `/health`.
     ///
     /// Each scrape, and each `/health`, starts a read in the background if one is due.
     pub fn watch<T: Send + Sync + 'static>(&self, what: &'static str, value: &Arc<Refreshed<T>>) {
@@ -375,7 +377,8 @@ pub(super) struct Registry(PrometheusRecorder);
 impl Default for Registry {
     #[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
     fn default() -> Self {
-        // The default is for the durations of a role, which is not known yet.
+        // These buckets are for the durations in the `RequestFamily` of a role, whose name is not
+        // known yet.
         let mut builder = PrometheusBuilder::new()
             .set_buckets(SECONDS)
             .expect("a list of buckets");

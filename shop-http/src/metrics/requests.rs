@@ -5,7 +5,8 @@
 //! head until its response was sent, and records it when it is dropped.
 //!
 //! There are two families of metrics: the metrics of this service leave out `/health` and
-//! `/metrics`; the [`RequestFamily`](super::names::RequestFamily) of a role, if there is one, leaves out `/metrics` alone.
+//! `/metrics`; the [`RequestFamily`](super::names::RequestFamily) of a role, if there is one, leaves
+//! out `/metrics` alone.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -234,9 +235,9 @@ impl Drop for RequestTimer {
                 .history
                 .record_response(ended_at, seconds, status.is_server_error());
         }
-        for family in &series.metrics {
-            family.requests.increment(1);
-            family.durations.record(seconds);
+        for metrics in &series.metrics {
+            metrics.requests.increment(1);
+            metrics.durations.record(seconds);
         }
         if self.has_panicked
             && let Some(family) = shared.request_family.get()

@@ -18,6 +18,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_api::{EntityHealth, IngestHealth};
 use shop_core::ingest::{Component, IngestMonitor};
+use shop_core::log::LogFaults;
 use shop_core::ports::CurrencyState;
 
 use super::health_form::HealthForm;
@@ -25,6 +26,7 @@ use super::{Checks, needs_operator};
 use crate::auth::Caller;
 use crate::metrics::phase_name;
 use crate::part_reports::CurrentReports;
+use crate::refreshed::Freshness;
 use crate::response::HttpResult;
 use crate::role::RoleState;
 use crate::routes::groups::Listener;
@@ -48,53 +50,14 @@ pub(crate) struct HealthState {
 /// Handles `GET /health`: reports the state of the service in the form of the handler's state.
 pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult {
     let HealthState { service, form } = state;
-    let (checks, ingest, roles) = tokio::join!(
-        Checks::run_all(&service),
-        read_purchase_ingest(&service),
-        join_all(
-            service
-                .own_role_states()
-                .map(|role| read_role(&service, role))
-        ),
-    );
-    let parts = checks.parts();
-    let reasons = texts_of(&checks.reports);
-    let is_store_ready = checks.is_purchase_store_ready();
-    let faults = service.faults();
-    let logs = service.metrics.inspected(|_topic| true);
-    let reloads = service.metrics.freshness();
-    let is_log_failing = service.metrics.is_log_failing();
-    let currency = service.currency();
-    let now = service.clock.now();
-    let transaction_seconds = ingest
-        .as_ref()
-        .and_then(|ingest| ingest.open_transaction_seconds);
-
-    let is_degraded = (form.counts_parts && parts.values().any(|works| !works))
-        || checks.has_ingest(|status| status.stuck.is_some() || needs_operator(status))
-        || transaction_seconds >= Some(MAX_TRANSACTION_SECONDS)
-        || logs.iter().any(|log| !log.gaps.is_empty())
-        || !faults.unavailable.is_empty()
-        || !faults.lost.is_empty()
-        || !faults.files.is_empty()
-        || reloads
-            .values()
-            .any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now))
-        || is_log_failing;
-    let is_unhealthy = form.reports_store && is_store_ready == Some(false);
-    let (code, status) = if is_unhealthy {
-        (StatusCode::INTERNAL_SERVER_ERROR, "unhealthy")
-    } else if is_degraded {
-        (StatusCode::OK, "degraded")
-    } else {
-        (StatusCode::OK, form.healthy)
-    };
+    let report = HealthReport::read(&service).await;
+    let (code, status) = report.status(&form);
     let caller = Caller::from_extensions(&head.extensions);
     if service.may_inspect(&caller).is_err() {
         return Ok((code, Json(json!({"status": status}))).into_response());
     }
 
-    let mongodb = match is_store_ready {
+    let mongodb = match report.is_store_ready {
         Some(true) if form.reports_store => Some("connected"),
         Some(false) if form.reports_store => Some("disconnected"),
         _ => None,
@@ -107,40 +70,138 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         return Ok((code, Json(body)).into_response());
     }
 
-    // Facing writes the log, so it does not matter whether its ingest can read it.
-    let can_read_log = service.kind == ServiceKind::Facing
-        || !checks.has_ingest(|status| status.errors.contains_key(&Component::Source));
     let history = has_parameter(&head.uri, HISTORY).then(|| service.metrics.history());
-    let mut body = without_nulls(json!({
-        "status": status,
-        "kafkaReady": checks.is_log_ready() && can_read_log,
-        "mongoReady": is_store_ready,
-        "mongodb": mongodb,
-        "parts": parts,
-        "reasons": Some(reasons).filter(|reasons| !reasons.is_empty()),
-        "ingest": ingest,
-        "history": history,
-        "unavailable_partitions": Some(faults.unavailable).filter(|names| !names.is_empty()),
-        "lost_acknowledgements": Some(faults.lost).filter(|gaps| !gaps.is_empty()),
-        "files": Some(faults.files).filter(|files| !files.is_empty()),
-        "currency": currency.as_ref().and_then(CurrencyState::problem),
-        "log_lines": is_log_failing.then(|| json!({"failing": true})),
-    }));
-    for (role, health) in roles {
-        body[role] = json!(health);
-    }
-    for (name, reload) in reloads {
-        body[name] = without_nulls(json!({
-            "age_seconds": reload.age.as_secs(),
-            "failing": reload.is_failing,
-            "not_after": reload.not_after,
-        }));
-    }
+    let body = report.into_body(status, mongodb, history.as_ref());
     Ok((code, Json(body)).into_response())
 }
 
+/// The state of a service, as it is read for one response.
+struct HealthReport<'a> {
+    service: &'a Service,
+    checks: Checks<'a>,
+    /// Whether each part works, by its name.
+    parts: BTreeMap<&'static str, bool>,
+    /// Whether the store of purchases is ready, on management with purchases.
+    is_store_ready: Option<bool>,
+    /// The ingest of purchases, if it runs in this process.
+    ingest: Option<IngestHealth>,
+    /// The roles beside purchases whose tasks run in this process, by name.
+    roles: Vec<(&'static str, EntityHealth)>,
+    /// The faults of the log to which purchases are published.
+    faults: LogFaults,
+    /// How current the files are that are read again while they are in use, by name.
+    reloads: BTreeMap<&'static str, Freshness>,
+    /// Whether the diagnostic log of the program cannot be written.
+    is_diagnostic_log_failing: bool,
+}
+
+impl<'a> HealthReport<'a> {
+    /// Reads the state of `service`, from all its ports concurrently.
+    async fn read(service: &'a Service) -> Self {
+        let (checks, ingest, roles) = tokio::join!(
+            Checks::run_all(service),
+            read_purchase_ingest(service),
+            join_all(
+                service
+                    .own_role_states()
+                    .map(|role| read_role(service, role))
+            ),
+        );
+        Self {
+            service,
+            parts: checks.parts(),
+            is_store_ready: checks.is_purchase_store_ready(),
+            checks,
+            ingest,
+            roles,
+            faults: service.faults(),
+            reloads: service.metrics.freshness(),
+            is_diagnostic_log_failing: service.metrics.is_diagnostic_log_failing(),
+        }
+    }
+
+    /// Returns the status of the response, and the word for the state of the service.
+    fn status(&self, form: &HealthForm) -> (StatusCode, &'static str) {
+        if form.reports_store && self.is_store_ready == Some(false) {
+            return (StatusCode::INTERNAL_SERVER_ERROR, "unhealthy");
+        }
+
+        let has_failing_part = self.parts.values().any(|works| !works);
+        if self.is_degraded() || (form.counts_parts && has_failing_part) {
+            return (StatusCode::OK, "degraded");
+        }
+        (StatusCode::OK, form.healthy)
+    }
+
+    /// Returns whether the service is degraded for another reason than a part that does not work.
+    fn is_degraded(&self) -> bool {
+        let transaction_seconds = self
+            .ingest
+            .as_ref()
+            .and_then(|ingest| ingest.open_transaction_seconds);
+        let logs = self.service.metrics.log_inspections(|_topic| true);
+        let now = self.service.clock.now();
+
+        self.checks
+            .has_ingest(|status| status.stuck.is_some() || needs_operator(status))
+            || transaction_seconds >= Some(MAX_TRANSACTION_SECONDS)
+            || logs.iter().any(|log| !log.gaps.is_empty())
+            || !self.faults.unavailable.is_empty()
+            || !self.faults.lost.is_empty()
+            || !self.faults.files.is_empty()
+            || self
+                .reloads
+                .values()
+                .any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now))
+            || self.is_diagnostic_log_failing
+    }
+
+    /// Returns the body of the response with all members.
+    fn into_body(
+        self,
+        status: &'static str,
+        mongodb: Option<&'static str>,
+        history: Option<&Value>,
+    ) -> Value {
+        let checks = &self.checks;
+        let faults = self.faults;
+        let reasons = report_texts(&checks.reports);
+        let currency = self.service.currency();
+        // Facing writes the log, so it does not matter whether its ingest can read it.
+        let can_read_log = self.service.kind == ServiceKind::Facing
+            || !checks.has_ingest(|status| status.errors.contains_key(&Component::Source));
+
+        let mut body = without_nulls(json!({
+            "status": status,
+            "kafkaReady": checks.is_log_ready() && can_read_log,
+            "mongoReady": self.is_store_ready,
+            "mongodb": mongodb,
+            "parts": self.parts,
+            "reasons": Some(reasons).filter(|reasons| !reasons.is_empty()),
+            "ingest": self.ingest,
+            "history": history,
+            "unavailable_partitions": Some(faults.unavailable).filter(|names| !names.is_empty()),
+            "lost_acknowledgements": Some(faults.lost).filter(|gaps| !gaps.is_empty()),
+            "files": Some(faults.files).filter(|files| !files.is_empty()),
+            "currency": currency.as_ref().and_then(CurrencyState::problem),
+            "log_lines": self.is_diagnostic_log_failing.then(|| json!({"failing": true})),
+        }));
+        for (role, health) in self.roles {
+            body[role] = json!(health);
+        }
+        for (name, reload) in self.reloads {
+            body[name] = without_nulls(json!({
+                "age_seconds": reload.age.as_secs(),
+                "failing": reload.is_failing,
+                "not_after": reload.not_after,
+            }));
+        }
+        body
+    }
+}
+
 /// Returns the sentences of `reports` by part and name.
-fn texts_of(reports: &CurrentReports) -> BTreeMap<&str, BTreeMap<&str, &str>> {
+fn report_texts(reports: &CurrentReports) -> BTreeMap<&str, BTreeMap<&str, &str>> {
     let mut texts = BTreeMap::<_, BTreeMap<_, _>>::new();
     for (part, reports) in reports {
         for (name, report) in reports {
@@ -152,10 +213,10 @@ fn texts_of(reports: &CurrentReports) -> BTreeMap<&str, BTreeMap<&str, &str>> {
     texts
 }
 
-/// Returns whether the query of `uri` contains `parameter`, which is a name with its value.
+/// Returns whether the query of `uri` contains `parameter`, such as `details=true`.
 fn has_parameter(uri: &Uri, parameter: &str) -> bool {
     let query = uri.query().unwrap_or_default();
-    query.split('&').any(|given| given == parameter)
+    query.split('&').any(|pair| pair == parameter)
 }
 
 /// Returns `body` without its members that are `null`. The members of its members stay as they are.
@@ -205,6 +266,6 @@ async fn read_ingest(
     let status = ingest.status();
     let lag = check_with_timeout(ingest.lag()).await.ok();
     let phase = phase_name(&status, lag.as_ref());
-    let logs = service.metrics.inspected(consumes);
+    let logs = service.metrics.log_inspections(consumes);
     IngestHealth::new(phase, status, lag.as_ref(), &logs)
 }

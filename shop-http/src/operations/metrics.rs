@@ -61,7 +61,8 @@ impl ScrapeSource for Service {
         let export_parts =
             async { scrape.export_dependencies(&Checks::run_all(self).await.parts()) };
 
-        // Concurrently: Prometheus waits for ten seconds, and each export may take two seconds.
+        // The exports run concurrently, because each may take two seconds, and Prometheus waits for
+        // ten seconds.
         tokio::join!(export_ingest, export_roles, export_parts);
     }
 }

@@ -33,80 +33,106 @@ const CHECK: &str = "check";
 /// counts as ready.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The ports of a service that respond. Ports that the service lacks, and ports that were not
-/// checked, count as responding.
+/// The ports that a check calls.
+struct CheckedPorts {
+    /// Whether the sink of purchases is checked.
+    sink: bool,
+    /// Whether the store from which purchases are listed is checked.
+    listings: bool,
+    /// Returns whether the store of a role beside purchases is checked.
+    role: fn(&RoleState<'_>) -> bool,
+}
+
+impl CheckedPorts {
+    /// All ports.
+    const ALL: Self = Self {
+        sink: true,
+        listings: true,
+        role: |_role| true,
+    };
+}
+
+/// The results of the checks of the ports of a service. Ports that the service lacks, and ports that
+/// were not checked, count as responding.
 struct Checks<'a> {
     service: &'a Service,
-    writes: bool,
-    reads: bool,
-    /// The stores of the checked roles, in the order of [`Service::role_states`].
+    /// Whether the sink of purchases responds.
+    sink: bool,
+    /// Whether the store from which purchases are listed responds.
+    listings: bool,
+    /// Whether the store of each checked role responds, in the order of [`Service::role_states`].
     roles: Vec<bool>,
-    /// What the process has noticed about its parts, and the errors of the checks.
+    /// The reports of the process about its parts, and the errors of the checks.
     reports: CurrentReports,
 }
 
 impl<'a> Checks<'a> {
     /// Checks all ports concurrently.
     async fn run_all(service: &'a Service) -> Self {
-        Self::run(service, true, true, |_role| true).await
+        Self::run(service, CheckedPorts::ALL).await
     }
 
     /// Checks the ports on which readiness depends. Facing accepts purchases while listings are
     /// unavailable.
     async fn run_for_readiness(service: &'a Service) -> Self {
-        match service.kind {
-            ServiceKind::Facing => Self::run(service, true, false, |_role| false).await,
-            ServiceKind::Management => Self::run_all(service).await,
-        }
+        let ports = match service.kind {
+            ServiceKind::Facing => CheckedPorts {
+                sink: true,
+                listings: false,
+                role: |_role| false,
+            },
+            ServiceKind::Management => CheckedPorts::ALL,
+        };
+        Self::run(service, ports).await
     }
 
-    /// Checks concurrently the sink of purchases, if `writes`, the store from which purchases are
-    /// listed, if `reads`, and the stores of the other roles that `is_checked` selects.
-    async fn run(
-        service: &'a Service,
-        writes: bool,
-        reads: bool,
-        is_checked: fn(&RoleState<'_>) -> bool,
-    ) -> Self {
-        let check_writes = async {
+    /// Checks `ports` concurrently.
+    async fn run(service: &'a Service, ports: CheckedPorts) -> Self {
+        let check_sink = async {
             match &service.purchases {
-                Some(purchases) if writes => {
+                Some(purchases) if ports.sink => {
                     check_with_timeout(purchases.shop.check_writes()).await
                 }
                 _ => Ok(()),
             }
         };
-        let check_reads = async {
+        let check_listings = async {
             match &service.purchases {
-                Some(purchases) if reads => check_with_timeout(purchases.shop.check_reads()).await,
+                Some(purchases) if ports.listings => {
+                    check_with_timeout(purchases.shop.check_reads()).await
+                }
                 _ => Ok(()),
             }
         };
-        let checked_roles = service.role_states().into_iter().filter(is_checked);
+        let checked_roles = service.role_states().into_iter().filter(ports.role);
         let check_roles = join_all(checked_roles.map(async |role| {
-            let checked = check_with_timeout(role.check).await;
-            (role.name, checked)
+            let result = check_with_timeout(role.check).await;
+            (role.name, result)
         }));
 
-        let (writes, reads, roles) = tokio::join!(check_writes, check_reads, check_roles);
+        let (sink_result, listings_result, role_results) =
+            tokio::join!(check_sink, check_listings, check_roles);
         let mut reports = service.reports.read();
-        report_failure(&mut reports, service.kind.sink_part(), &writes);
-        report_failure(&mut reports, "listings", &reads);
-        for (role, checked) in &roles {
-            report_failure(&mut reports, role, checked);
+        report_failure(&mut reports, service.kind.sink_part(), &sink_result);
+        report_failure(&mut reports, "listings", &listings_result);
+        for (role, result) in &role_results {
+            report_failure(&mut reports, role, result);
         }
         Self {
             service,
-            writes: writes.is_ok(),
-            reads: reads.is_ok(),
-            roles: roles.iter().map(|(_, checked)| checked.is_ok()).collect(),
+            sink: sink_result.is_ok(),
+            listings: listings_result.is_ok(),
+            roles: role_results
+                .iter()
+                .map(|(_, result)| result.is_ok())
+                .collect(),
             reports,
         }
     }
 
     /// Returns whether all checked ports respond.
     fn all_respond(&self) -> bool {
-        self.writes && self.reads && !self.roles.contains(&false)
+        self.sink && self.listings && !self.roles.contains(&false)
     }
 
     /// Returns whether the sink of purchases responds, and accepts purchases.
@@ -115,7 +141,7 @@ impl<'a> Checks<'a> {
     /// replicas. So the last writes count as well.
     fn accepts_purchases(&self) -> bool {
         let purchases = self.service.purchases.as_ref();
-        self.writes && !purchases.is_some_and(|purchases| purchases.outcomes.is_failing())
+        self.sink && !purchases.is_some_and(|purchases| purchases.outcomes.is_failing())
     }
 
     /// Returns whether the currency of the shop lets the service accept purchases.
@@ -176,29 +202,32 @@ impl<'a> Checks<'a> {
 
     /// Returns the parts that requests need, and whether each part works.
     ///
-    /// They are members of `/health` and `/v1`, and labels of `shop_dependency_up`. A service is
-    /// degraded while a part does not work: its check fails, or a [report](crate::PartReports) says
-    /// so. All ports must have been checked: see [`run_all`](Self::run_all).
+    /// The parts are members of `/health` and `/v1`, and labels of `shop_dependency_up`. A service
+    /// is degraded while a part does not work: its check fails, or a [report](crate::PartReports)
+    /// says so. All ports must have been checked: see [`run_all`](Self::run_all).
     fn parts(&self) -> BTreeMap<&'static str, bool> {
         let service = self.service;
-        let mut needs = Vec::new();
+        let mut checked_parts = Vec::new();
 
         if service.purchases.is_some() {
             let sink = service.kind.sink_part();
-            needs.extend([(sink, self.accepts_purchases()), ("listings", self.reads)]);
+            checked_parts.extend([
+                (sink, self.accepts_purchases()),
+                ("listings", self.listings),
+            ]);
         }
         // A shop without a currency does not have this part.
         if let Some(state) = service.currency()
             && state != CurrencyState::Known(None)
         {
-            needs.push(("currency", state.problem().is_none()));
+            checked_parts.push(("currency", state.problem().is_none()));
         }
 
         if let Some(status) = service.ingest().map(IngestMonitor::status) {
             let errors = &status.errors;
             let is_log_failing = errors.keys().any(|part| *part != Component::Store);
             let is_ingesting = status.phase == Phase::Running && status.stuck.is_none();
-            needs.extend([
+            checked_parts.extend([
                 ("log", !is_log_failing),
                 ("store", !errors.contains_key(&Component::Store)),
                 ("ingest", is_ingesting),
@@ -212,33 +241,33 @@ impl<'a> Checks<'a> {
                 .is_none_or(|status| status.phase == Phase::Running && status.errors.is_empty());
             let outbox_error = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
             let works = *is_store_healthy && is_consuming && outbox_error.is_none();
-            needs.push((role.name, works));
+            checked_parts.push((role.name, works));
         }
 
         for (part, reports) in &self.reports {
             let is_failing = |report| matches!(report, &PartReport::Fails(_));
             if reports.values().any(is_failing) {
-                needs.push((*part, false));
+                checked_parts.push((*part, false));
             }
         }
 
         let mut parts = BTreeMap::new();
-        for (part, works) in needs {
-            // A part that is needed twice, such as the store of management with an ingest, works if
-            // it works for both.
+        for (part, works) in checked_parts {
+            // A part that was checked twice, such as the store of management with an ingest, works
+            // only if both checks say so.
             *parts.entry(part).or_insert(true) &= works;
         }
         parts
     }
 }
 
-/// Adds the error of a check of `part` to `reports`, so that `/health` says why the part does not
-/// work.
-fn report_failure(reports: &mut CurrentReports, part: &'static str, checked: &Result<()>) {
-    if let Err(error) = checked {
+/// Adds the error in the `result` of a check of `part` to `reports`, so that `/health` says why the
+/// part does not work.
+fn report_failure(reports: &mut CurrentReports, part: &'static str, result: &Result<()>) {
+    if let Err(error) = result {
         let text = describe_error(error);
-        let of_part = reports.entry(part).or_default();
-        of_part.insert(CHECK, PartReport::Fails(text));
+        let part_reports = reports.entry(part).or_default();
+        part_reports.insert(CHECK, PartReport::Fails(text));
     }
 }
 

@@ -18,7 +18,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use shop_core::ports::CurrencyState;
 
-use super::Checks;
+use super::{CheckedPorts, Checks};
 use crate::response::HttpResult;
 use crate::service::{Service, ServiceKind};
 
@@ -35,9 +35,10 @@ pub(crate) async fn report_liveness(_service: Arc<Service>, _head: Parts) -> Htt
 /// Handles `GET /readyz`: reports whether this process can serve requests, because its own files
 /// are usable.
 ///
-/// An unavailable broker or store does not count: requests that need neither still work, and
-/// `/health` reports it. Another currency than the store's counts, because it is a wrong setting, and
-/// other processes of the service may have the right one.
+/// The process stays ready while a broker or a store on another machine is unavailable: requests
+/// that need neither still work, and `/health` reports the outage. It is not ready if its settings
+/// name another currency than the store, because other processes of the service may have the right
+/// one.
 pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let has_local_store = service.has_local_store();
     // The sink of management is its store.
@@ -46,10 +47,12 @@ pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) 
         ServiceKind::Management => has_local_store,
     };
 
-    let checks = Checks::run(&service, is_sink_local, has_local_store, |role| {
-        role.is_local
-    })
-    .await;
+    let local_ports = CheckedPorts {
+        sink: is_sink_local,
+        listings: has_local_store,
+        role: |role| role.is_local,
+    };
+    let checks = Checks::run(&service, local_ports).await;
     let is_ready = checks.all_respond() && !checks.has_other_currency();
     respond_to_probe(is_ready, &json!({"status": readiness_word(is_ready)}))
 }
@@ -116,7 +119,8 @@ pub(crate) async fn describe_service(service: Arc<Service>, _head: Parts) -> Htt
         "status": readiness_word(is_ready),
         "parts": checks.parts(),
     });
-    // The currency of the store, and never that of the settings: facing takes it as the store's.
+    // The member is the currency of the store, and never that of the settings, because facing reads
+    // it from management as the currency of the store.
     let currency = service.currency();
     if let Some(stored) = currency.as_ref().and_then(CurrencyState::stored) {
         body["currency"] = stored.as_str().into();

@@ -30,12 +30,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, RequestKind};
 use crate::watched_body::watch_body;
 pub(crate) use pool::{FairPool, Permit};
 use rates::Rates;
 
-/// The size in bytes below which a response needs no permit: it is written at once.
+/// The size in bytes below which a response needs no permit, because it is written at once.
 const LARGE_RESPONSE_BYTES: u64 = 16 << 10;
 /// The bytes that a streamed response occupies: a chunk, what is buffered for the socket, and the
 /// compression state.
@@ -65,8 +65,8 @@ pub(crate) enum ClientId {
     /// A client with an unknown address, or a trusted proxy. Only the capacity of a pool limits its
     /// requests.
     Unknown,
-    /// The hash of a service that sends requests on behalf of many users. It waits for turns, but
-    /// no fair share limits it.
+    /// The hash of a service that sends requests on behalf of many users. It waits for the turns of
+    /// a [`ClientQueue`], but no fair share limits its permits.
     Service(u64),
     /// The hash of a principal or of an address, which gets a fair share of each pool.
     Fair(u64),
@@ -89,9 +89,10 @@ fn select_counter<T>(counters: &[T], hash: u64) -> Option<&T> {
     counters.get(index)
 }
 
-/// The turns of each client at work for which all clients wait in one queue.
+/// A limit of the concurrent calls of each client, for work that all clients wait for in one queue.
 ///
-/// A client waits here for its own turns, so that it does not fill that queue.
+/// A turn is the right to one such call. A client whose turns are all in use waits here, so that its
+/// calls do not fill the common queue.
 struct ClientQueue {
     turns: Box<[Arc<Semaphore>]>,
 }
@@ -180,7 +181,7 @@ impl RequestPermit {
     /// # Errors
     /// 503 if there is none for this client.
     pub(crate) fn acquire_read(&self) -> HttpResult<()> {
-        self.exchange(&self.0.pools.reads, 1, false)
+        self.exchange(&self.0.pools.reads, 1, RequestKind::Read)
     }
 
     /// Acquires room for `count` writes, or the whole pool if its capacity is smaller.
@@ -189,7 +190,7 @@ impl RequestPermit {
     /// 503 if there is none for this client.
     pub(crate) fn acquire_write(&self, count: usize) -> HttpResult<()> {
         let pool = &self.0.pools.writes;
-        self.exchange(pool, count.min(pool.capacity), true)
+        self.exchange(pool, count.min(pool.capacity), RequestKind::Write)
     }
 
     /// Exchanges the permit for one to wait for the store, so that other requests find room
@@ -200,14 +201,14 @@ impl RequestPermit {
     /// # Errors
     /// 503 if too many requests wait. The request keeps the permit that it holds.
     pub(crate) fn exchange_for_wait(&self) -> HttpResult<()> {
-        self.exchange(&self.0.pools.waits, 1, false)
+        self.exchange(&self.0.pools.waits, 1, RequestKind::Read)
     }
 
     /// Returns the pause of a waiting request after each query, which is longer the more requests
     /// wait.
     pub(crate) fn wait_pause(&self) -> Duration {
-        let hurried_waits = self.0.pools.waits.used().saturating_sub(UNHURRIED_WAITS);
-        Duration::from_millis(hurried_waits as u64)
+        let slowed_waits = self.0.pools.waits.used().saturating_sub(UNHURRIED_WAITS);
+        Duration::from_millis(slowed_waits as u64)
     }
 
     /// Exchanges the permit for one of a stream of events, which the body of the response keeps.
@@ -215,7 +216,8 @@ impl RequestPermit {
     /// # Errors
     /// 503 if there are too many streams. The request keeps the permit that it holds.
     pub(crate) fn exchange_for_stream(&self) -> HttpResult<Permit> {
-        let stream_permit = self.acquire(&self.0.pools.event_streams, 1, false)?;
+        let pool = &self.0.pools.event_streams;
+        let stream_permit = self.acquire(pool, 1, RequestKind::Read)?;
         self.take();
         Ok(stream_permit)
     }
@@ -236,7 +238,7 @@ impl RequestPermit {
         self.0.pools.request_bytes.empty_permit(self.0.client)
     }
 
-    /// Returns the maximum number of purchases in a batch by the rate of writes.
+    /// Returns the maximum number of purchases in a batch that the rate of writes allows.
     pub(crate) fn max_batch_purchases(&self) -> usize {
         self.0.pools.rates.max_batch_purchases()
     }
@@ -250,7 +252,7 @@ impl RequestPermit {
     pub(crate) fn count_batch(&self, purchases: usize) -> HttpResult<()> {
         let uncounted = u32::try_from(purchases.saturating_sub(1)).unwrap_or_default();
         let rates = &self.0.pools.rates;
-        rates.count_requests(self.0.client.hash(), true, uncounted)?;
+        rates.count_requests(self.0.client.hash(), RequestKind::Write, uncounted)?;
         Ok(())
     }
 
@@ -264,7 +266,7 @@ impl RequestPermit {
     /// # Errors
     /// 503 if there is no room for the response beside the others.
     pub(crate) fn track_response(&self, response: Response) -> HttpResult {
-        // The body of a stream of events holds its own permit.
+        // Only a stream of events holds no permit of a read any more: its body holds another one.
         let Some(read_permit) = self.take() else {
             return Ok(response);
         };
@@ -277,8 +279,8 @@ impl RequestPermit {
         let response_bytes = &self.0.pools.response_bytes;
         // A response that is larger than the pool takes all of it, or it could never be sent.
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let size = size.min(response_bytes.most_for_one());
-        let size_permit = Arc::new(self.acquire(response_bytes, size, false)?);
+        let size = size.min(response_bytes.max_for_one_client());
+        let size_permit = Arc::new(self.acquire(response_bytes, size, RequestKind::Read)?);
         // Only a streamed response has a deadline, and keeps the permit of the read.
         let streaming = exact_size
             .is_none()
@@ -295,17 +297,19 @@ impl RequestPermit {
     }
 
     /// Acquires `units` of `pool` for the request, and releases the permit that it held.
-    fn exchange(&self, pool: &Arc<FairPool>, units: usize, writes: bool) -> HttpResult<()> {
-        let permit = self.acquire(pool, units, writes)?;
+    fn exchange(&self, pool: &Arc<FairPool>, units: usize, kind: RequestKind) -> HttpResult<()> {
+        let permit = self.acquire(pool, units, kind)?;
         self.hold(permit);
         Ok(())
     }
 
-    /// Acquires `units` of `pool` for the client. If `writes` is set, the error tells the client
-    /// that nothing was applied.
-    fn acquire(&self, pool: &Arc<FairPool>, units: usize, writes: bool) -> HttpResult<Permit> {
+    /// Acquires `units` of `pool` for the client of a request of this kind.
+    ///
+    /// # Errors
+    /// 503 if fewer units are free for the client.
+    fn acquire(&self, pool: &Arc<FairPool>, units: usize, kind: RequestKind) -> HttpResult<Permit> {
         pool.try_acquire(self.0.client, units)
-            .ok_or_else(|| HttpError::overloaded(writes))
+            .ok_or_else(|| HttpError::overloaded(kind))
     }
 
     /// Holds `permit`, and releases the one that the request held.
@@ -313,7 +317,7 @@ impl RequestPermit {
         *self.0.held.lock() = Some(permit);
     }
 
-    /// Takes the permit out: the request holds none afterwards.
+    /// Takes the permit out of the request, which holds none afterwards.
     fn take(&self) -> Option<Permit> {
         self.0.held.lock().take()
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{CLIENT_COUNTERS, ClientId, select_counter};
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, RequestKind};
 use crate::watched_body::Polled;
 
 /// The fraction of a pool, one eighth, that is reserved for clients below their fair share.
@@ -56,8 +56,8 @@ impl FairPool {
         }
     }
 
-    /// Returns the units that one client can have if no other client has any.
-    pub(super) fn most_for_one(&self) -> usize {
+    /// Returns the number of units that one client can have if no other client has any.
+    pub(super) fn max_for_one_client(&self) -> usize {
         self.limit_for(self.capacity)
     }
 
@@ -91,11 +91,18 @@ pub(crate) struct Permit {
     units: usize,
 }
 
+/// Whether a permit is extended beyond the limit of its client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    WithinLimit,
+    Forced,
+}
+
 impl Permit {
     /// Adds `units` to this permit, unless fewer are free for its client.
     #[must_use]
     pub(crate) fn try_extend(&mut self, units: usize) -> bool {
-        self.extend(units, false)
+        self.extend(units, Extension::WithinLimit)
     }
 
     /// Adds `units` of a write to this permit.
@@ -106,18 +113,18 @@ impl Permit {
         if self.try_extend(units) {
             return Ok(());
         }
-        Err(HttpError::overloaded(true))
+        Err(HttpError::overloaded(RequestKind::Write))
     }
 
     /// Adds `units` to this permit, even if fewer are free for its client. Returns whether enough
     /// were free.
     pub(crate) fn force_extend(&mut self, units: usize) -> bool {
-        self.extend(units, true)
+        self.extend(units, Extension::Forced)
     }
 
     /// Adds `units` to this permit if they are within the limit or the extension is forced. Returns
     /// whether they are within the limit.
-    fn extend(&mut self, units: usize, is_forced: bool) -> bool {
+    fn extend(&mut self, units: usize, extension: Extension) -> bool {
         let client_counter = self.pool.client_counter(self.client);
         let used_by_client = match client_counter {
             Some(counter) => counter.fetch_add(units, Ordering::Relaxed) + units,
@@ -125,14 +132,14 @@ impl Permit {
         };
         let limit = self.pool.limit_for(used_by_client);
 
-        // Units that are refused are never part of the sum, not even for a moment: they would
-        // refuse the units of others.
+        // Refused units must not be added to `used` even for a moment, because they would cause the
+        // units of other clients to be refused.
         let extended = self
             .pool
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(units)
-                    .filter(|sum| is_forced || *sum <= limit)
+                    .filter(|sum| extension == Extension::Forced || *sum <= limit)
             });
 
         let Ok(used_before) = extended else {

@@ -12,7 +12,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::options::HttpOptions;
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, RequestKind};
 
 /// The maximum number of tracked clients, about 6 MB. Further clients share the rates of [`SHARED`]
 /// clients.
@@ -48,22 +48,22 @@ impl Rates {
     /// Counts requests of the client with this hash together, and returns how many more the client
     /// may send now.
     ///
-    /// Returns `None` if the rate of such requests is not limited, or there are none to count.
+    /// Returns `None` if the rate of requests of this kind is not limited, or if `count` is 0.
     ///
     /// # Errors
-    /// 429 if they are more than the client may send now.
+    /// 429 if these requests are more than the client may send now.
     pub(crate) fn count_requests(
         &self,
         client: u64,
-        writes: bool,
+        kind: RequestKind,
         count: u32,
     ) -> HttpResult<Option<u32>> {
-        let (Some(limiter), Some(count)) = (self.limiter(writes), NonZeroU32::new(count)) else {
+        let (Some(limiter), Some(count)) = (self.limiter(kind), NonZeroU32::new(count)) else {
             return Ok(None);
         };
 
-        let remaining = limiter.check(client, count).map_err(|retry_after| {
-            HttpError::rate_exceeded(limiter.rate.get(), retry_after, writes)
+        let remaining = limiter.count(client, count).map_err(|retry_after| {
+            HttpError::rate_exceeded(limiter.rate.get(), retry_after, kind)
         })?;
         Ok(Some(remaining))
     }
@@ -76,11 +76,10 @@ impl Rates {
         usize::try_from(limiter.rate.get()).unwrap_or(usize::MAX)
     }
 
-    const fn limiter(&self, writes: bool) -> Option<&Limiter> {
-        if writes {
-            self.writes.as_ref()
-        } else {
-            self.reads.as_ref()
+    const fn limiter(&self, kind: RequestKind) -> Option<&Limiter> {
+        match kind {
+            RequestKind::Read => self.reads.as_ref(),
+            RequestKind::Write => self.writes.as_ref(),
         }
     }
 
@@ -91,13 +90,13 @@ impl Rates {
     pub(crate) fn add_headers(
         &self,
         response: &mut Response,
-        writes: bool,
+        kind: RequestKind,
         remaining: Option<u32>,
     ) {
-        let Some(limiter) = self.limiter(writes) else {
+        let Some(limiter) = self.limiter(kind) else {
             return;
         };
-        let name = if writes { "writes" } else { "reads" };
+        let name = kind.plural();
         let policy = format!("\"{name}\";q={};w=1", limiter.rate);
         insert_header(response, RATE_LIMIT_POLICY, policy);
 
@@ -146,9 +145,9 @@ impl<C: Clock> Limiter<C> {
     /// Counts `count` requests of `client` together, and returns how many more are allowed now.
     ///
     /// # Errors
-    /// The time until they are allowed, if they are too many now.
-    fn check(&self, client: u64, count: NonZeroU32) -> Result<u32, Duration> {
-        let client = if self.has_room() {
+    /// The time until the requests are allowed, if they are too many now.
+    fn count(&self, client: u64, count: NonZeroU32) -> Result<u32, Duration> {
+        let client = if self.make_room() {
             client
         } else {
             client % SHARED
@@ -166,10 +165,9 @@ impl<C: Clock> Limiter<C> {
         self.clients.clock().now()
     }
 
-    /// Returns whether one more client can be tracked.
-    ///
-    /// Forgets idle clients if there are too many, at most once a second.
-    fn has_room(&self) -> bool {
+    /// Makes room for one more client: forgets idle clients if too many are tracked, at most once a
+    /// second. Returns whether there is room.
+    fn make_room(&self) -> bool {
         if self.clients.len() < MAX_CLIENTS {
             return true;
         }
@@ -193,16 +191,16 @@ mod tests {
         let limiter = Limiter::new(NonZeroU32::MIN, clock.clone());
         let most = u64::try_from(MAX_CLIENTS).unwrap() + 10_000;
         let passed = (SHARED..most)
-            .filter(|client| limiter.check(*client, NonZeroU32::MIN).is_ok())
+            .filter(|client| limiter.count(*client, NonZeroU32::MIN).is_ok())
             .count();
         assert!(passed <= MAX_CLIENTS + 1_024, "{passed}");
         assert!(limiter.clients.len() <= MAX_CLIENTS + 1_024);
         assert!(
-            limiter.check(most, NonZeroU32::MIN).is_err(),
+            limiter.count(most, NonZeroU32::MIN).is_err(),
             "it shares a rate"
         );
         clock.advance(Duration::from_secs(10));
-        assert!(limiter.check(most, NonZeroU32::MIN).is_ok());
+        assert!(limiter.count(most, NonZeroU32::MIN).is_ok());
         assert!(
             limiter.clients.len() < 10,
             "those who sent nothing are forgotten"

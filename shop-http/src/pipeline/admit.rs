@@ -12,7 +12,7 @@ use super::state::RequestState;
 use crate::auth::Principal;
 use crate::options::{HttpOptions, TrustedProxies};
 use crate::permits::{ClientId, Pools, RequestPermit};
-use crate::response::{ErrorWriter, HttpResult};
+use crate::response::{ErrorWriter, HttpResult, RequestKind};
 use crate::routes::route::RequestClass;
 
 /// The scopes of services that send requests on behalf of many users: no fair share limits their
@@ -55,7 +55,7 @@ impl Admission {
     }
 
     /// Returns the hash of the client's address that
-    /// [`rate_limit_rejected`](Self::rate_limit_rejected) counts.
+    /// [`count_if_rejected`](Self::count_if_rejected) counts.
     ///
     /// Returns `None` if there are no rates, or the address is unknown.
     pub(crate) fn counted_address(&self, request: &Request, state: &RequestState) -> Option<u64> {
@@ -65,32 +65,33 @@ impl Admission {
         self.hash_address(request, state)
     }
 
-    /// Counts a request that was not admitted, such as one that authentication rejected, towards
-    /// the rate of its address, and replaces `response` by a 429 once the rate is reached.
+    /// Returns `response`, and counts its request towards the rate of the client's address if the
+    /// request was rejected before it was admitted, such as by authentication. Once the rate is
+    /// reached, the response to a rejected request is replaced by a 429.
     ///
-    /// An admitted request was counted in [`admit`](Self::admit), so it is not counted here. A
-    /// successful write keeps its response in any case, also if a layer of the embedder removed the
-    /// mark of a counted request: the purchase is recorded, and the client must learn its id.
-    pub(crate) fn rate_limit_rejected(
+    /// An admitted request was counted in [`admit`](Self::admit), which marks its response. A
+    /// successful write keeps its response even if a layer of the embedder removed the mark, because
+    /// the purchase is recorded and the client must learn its id.
+    pub(crate) fn count_if_rejected(
         &self,
         address: Option<u64>,
-        writes: bool,
+        kind: RequestKind,
         mut response: Response,
         write_error: ErrorWriter,
     ) -> Response {
         let is_counted = response.extensions().get::<IsCounted>().is_some();
-        let is_recorded_write = writes && response.status().is_success();
+        let is_recorded_write = kind == RequestKind::Write && response.status().is_success();
         if is_counted || is_recorded_write {
             return response;
         }
 
         let rates = &self.pools.rates;
         let mut remaining = None;
-        match rates.count_requests(address.unwrap_or_default(), writes, 1) {
+        match rates.count_requests(address.unwrap_or_default(), kind, 1) {
             Ok(allowed) => remaining = allowed,
             Err(exceeded) => response = write_error(&exceeded),
         }
-        rates.add_headers(&mut response, writes, remaining);
+        rates.add_headers(&mut response, kind, remaining);
         response
     }
 
@@ -111,23 +112,22 @@ impl Admission {
         let class = state.class;
         let write_error = state.write_error;
 
-        let writes = class.writes();
+        let kind = class.kind();
         let mut remaining = None;
         let mut response = match self.count_and_acquire(client, class, &permit) {
             Ok(allowed) => {
                 remaining = allowed;
                 let response = handle(request, state).await;
-                if writes {
-                    response
-                } else {
-                    permit.track_response(response)?
+                match kind {
+                    RequestKind::Read => permit.track_response(response)?,
+                    RequestKind::Write => response,
                 }
             }
             Err(refused) => write_error(&refused),
         };
 
         let rates = &self.pools.rates;
-        rates.add_headers(&mut response, writes, remaining);
+        rates.add_headers(&mut response, kind, remaining);
         if rates.are_limited() {
             response.extensions_mut().insert(IsCounted);
         }
@@ -147,7 +147,7 @@ impl Admission {
         permit: &RequestPermit,
     ) -> HttpResult<Option<u32>> {
         let rates = &self.pools.rates;
-        let remaining = rates.count_requests(client.hash(), class.writes(), 1)?;
+        let remaining = rates.count_requests(client.hash(), class.kind(), 1)?;
         // A write acquires its permit when its body is read.
         if !class.writes() {
             permit.acquire_read()?;

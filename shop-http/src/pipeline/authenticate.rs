@@ -9,7 +9,8 @@ use crate::auth::{Authenticate, Credential, Rejection, bearer};
 use crate::response::{HttpError, HttpResult};
 use crate::routes::route::{Access, RequestClass};
 
-/// Adds the sender of a request to its extensions. A route with [`Access::Partial`] needs none.
+/// Identifies the sender of a request by its token, and adds the sender to the extensions of the
+/// request. For a route with [`Access::Partial`], a request without a token passes as well.
 ///
 /// # Errors
 /// - 401 if there is no token, or the token is not valid

@@ -31,7 +31,8 @@ impl TrustedProxies {
 
         let mut client = peer;
         for text in forwarded_texts {
-            // Nobody vouches for the addresses in front of an invalid one.
+            // An entry that is not an address cannot be a trusted proxy, so a stranger may have
+            // invented the entries in front of it.
             let Some(address) = parse_address(text.trim()) else {
                 break;
             };

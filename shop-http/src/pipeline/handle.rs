@@ -34,19 +34,21 @@ pub(super) async fn handle(request: &mut Request, state: &RequestState) -> Respo
     } else {
         None
     };
-    let handled = WriteRequest {
+    let handler_request = WriteRequest {
         request: take(request),
         state: state.clone(),
     };
-    let mut work = Work {
-        handler: (endpoint.handler)(handled).fuse(),
+    let mut running = RunningHandler {
+        handler: (endpoint.handler)(handler_request).fuse(),
         write_permit,
     };
-    match AssertUnwindSafe(&mut work.handler).catch_unwind().await {
+    match AssertUnwindSafe(&mut running.handler).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => write_error(&error),
         Err(_panic) => {
-            work.write_permit = None;
+            // Without the permit, dropping the handler does not continue it: a future that panicked
+            // must not be polled again.
+            running.write_permit = None;
             respond_to_panic(write_error)
         }
     }
@@ -69,19 +71,19 @@ pub(super) fn without_body(mut response: Response) -> Response {
     response.map(|_body| Body::empty())
 }
 
-/// A handler that runs.
+/// The handler of a request while it runs.
 ///
-/// Once begun, a write continues in a separate task when this is dropped: neither a client that
-/// disconnects nor a time-out cancels it.
-struct Work {
+/// If it is dropped before it ends, a read is cancelled, and a write continues in a separate task:
+/// neither a client that disconnects nor a time-out cancels a write.
+struct RunningHandler {
     handler: Fuse<BoxFuture<'static, HttpResult>>,
-    /// The permit of a write, which is held until the handler ends.
+    /// The permit of a write, which is held until the handler ends. `None` for a read.
     write_permit: Option<RequestPermit>,
 }
 
-impl Drop for Work {
+impl Drop for RunningHandler {
     fn drop(&mut self) {
-        // Without a runtime the process is about to end.
+        // Without a runtime, the process is about to end, and nothing can run the rest of the write.
         if let Some(permit) = self.write_permit.take()
             && !self.handler.is_terminated()
             && let Ok(runtime) = Handle::try_current()

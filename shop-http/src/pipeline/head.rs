@@ -37,10 +37,8 @@ pub(super) fn check_head(request: &Request, options: &HttpOptions) -> HttpResult
 
 /// Checks that a request names one of `hosts`.
 ///
-/// Most requests of a development machine name a plain local host, which needs no parser.
-///
 /// # Errors
-/// 421 if it names another host.
+/// 421 if the request names another host.
 pub(super) fn check_host(request: &Request, hosts: &Hosts) -> HttpResult<()> {
     if matches!(hosts, Hosts::Any) {
         return Ok(());
@@ -52,6 +50,7 @@ pub(super) fn check_host(request: &Request, hosts: &Hosts) -> HttpResult<()> {
     let is_plain_local = authority.is_none()
         && matches!(hosts, Hosts::Local(_))
         && text.and_then(plain_host_name).is_some_and(is_local);
+    // Most requests to a development machine name a plain local host, and need no parser.
     if is_plain_local {
         return Ok(());
     }
@@ -64,8 +63,8 @@ pub(super) fn check_host(request: &Request, hosts: &Hosts) -> HttpResult<()> {
     }
 }
 
-/// Returns the name in `host`, if the name is letters, digits, dots and hyphens with an optional
-/// port. Most hosts are, and need no parser.
+/// Returns the name in `host`, if `host` is plain: letters, digits, dots and hyphens with an
+/// optional port. Most hosts are plain, and need no parser.
 fn plain_host_name(host: &str) -> Option<&str> {
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
     let is_plain = !name.is_empty()

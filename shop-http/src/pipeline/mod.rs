@@ -56,7 +56,7 @@ use tracing::Instrument;
 
 use crate::auth::Authenticate;
 use crate::options::HttpOptions;
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, RequestKind};
 use crate::routes::route::{Access, RequestClass};
 use crate::service::Service;
 use admit::Admission;
@@ -111,8 +111,8 @@ impl RequestPipeline {
         }
     }
 
-    /// Takes a request with this `state` through all steps, and returns its response, and when it
-    /// was made.
+    /// Takes a request with this `state` through all steps. Returns the response, and the time at
+    /// which the response was made.
     async fn respond(
         &self,
         request: &mut Request,
@@ -161,7 +161,7 @@ impl RequestPipeline {
     /// rejected request towards the rate of its address.
     ///
     /// # Errors
-    /// - the errors of the head
+    /// - the errors of [`check_request_head`](Self::check_request_head)
     /// - 503 after the time-out
     async fn respond_within_limits(
         &self,
@@ -171,29 +171,65 @@ impl RequestPipeline {
     ) -> HttpResult {
         let class = state.class;
         let write_error = state.write_error;
-        let is_probe = class == RequestClass::Probe;
-        let is_operation = class == RequestClass::Operation;
+        self.check_request_head(request, class, arrival)?;
+
+        let admission = &self.inner_steps.admission;
+        let address = admission.counted_address(request, state);
+        let response = match self.browsers.check(request) {
+            Ok(()) => {
+                let response = self.respond_within_timeout(request, state, arrival).await?;
+                if !may_count_as_rejected(class, response.status()) {
+                    return Ok(response);
+                }
+                response
+            }
+            Err(refused) => write_error(&refused),
+        };
+        Ok(admission.count_if_rejected(address, class.kind(), response, write_error))
+    }
+
+    /// Checks the head of a request of `class`.
+    ///
+    /// # Errors
+    /// - the errors of [`check_head`]
+    /// - the fault that the listener found in the head
+    /// - 421 if the request names a host that is not allowed
+    fn check_request_head(
+        &self,
+        request: &Request,
+        class: RequestClass,
+        arrival: &mut Arrival,
+    ) -> HttpResult<()> {
         check_head(request, &self.options)?;
         if let Some(fault) = arrival.fault.take() {
             return Err(fault);
         }
-        // Probes name the host of a pod.
-        if !is_probe && !is_operation {
-            check_host(request, &self.options.hosts)?;
+        match class {
+            // Probes and operations may name any host: Kubernetes and Prometheus send the address of
+            // the pod as `Host`.
+            RequestClass::Probe | RequestClass::Operation => Ok(()),
+            _ => check_host(request, &self.options.hosts),
         }
+    }
 
-        let admission = &self.inner_steps.admission;
-        let address = admission.counted_address(request, state);
-        let writes = class.writes();
-        if let Err(refused) = self.browsers.check(request) {
-            let response = write_error(&refused);
-            return Ok(admission.rate_limit_rejected(address, writes, response, write_error));
-        }
-
+    /// Takes a request through the remaining steps, within the time-out of requests. A panic in them
+    /// becomes a response.
+    ///
+    /// # Errors
+    /// 503 after the time-out
+    async fn respond_within_timeout(
+        &self,
+        request: &mut Request,
+        state: &mut RequestState,
+        arrival: &mut Arrival,
+    ) -> HttpResult {
+        let class = state.class;
+        let write_error = state.write_error;
+        let operations = &self.inner_steps.admission.pools.operations;
         let response = async {
+            // Operations wait here for each other. The semaphore is never closed.
             let _turn = match class {
-                // The semaphore is never closed.
-                RequestClass::Operation => admission.pools.operations.acquire().await.ok(),
+                RequestClass::Operation => operations.acquire().await.ok(),
                 _ => None,
             };
             AssertUnwindSafe(self.pass_guards(request, state))
@@ -201,15 +237,12 @@ impl RequestPipeline {
                 .await
                 .unwrap_or_else(|_panic| Ok(respond_to_panic(write_error)))
         };
-        if is_probe {
+        // Each check of a probe has a shorter time-out of its own.
+        if class == RequestClass::Probe {
             return response.await;
         }
-        let response = self.await_within_timeout(response, arrival, writes).await?;
-        // Keys must not be tried without limit.
-        if is_operation && response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        Ok(admission.rate_limit_rejected(address, writes, response, write_error))
+        self.await_within_timeout(response, arrival, class.kind())
+            .await
     }
 
     /// Waits for `response` until the time-out of the request that arrived as in `arrival`.
@@ -220,7 +253,7 @@ impl RequestPipeline {
         &self,
         response: impl Future<Output = HttpResult>,
         arrival: &mut Arrival,
-        writes: bool,
+        kind: RequestKind,
     ) -> HttpResult {
         let timeout = self.options.request_timeout;
         let Some(deadline) = arrival.received_at.checked_add(timeout) else {
@@ -230,7 +263,7 @@ impl RequestPipeline {
             // A response that is ready at the deadline is in time.
             biased;
             response = response => response,
-            () = arrival.timer_until(deadline) => Err(HttpError::timed_out(timeout, writes)),
+            () = arrival.timer_until(deadline) => Err(HttpError::timed_out(timeout, kind)),
         }
     }
 
@@ -245,6 +278,20 @@ impl RequestPipeline {
             return Ok(response);
         }
         self.inner_steps.respond(request, state).await
+    }
+}
+
+/// Returns whether a request of `class` whose response has this `status` may have been rejected
+/// before it was admitted, and then counts towards the rate of its address.
+///
+/// Probes and operations are never admitted, and no rate applies to them. The exception is an
+/// operation with an invalid token: without a rate, a client could try tokens at `/metrics` as fast
+/// as it likes.
+fn may_count_as_rejected(class: RequestClass, status: StatusCode) -> bool {
+    match class {
+        RequestClass::Probe => false,
+        RequestClass::Operation => status == StatusCode::UNAUTHORIZED,
+        _ => true,
     }
 }
 
@@ -282,7 +329,8 @@ impl InnerSteps {
             && state.access != Access::Open
         {
             if let Err(rejected) = authenticate_request(authenticate, request, state).await {
-                // This is a response, because a rejection counts for the rate of its address.
+                // A rejection is returned as a response, and not as an error, so that
+                // `count_if_rejected` counts it towards the rate of its address.
                 return Ok((state.write_error)(&rejected));
             }
             state.body_since = Instant::now();

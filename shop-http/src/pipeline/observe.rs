@@ -1,5 +1,5 @@
 //! Observes a request: gives it an id before all other steps, and records its response after them,
-//! in the log and in the metrics.
+//! in the diagnostic log and in the metrics.
 
 use std::sync::Arc;
 
@@ -128,10 +128,11 @@ impl RequestObserver {
         }
     }
 
-    /// Creates the span of a request if spans are exported, or the log includes the level `debug`.
+    /// Creates the span of a request if spans are exported, or if the diagnostic log includes the
+    /// level `debug`.
     ///
-    /// At other levels most requests log nothing: the span is created for the lines of those that
-    /// do.
+    /// At other levels, most requests log no line, so [`log_failure`](Self::log_failure) creates the
+    /// span only once there is a line to log.
     #[cfg_attr(
         not(feature = "otel"),
         expect(unused_variables, reason = "the span of a trace has more fields")
@@ -155,8 +156,8 @@ impl RequestObserver {
         }
     }
 
-    /// Returns the response to a request with its id, which is measured until it is sent, and when
-    /// it was made.
+    /// Adds the ids of a request to its response, logs a failure, and measures the request until the
+    /// response is sent. Returns the response, and the time at which the response was made.
     pub(crate) fn end(
         &self,
         observed: ObservedRequest,
@@ -173,7 +174,7 @@ impl RequestObserver {
         self.log_failure(&response, &span, &head);
         #[cfg(feature = "otel")]
         if self.has_traces {
-            traces::answered(&span, response.status());
+            traces::record_status(&span, response.status());
         }
         tracing::debug!(parent: &span, http.status = response.status().as_u16(), "answered");
 
@@ -203,13 +204,13 @@ impl RequestObserver {
             tracing::error!(parent: span, "a route has panicked");
         }
         if let Some(failed_call) = failed_call {
-            self.failures.note(failed_call, span);
+            self.failures.log_if_due(failed_call, span);
         }
     }
 }
 
-/// Returns the id that a client sent as the header `name`, if it can be used in the log and in the
-/// pipeline: it must be short and visible ASCII.
+/// Returns the id that a client sent as the header `name`, if the id can be used in logs and sent to
+/// other services: it must be short and visible ASCII.
 fn usable_id<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let id = headers.get(name)?;
     let is_usable =
@@ -217,8 +218,8 @@ fn usable_id<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a Header
     is_usable.then_some(id)
 }
 
-/// Returns the id of a request: the one of the client, or else its correlation id, or else a new
-/// one. An id that the client did not send is added to the headers.
+/// Returns the id of a request: the id that the client sent, or else the correlation id, or else a
+/// new id. An id that the client did not send as the header is added to the headers.
 fn assign_id(headers: &mut HeaderMap, correlation_id: Option<&HeaderValue>) -> HeaderValue {
     if let Some(id) = usable_id(headers, &REQUEST_ID) {
         return id.clone();

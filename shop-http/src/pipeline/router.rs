@@ -104,7 +104,7 @@ impl ServiceRoutes {
         let mut paths = matchit::Router::new();
         for (path, routes) in &routes_by_path {
             if let Err(conflict) = paths.insert(path, Arc::clone(routes)) {
-                refuse_path(path, &conflict);
+                panic_on_conflict(path, &conflict);
             }
         }
         Arc::new(Self {
@@ -115,8 +115,8 @@ impl ServiceRoutes {
         })
     }
 
-    /// Returns the response to a request that a listener of this crate received, and when it was
-    /// made.
+    /// Returns the response to a request that a listener of this crate received, and the time at
+    /// which the response was made.
     pub(crate) async fn respond(
         &self,
         mut request: Request,
@@ -137,7 +137,8 @@ impl ServiceRoutes {
         arrival: &mut Arrival,
     ) -> (Response, Instant) {
         let path = request.uri().path();
-        // An action comes after the route of its object, whose end is empty.
+        // The last route that matches is the right one: an action such as `:refund` comes after the
+        // route of its object, whose empty end matches every path.
         let path_route = routes.iter().rev().find(|route| path.ends_with(&route.end));
         let route = path_route.map(|path_route| Arc::clone(&path_route.route));
         let write_error = match &route {
@@ -151,8 +152,9 @@ impl ServiceRoutes {
     /// Returns the router with these routes, which an embedder can nest, merge, or surround with
     /// layers.
     pub(crate) fn into_router(self: Arc<Self>) -> Router {
-        // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and
-        // replaced by its fallback.
+        // The fallback alone would find every route. But axum does not apply the `route_layer` of an
+        // embedder to a fallback, prefers the embedder's routes with wildcards to it, and lets the
+        // embedder's fallback replace it. So each path is registered as well.
         let mut router = Router::new().fallback_service(self.serve_path(&Arc::default()));
         for (path, routes) in &self.routes_by_path {
             router = router.route_service(path, self.serve_path(routes));
@@ -199,11 +201,11 @@ fn group_by_path(routes: Vec<Route>) -> BTreeMap<String, PathRoutes> {
         .collect()
 }
 
-/// Ends the construction of routes of which two conflict.
+/// Panics because two routes conflict at `path`.
 #[expect(
     clippy::panic,
     reason = "two roles of a program conflict, which it cannot handle"
 )]
-fn refuse_path(path: &str, conflict: &matchit::InsertError) {
+fn panic_on_conflict(path: &str, conflict: &matchit::InsertError) {
     panic!("the path {path} cannot be served: {conflict}");
 }

@@ -13,15 +13,16 @@ use crate::permits::RequestPermit;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::route::{Access, RequestClass, Route};
 
-/// A timer that a connection keeps from request to request.
+/// A timer that a connection reuses from request to request.
 ///
-/// A timer that moves to a later time stays registered with the runtime, where each new one takes a
-/// lock.
-pub(crate) type KeptTimer = Pin<Box<Sleep>>;
+/// A timer that is reset to a later time stays registered with the runtime, while each new timer
+/// takes a lock of the runtime.
+pub(crate) type ReusedTimer = Pin<Box<Sleep>>;
 
 /// What the listener of a request knows about the request beside its head.
 pub(crate) struct Arrival {
-    /// When the head was complete: the one reading of the clock for all that begins with it.
+    /// When the head was complete. The clock is read once, for all time limits and metrics that
+    /// begin with the head.
     pub(crate) received_at: Instant,
     /// The address at the other end of the connection, if it is known.
     pub(crate) peer: Option<SocketAddr>,
@@ -29,11 +30,11 @@ pub(crate) struct Arrival {
     pub(crate) fault: Option<HttpError>,
     /// The timer for the time-out of the request. The pipeline creates one if there is none, and
     /// leaves it here.
-    pub(crate) timer: Option<KeptTimer>,
+    pub(crate) timer: Option<ReusedTimer>,
 }
 
 impl Arrival {
-    /// Returns the arrival of a request that is received now, without a kept timer.
+    /// Returns the arrival of a request that is received now, without a timer.
     pub(crate) fn new(peer: Option<SocketAddr>, fault: Option<HttpError>) -> Self {
         Self {
             received_at: Instant::now(),
@@ -62,8 +63,8 @@ impl Arrival {
 
 /// The facts that the steps of the pipeline know about a request.
 ///
-/// The steps pass it on. It becomes an extension of the request where code of others is between:
-/// for the layers of an embedder, and for the handler.
+/// A step passes the state to the next step as an argument. The layers of an embedder and the
+/// handlers that read get the state as an extension of the request.
 #[derive(Clone)]
 pub(crate) struct RequestState {
     /// The route of the path, or `None` if there is none.
@@ -85,8 +86,8 @@ pub(crate) struct RequestState {
 }
 
 impl RequestState {
-    /// Creates the state of a request with `method`, which arrived as in `arrival`, and whose path
-    /// is that of `route`, or matches no route.
+    /// Creates the state of a request with `method`, which arrived as `arrival` says. `route` is the
+    /// route of its path, or `None` if the path matches no route.
     pub(crate) fn new(
         route: Option<Arc<Route>>,
         method: &Method,

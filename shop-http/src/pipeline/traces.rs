@@ -49,7 +49,7 @@ pub(crate) fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> 
 }
 
 /// Records the status of the response in `span`. A status of 500 or above marks the span as failed.
-pub(crate) fn answered(span: &Span, status: StatusCode) {
+pub(crate) fn record_status(span: &Span, status: StatusCode) {
     span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
         span.set_status(Status::error(""));

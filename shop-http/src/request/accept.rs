@@ -14,14 +14,18 @@ use crate::response::{HttpError, HttpResult};
 
 /// Returns the weight of `media_type` in the header `Accept`, or 0 if the header does not name the
 /// media type.
-pub(crate) fn weight(request: &HeaderMap, media_type: &str) -> f32 {
-    named(request, header::ACCEPT, media_type).unwrap_or_default()
+pub(crate) fn weight(headers: &HeaderMap, media_type: &str) -> f32 {
+    weight_if_named(headers, header::ACCEPT, media_type).unwrap_or_default()
 }
 
 /// Returns the weight of `value` in a header such as `Accept-Encoding`, or `None` if the header
 /// does not name the value.
-pub(crate) fn named(request: &HeaderMap, header_name: HeaderName, value: &str) -> Option<f32> {
-    request
+pub(crate) fn weight_if_named(
+    headers: &HeaderMap,
+    header_name: HeaderName,
+    value: &str,
+) -> Option<f32> {
+    headers
         .get_all(header_name)
         .iter()
         .filter_map(|line| line.to_str().ok())
@@ -37,16 +41,16 @@ pub(crate) fn named(request: &HeaderMap, header_name: HeaderName, value: &str) -
 ///
 /// # Errors
 /// 406 if the header excludes JSON and accepts neither of the other formats.
-pub(crate) fn row_format(request: &HeaderMap) -> HttpResult<Option<RowFormat>> {
+pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<Option<RowFormat>> {
     let mut file_format = RowFormat::Csv;
-    let mut file_weight = weight(request, "text/csv");
-    let ndjson_weight = weight(request, NDJSON);
+    let mut file_weight = weight(headers, "text/csv");
+    let ndjson_weight = weight(headers, NDJSON);
     if ndjson_weight > file_weight {
         file_format = RowFormat::Ndjson;
         file_weight = ndjson_weight;
     }
 
-    let json_weight = named(request, header::ACCEPT, "application/json");
+    let json_weight = weight_if_named(headers, header::ACCEPT, "application/json");
     if file_weight > json_weight.unwrap_or_default() {
         return Ok(Some(file_format));
     }

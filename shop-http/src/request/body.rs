@@ -5,9 +5,9 @@
 //! - [`is_ndjson`] and [`row_format`] find out the form of a batch and of a file, and [`charset`] the
 //!   encoding of a file.
 //!
-//! A body that is refused is not left in the connection: [`read_on`] discards the rest, so that the
-//! client can finish sending and read the response instead of finding the connection closed. The
-//! exception is a body that was not sent in time.
+//! A body that is refused is not left in the connection: [`discard_rest`] discards the rest, so
+//! that the client can finish sending and read the response instead of finding the connection
+//! closed. The exception is a body that was not sent in time.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ pub async fn read(request: &mut WriteRequest, options: &HttpOptions) -> HttpResu
     let body = std::mem::take(request.request.body_mut());
     let headers = request.headers();
     if let Some(media_type) = other_media_type(headers) {
-        read_on(headers, body).await;
+        discard_rest(headers, body).await;
         return Err(HttpError::unsupported_media_type(
             ACCEPT_POST,
             "application/json",
@@ -117,7 +117,7 @@ pub(crate) async fn read_up_to(
 ) -> HttpResult<Bytes> {
     let limit = limits.max_bytes;
     if is_encoded(headers) {
-        read_on(headers, body).await;
+        discard_rest(headers, body).await;
         return Err(HttpError::unsupported_media_type(
             header::ACCEPT_ENCODING,
             "identity",
@@ -125,7 +125,7 @@ pub(crate) async fn read_up_to(
         ));
     }
     if declared_length(headers) > limit {
-        read_on(headers, body).await;
+        discard_rest(headers, body).await;
         return Err(body_too_large(limit));
     }
 
@@ -151,7 +151,7 @@ async fn read_frames(
 ) -> HttpResult<Bytes> {
     let frames = join_frames(&mut body, limit, acquire).await;
     if frames.is_err() {
-        read_on(headers, body).await;
+        discard_rest(headers, body).await;
     }
     frames
 }
@@ -316,14 +316,14 @@ pub(crate) fn charset(headers: &HeaderMap) -> HttpResult<Option<TextEncoding>> {
 /// If the rest exceeds a limit, or the client expects 100, the rest is not read: the connection, or
 /// the stream of HTTP/2, is closed after the response. The returned future is boxed, because
 /// refused bodies are rare and the future of each request would become larger.
-pub(crate) fn read_on(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static, ()> {
+pub(crate) fn discard_rest(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static, ()> {
     // A client that expects 100 waits for the response before it sends the body.
     let waits_for_response = headers.contains_key(header::EXPECT);
     if waits_for_response || declared_length(headers) > MAX_DISCARDED_BYTES {
         return std::future::ready(()).boxed();
     }
 
-    let discard_rest = async move {
+    let discarding = async move {
         let mut discarded_bytes = 0;
         while let Some(Ok(frame)) = body.frame().await {
             discarded_bytes += frame.data_ref().map_or(0, Bytes::len);
@@ -332,7 +332,7 @@ pub(crate) fn read_on(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static,
             }
         }
     };
-    tokio::time::timeout(DISCARD_TIMEOUT, discard_rest)
+    tokio::time::timeout(DISCARD_TIMEOUT, discarding)
         .map(drop)
         .boxed()
 }

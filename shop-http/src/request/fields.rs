@@ -127,7 +127,7 @@ impl<'a, const N: usize> Body<'a, N> {
         self.errors.push(location.error(text));
     }
 
-    /// Returns `read`, unless an error was noted or an unknown member was given.
+    /// Returns `read`, unless an error was noted or the object contains an unknown member.
     ///
     /// # Errors
     /// 422 with all errors. Each unknown member is reported once.
@@ -165,33 +165,42 @@ pub fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
     }
 
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let trimmed = body.trim_ascii();
-    // Behind a value of another type, or a repeated member, the text may not even be JSON, which is
-    // reported first.
-    let broken = serde_json::from_slice::<IgnoredAny>(body)
+    // The parser stops at a value of another type, and at a repeated member. If the rest of the body
+    // is not even JSON, that is reported instead.
+    let syntax_error = serde_json::from_slice::<IgnoredAny>(body)
         .err()
         .filter(|_| error.is_data());
-    let error = broken.as_ref().unwrap_or(error);
+    let error = syntax_error.as_ref().unwrap_or(error);
+    HttpError::not_an_object(describe_parser_error(body, error))
+}
+
+/// Converts the `error` of the parser about `body`, which begins without a byte order mark.
+fn describe_parser_error(body: &[u8], error: &serde_json::Error) -> ValidationError {
     let text = error.to_string();
-    HttpError::not_an_object(match (trimmed, error.is_data()) {
-        (b"" | b"null", _) => ValidationError {
+    let trimmed = body.trim_ascii();
+    if matches!(trimmed, b"" | b"null") {
+        return ValidationError {
             kind: ValidationErrorKind::Missing,
             ..Location::Body.error(text)
-        },
-        // A member is repeated, or it is not UTF-8.
-        ([b'{', ..], true) => Location::Body.error(text),
-        (_, true) => {
-            ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text)
+        };
+    }
+
+    // The body is JSON: an object with a member that is repeated or not UTF-8, or another type.
+    if error.is_data() {
+        if trimmed.starts_with(b"{") {
+            return Location::Body.error(text);
         }
-        // The body is truncated.
-        (_, false) if error.is_eof() => ValidationError::no_json(body.len(), text),
-        (_, false) => {
-            let rest = body
-                .splitn(error.line(), |byte| *byte == b'\n')
-                .last()
-                .unwrap_or_default();
-            let byte = body.len() - rest.len() + error.column().saturating_sub(1);
-            ValidationError::no_json(byte, text)
-        }
-    })
+        return ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text);
+    }
+
+    // The body is truncated.
+    if error.is_eof() {
+        return ValidationError::no_json(body.len(), text);
+    }
+    let line_and_rest = body
+        .splitn(error.line(), |byte| *byte == b'\n')
+        .last()
+        .unwrap_or_default();
+    let line_start = body.len() - line_and_rest.len();
+    ValidationError::no_json(line_start + error.column().saturating_sub(1), text)
 }

@@ -39,6 +39,10 @@ const LINE_MEMBERS: [&str; 6 + Details::COLUMNS.len() + 1] =
 /// millions.
 const MAX_UNKNOWN_IN_LINE: usize = 8;
 
+/// The prices under `/v1` are exact: a price with more decimals than are stored is refused, and not
+/// rounded.
+const IS_EXACT: bool = true;
+
 /// The error of a value that is not an idempotency key.
 const INVALID_KEY: &str = "must be one key of 1 to 255 visible ASCII characters";
 
@@ -75,26 +79,16 @@ pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<
     let key = body.read_nullable("key", read_key);
     let id = body.read_nullable("id", read_key);
     let purchase_id: Option<PurchaseId> = id.as_ref().and_then(|id| id.as_str().parse().ok());
-    let is_refund = body.value("of").is_some();
-    let is_facing = purchases.kind == ServiceKind::Facing;
-
     if key.is_some() && id.is_some() && key != id {
         body.refuse("id", "and key must not differ: give one of them");
     }
-    // The id of a refund is derived from the id of its purchase, so a refund may give any id.
-    if id.is_some() && is_facing && !is_refund && purchase_id.and_then(|id| id.as_key()).is_none() {
-        body.refuse(
-            "id",
-            "must be a UUID of version 4 or 7: management keeps other ids",
-        );
+    if id.is_some() {
+        check_line_id(&mut body, purchase_id.as_ref(), purchases.kind);
     }
-    if id.is_some() && !is_facing && purchase_id.is_none() {
-        body.refuse("id", "must be a UUID or 24 hex digits");
-    }
-    if is_refund && !purchases.options.refunds {
+    if body.value("of").is_some() && !purchases.options.refunds {
         body.refuse("of", "is not accepted: refunds are off by SHOP_REFUNDS");
     }
-    if is_facing && body.value("more").is_some() {
+    if purchases.kind == ServiceKind::Facing && body.value("more").is_some() {
         body.refuse(
             "more",
             "is not accepted: management keeps the members of an export",
@@ -105,6 +99,33 @@ pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<
     purchase.key = key.or(id);
     purchase.id = purchase_id;
     Ok(purchase)
+}
+
+/// Notes in `body` that its `id` is refused, if a service of this kind cannot store the line with
+/// this id. `purchase_id` is the id, if its text is the id of a purchase.
+fn check_line_id<const N: usize>(
+    body: &mut Body<'_, N>,
+    purchase_id: Option<&PurchaseId>,
+    kind: ServiceKind,
+) {
+    let is_refund = body.value("of").is_some();
+    match kind {
+        // The id of a refund is derived from the id of its purchase, so a refund may give any id.
+        ServiceKind::Facing if is_refund => {}
+        ServiceKind::Facing => {
+            if purchase_id.and_then(PurchaseId::as_key).is_none() {
+                body.refuse(
+                    "id",
+                    "must be a UUID of version 4 or 7: management keeps other ids",
+                );
+            }
+        }
+        ServiceKind::Management => {
+            if purchase_id.is_none() {
+                body.refuse("id", "must be a UUID or 24 hex digits");
+            }
+        }
+    }
 }
 
 /// Reads the amount and the reason of a refund. An empty body contains neither.
@@ -120,7 +141,7 @@ pub(crate) fn read_refund(body: &[u8]) -> HttpResult<RefundRequest> {
     }
 
     let mut body = Body::parse(body, ["amount", "reason"])?;
-    let amount = body.read_nullable("amount", |value| match value.price(true) {
+    let amount = body.read_nullable("amount", |value| match value.price(IS_EXACT) {
         Err(invalid) if invalid.kind() == InvalidKind::Negative => Err(invalid.into()),
         amount => amount.map_err(price_error),
     });
@@ -142,7 +163,7 @@ fn read_members<const N: usize>(
         if is_refund {
             read_refund_price(value)
         } else {
-            value.price(true).map_err(price_error)
+            value.price(IS_EXACT).map_err(price_error)
         }
     });
 
@@ -161,7 +182,8 @@ fn read_members<const N: usize>(
 /// them.
 ///
 /// Another currency than that of the shop is refused. The sink gives purchases the currency of the
-/// shop, and refuses all of them while it is not known. The member `of` is the id of the purchase that a refund pays back.
+/// shop, and refuses all purchases while the currency is not known. The member `of` is the id of the
+/// purchase that a refund pays back.
 fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseService) -> Details {
     let mut details = Details::default();
     for member in Details::COLUMNS {
@@ -200,7 +222,7 @@ pub(crate) fn new_purchase(
     Some(NewPurchase::new(user_id?, user_name?, price?))
 }
 
-/// Checks a time that a client gives, and returns it.
+/// Checks the time of a purchase that a client sent, and returns this time.
 ///
 /// # Errors
 /// [`Invalid`] if `time` is more than 5 minutes in the future, or older than the retention of

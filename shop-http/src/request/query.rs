@@ -172,7 +172,7 @@ impl Query {
     /// # Errors
     /// 422 with the error of `result`, and an error for each parameter.
     pub fn refuse_with<T>(uri: &Uri, result: Result<T, ValidationError>) -> HttpResult<T> {
-        let (value, _no_wait) = Self::read_from(uri, &[], |query| query.note(result))?;
+        let (value, _no_wait) = Self::read_from(uri, &[], |query| query.value_or_note(result))?;
         Ok(value)
     }
 
@@ -241,7 +241,7 @@ impl Query {
     }
 
     /// Returns the value of `result`, or notes its error.
-    pub(crate) fn note<T>(&mut self, result: Result<T, ValidationError>) -> Option<T> {
+    pub(crate) fn value_or_note<T>(&mut self, result: Result<T, ValidationError>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
@@ -260,7 +260,7 @@ impl Query {
         read: impl FnOnce(&str) -> Result<T, P>,
     ) -> Option<T> {
         let value = read(self.get(name)?);
-        self.note(value.map_err(|problem| invalid_parameter(name, problem)))
+        self.value_or_note(value.map_err(|problem| invalid_parameter(name, problem)))
     }
 
     /// Parses the text of a parameter that may be absent. Notes an error if the text is invalid.
@@ -388,20 +388,7 @@ impl Query {
         if reference.is_none() && self.get("reference").is_some() {
             return None;
         }
-
-        let mut names = vec!["userid", "username", "everyone"];
-        names.retain(|name| self.get(name).is_some());
-        match &names[..] {
-            [] if reference.is_none() => {
-                self.note_refused("userid", "or username must be given, or everyone=true");
-            }
-            [first, others @ ..] if !others.is_empty() => {
-                let others = others.join(" and ");
-                let problem = format!("and {others} exclude each other: give one of them");
-                self.note_refused(first, problem);
-            }
-            _ => {}
-        }
+        self.check_one_user_parameter(reference.is_some());
 
         let errors_before = self.errors.len();
         let user = self.parse("userid").map(Selector::User);
@@ -426,6 +413,26 @@ impl Query {
             }
         };
         Some(Selector::Reference(reference, reference_user))
+    }
+
+    /// Notes an error if the request contains several of `userid`, `username` and `everyone`, or if
+    /// it contains none of them and no reference.
+    fn check_one_user_parameter(&mut self, has_reference: bool) {
+        let mut names = vec!["userid", "username", "everyone"];
+        names.retain(|name| self.get(name).is_some());
+        match &names[..] {
+            [] => {
+                if !has_reference {
+                    self.note_refused("userid", "or username must be given, or everyone=true");
+                }
+            }
+            [_only_one] => {}
+            [first, others @ ..] => {
+                let others = others.join(" and ");
+                let problem = format!("and {others} exclude each other: give one of them");
+                self.note_refused(first, problem);
+            }
+        }
     }
 
     /// Reads the range of time of a listing: all times by default.
@@ -459,7 +466,9 @@ impl Query {
     /// empty one.
     pub(crate) fn prefix(&mut self) -> Option<UserName> {
         let prefix = self.get("prefix").unwrap_or_default().parse();
-        self.note(prefix.map_err(|error: Invalid| invalid_parameter("prefix", error.reason())))
+        self.value_or_note(
+            prefix.map_err(|error: Invalid| invalid_parameter("prefix", error.reason())),
+        )
     }
 
     /// Reads a request for a page of dead letters: all dead letters in the logs of `topics`, 50 per

@@ -11,8 +11,9 @@ use crate::routes::mount::Mount;
 
 /// A request that writes, with what the pipeline knows about it.
 ///
-/// The two travel side by side, because an extension costs a table and two boxes per request.
-/// [`into_request`](Self::into_request) makes one of them, for code that reads the extensions.
+/// The request and its state are separate, because a state among the extensions would cost a table
+/// and two boxes per request. [`into_request`](Self::into_request) adds the state to the
+/// extensions, for code that reads it there.
 pub struct WriteRequest {
     pub(crate) request: Request,
     pub(crate) state: RequestState,
@@ -50,7 +51,7 @@ impl WriteRequest {
     /// Returns the permit of the request.
     ///
     /// # Errors
-    /// 500 if the request was not admitted, which no write can be.
+    /// 500 if the request was not admitted, which cannot happen to a write.
     pub(crate) fn permit(&self) -> HttpResult<RequestPermit> {
         self.state.permit.clone().ok_or(HttpError::PANICKED)
     }

@@ -59,11 +59,12 @@ pub(crate) fn begin_buy(
     let buy = Action::Buy(&new.user_id);
     let action = match purchases.kind {
         ServiceKind::Facing => buy,
-        // A write past the log is an operation.
+        // Management writes the purchase into its store without the log, which only operators may
+        // do. The audit log still records a buy.
         ServiceKind::Management => Action::Operate,
     };
     let decision = purchases.policy.decide(&caller, &action);
-    caller.note(&buy, decision.is_ok());
+    caller.audit_action(&buy, decision.is_ok());
     decision?;
 
     let shows_position = purchases.shows_positions(&caller);
@@ -101,8 +102,8 @@ pub(super) fn respond(mount: &Mount, bought: &PublishedPurchase) -> Response {
 
 /// Returns the parameters that name a pending `refund` in its location.
 ///
-/// Another refund of the same purchase has the same id, and may be the one that the store applies.
-/// With these parameters, the location tells what became of this one.
+/// Another refund of the same purchase has the same id, and the store may apply that refund instead.
+/// With these parameters, the location reports the outcome of this refund.
 fn refund_parameters(refund: &Purchase) -> String {
     let mut parameters = String::new();
     let Some(purchase_id) = refund.details.of else {

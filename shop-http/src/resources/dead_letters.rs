@@ -123,7 +123,7 @@ pub(crate) async fn park(service: Arc<Service>, request: WriteRequest) -> HttpRe
     let parking = service
         .dead_letters
         .park(stuck, reason, resolve_request.is_dry_run);
-    let outcomes = change_log(&service, parking).await?;
+    let outcomes = call_log_for_write(&service, parking).await?;
     Ok(resolve_request.respond(&outcomes, |_invalid| {
         let detail = "no ingest of this process is stuck at it";
         (ResolvedStatus::Refused, Some(detail.to_owned()))
@@ -153,7 +153,7 @@ async fn resolve(
         options,
         forecast_timeout,
     );
-    let outcomes = change_log(service, resolving).await?;
+    let outcomes = call_log_for_write(service, resolving).await?;
 
     Ok(resolve_request.respond(&outcomes, |invalid| {
         let detail = invalid.map_or("there is no pending dead letter".to_owned(), |invalid| {
@@ -265,7 +265,7 @@ impl ResolveRequest {
         let resolved = outcomes
             .values()
             .filter(|(status, _)| *status != ResolvedStatus::Refused);
-        self.caller.note_resolved(resolved.count());
+        self.caller.record_resolved(resolved.count());
 
         let mut results = Vec::new();
         for text in self.positions {
@@ -318,7 +318,7 @@ fn read_reason(value: RawScalar<'_>) -> Result<String, MemberError> {
 ///
 /// # Errors
 /// See [`call_log`].
-async fn change_log<T: Send>(
+async fn call_log_for_write<T: Send>(
     service: &Service,
     call: impl Future<Output = Result<T>> + Send,
 ) -> HttpResult<T> {

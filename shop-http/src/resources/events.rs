@@ -32,7 +32,9 @@ use super::v1_purchases::may_select;
 use crate::auth::{Action, Caller, Credential, Rejection};
 use crate::permits::{Permit, RequestPermit};
 use crate::request::Query;
-use crate::response::{HttpError, HttpResult, Location, PURCHASE_BYTES, ValidationError, to_json};
+use crate::response::{
+    HttpError, HttpResult, Location, PURCHASE_BYTES, RequestKind, ValidationError, to_json,
+};
 use crate::service::{PurchaseService, within};
 
 /// The time without a purchase after which a stream sends a comment, because proxies close idle
@@ -112,7 +114,7 @@ fn map_feed_error(error: Error, purchases: &PurchaseService) -> HttpError {
         ErrorKind::Invalid if is_cursor_invalid => invalid_event_id().into(),
         ErrorKind::Expired => HttpError::CURSOR_EXPIRED,
         ErrorKind::Unsupported => HttpError::NO_EVENTS,
-        ErrorKind::Overloaded => HttpError::overloaded(false),
+        ErrorKind::Overloaded => HttpError::overloaded(RequestKind::Read),
         _ => HttpError::failed_query(error, purchases.subject()),
     }
 }
@@ -197,6 +199,7 @@ impl EventStream {
                 wake_at = wake_at.min(Instant::now() + CATCH_UP_INTERVAL);
             }
             match timeout_at(wake_at, self.subscription.next()).await {
+                // The stream woke up only to check whether it still needs the turn to catch up.
                 Err(_elapsed) if Instant::now() < deadline => {}
                 next => break next,
             }

@@ -15,7 +15,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use shop_api::NDJSON;
 use shop_api::files::Import;
 use shop_core::import::ImportReport;
@@ -57,7 +57,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest)
     let ImportRequest { import, is_dry_run } = match check_head(&purchases, &caller, &parts) {
         Ok(import_request) => import_request,
         Err(error) => {
-            request::body::read_on(&parts.headers, body).await;
+            request::body::discard_rest(&parts.headers, body).await;
             return Err(error);
         }
     };
@@ -72,13 +72,13 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest)
     // The preview finds out whether the file can be read, while the status can still say so.
     let preview = import
         .preview(&file[..])
-        .map_err(|error| of_file(StatusCode::UNPROCESSABLE_ENTITY, &error))?;
+        .map_err(|error| file_error(StatusCode::UNPROCESSABLE_ENTITY, &error))?;
     if is_dry_run {
         return Ok(Json(preview).into_response());
     }
     let checked = import.check_repetition(&purchases.shop, &file[..]).await;
     checked.map_err(|error| match error.kind() {
-        ErrorKind::Conflict => of_file(StatusCode::CONFLICT, &error),
+        ErrorKind::Conflict => file_error(StatusCode::CONFLICT, &error),
         _ => HttpError::failed_query(error, purchases.subject()),
     })?;
 
@@ -91,7 +91,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest)
 }
 
 /// Returns the response to a fault of the file, with the text of `error`.
-fn of_file(status: StatusCode, error: &Error) -> HttpError {
+fn file_error(status: StatusCode, error: &Error) -> HttpError {
     HttpError::with_kind(status, error.kind(), error.message().to_owned())
 }
 
@@ -139,12 +139,12 @@ fn respond(
     let run_import = async move {
         let _until_the_end = (body_permit, permit);
         let mut report = ImportReport::default();
-        let progress = |report: &ImportReport| send_line(&line_sender, report, false, None);
+        let progress = |report: &ImportReport| send_progress(&line_sender, report);
         let result = import
             .run(&purchases.shop, Cursor::new(file), &mut report, progress)
             .await;
         let problem = result.err().map(|error| error.to_string());
-        send_line(&line_sender, &report, true, problem);
+        send_last_report(&line_sender, &report, problem);
     };
 
     // The import itself yields no items. When it ends, its sender is dropped, and the lines end
@@ -156,18 +156,29 @@ fn respond(
     ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
 }
 
-/// Sends `report` to the client as a line of NDJSON, with the `problem` of an import that failed.
-fn send_line(
+/// Sends the `report` of an import that continues.
+fn send_progress(line_sender: &UnboundedSender<Bytes>, report: &ImportReport) {
+    let mut line = json!(report);
+    line["done"] = false.into();
+    send_line(line_sender, &line);
+}
+
+/// Sends the `report` of an import that ended, with its `problem` if it failed.
+fn send_last_report(
     line_sender: &UnboundedSender<Bytes>,
     report: &ImportReport,
-    is_done: bool,
     problem: Option<String>,
 ) {
     let mut line = json!(report);
-    line["done"] = is_done.into();
+    line["done"] = true.into();
     if let Some(problem) = problem {
         line["problem"] = problem.into();
     }
+    send_line(line_sender, &line);
+}
+
+/// Sends `line` to the client as a line of NDJSON.
+fn send_line(line_sender: &UnboundedSender<Bytes>, line: &Value) {
     // Sending fails if the client disconnected, and then nobody needs the line.
     _ = line_sender.send(format!("{line}\n").into());
 }

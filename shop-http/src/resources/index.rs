@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
 
@@ -25,22 +25,30 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
     let path = original_uri(&head.uri, &head.extensions).path();
     // The page needs the native API.
     let has_page = service.has(RouteGroup::V1);
-    let mut response = match path.rsplit_once('/') {
-        _ if !has_page || !prefers_html(headers) => describe_paths(&service, &mount),
-        // The path is the root without a slash. The files of the page are below this path, which
-        // may not exist with a slash.
-        Some((_, folder)) if mount.prefix() == path => {
-            serve_document_above(&service, folder, headers)
-        }
-        Some((_, folder)) if !folder.is_empty() => {
-            Redirect::permanent(&format!("{folder}/")).into_response()
-        }
-        _ => serve_document(&service, headers)?,
+    let mut response = if has_page && prefers_html(headers) {
+        serve_page(&service, &mount, path, headers)?
+    } else {
+        describe_paths(&service, &mount)
     };
     response
         .headers_mut()
         .append(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
+}
+
+/// Returns the response with the page at `path`, the whole path of the request.
+fn serve_page(service: &Service, mount: &Mount, path: &str, headers: &HeaderMap) -> HttpResult {
+    match path.rsplit_once('/') {
+        // The path is the root without a slash. The files of the page are below this path, which
+        // may not exist with a slash.
+        Some((_, folder)) if mount.prefix() == path => {
+            Ok(serve_document_above(service, folder, headers))
+        }
+        Some((_, folder)) if !folder.is_empty() => {
+            Ok(Redirect::permanent(&format!("{folder}/")).into_response())
+        }
+        _ => serve_document(service, headers),
+    }
 }
 
 /// Handles the root of paths that have no page: answers with the paths, also to a browser.

@@ -68,12 +68,12 @@ const POLICY: (HeaderName, HeaderValue) = (
 );
 
 /// Returns the document of the page.
-pub(crate) fn serve_document(service: &Service, request: &HeaderMap) -> HttpResult {
+pub(crate) fn serve_document(service: &Service, headers: &HeaderMap) -> HttpResult {
     // The name differs from the names of the OpenAPI documents beside it, which are prefixes:
     // empty, or with a slash first.
     let currency = stored_currency(service);
     let name = format!("page {currency}");
-    service.documents.respond(&name, request, || {
+    service.documents.respond(&name, headers, || {
         Some(constant(DOCUMENT, render_document(service)))
     })
 }
@@ -84,7 +84,7 @@ pub(crate) fn serve_document(service: &Service, request: &HeaderMap) -> HttpResu
 pub(crate) fn serve_document_above(
     service: &Service,
     folder: &str,
-    request: &HeaderMap,
+    headers: &HeaderMap,
 ) -> Response {
     // With the dot, a segment with a colon is not a scheme.
     let folder = format!("./{}", utf8_percent_encode(folder, ATTRIBUTE_ENCODED));
@@ -93,7 +93,7 @@ pub(crate) fn serve_document_above(
     for attribute in [" href=\"", " src=\""] {
         document = document.replace(attribute, &format!("{attribute}{folder}/"));
     }
-    constant(DOCUMENT, document).respond(request)
+    constant(DOCUMENT, document).respond(headers)
 }
 
 /// Returns the currency of the store, or an empty text without one.
@@ -170,7 +170,7 @@ fn constant(media_type: &'static str, content: impl Into<Bytes>) -> Constant {
 }
 
 /// Returns whether the client accepts HTML, and does not prefer JSON.
-pub(crate) fn prefers_html(request: &HeaderMap) -> bool {
-    let html = weight(request, "text/html").max(weight(request, "application/xhtml+xml"));
-    html > 0.0 && html >= weight(request, "application/json")
+pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
+    let html = weight(headers, "text/html").max(weight(headers, "application/xhtml+xml"));
+    html > 0.0 && html >= weight(headers, "application/json")
 }

@@ -17,7 +17,7 @@ use crate::request::path::path_parameter;
 use crate::request::purchase::RefundRequest;
 use crate::request::write_request::WriteRequest;
 use crate::request::{self, Query};
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, RequestKind};
 use crate::routes::mount::Mount;
 use crate::service::{PurchaseService, ServiceKind};
 
@@ -39,7 +39,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: WriteRequ
     // The refund waits for the store, which may be slow: other writes find room meanwhile.
     permit
         .exchange_for_wait()
-        .map_err(|_full| HttpError::overloaded(true))?;
+        .map_err(|_full| HttpError::overloaded(RequestKind::Write))?;
     let bought = find_refundable(&purchases, &caller, &id).await?;
     let context = request::context::request_context(&head.headers);
     let mut refunded = purchases.refund(&bought, amount, reason, context).await?;
@@ -61,7 +61,7 @@ fn check_sender(
 ) -> HttpResult<()> {
     ForeignOrigin::refuse(extensions)?;
     if purchases.kind == ServiceKind::Management {
-        // A write past the log is an operation.
+        // Management writes the refund into its store without the log, which only operators may do.
         purchases
             .policy
             .check_as(caller, &Action::Operate, "refund")?;
@@ -110,10 +110,10 @@ fn authorize(purchases: &PurchaseService, caller: &Caller, bought: &Purchase) ->
     let refund = Action::Refund(&bought.user_id);
     let decision = match purchases.kind {
         ServiceKind::Facing => purchases.policy.decide(caller, &refund),
-        // `check_sender` asked the policy.
+        // On management, `check_sender` has checked that the caller is an operator.
         ServiceKind::Management => Ok(()),
     };
-    caller.note(&refund, decision.is_ok());
+    caller.audit_action(&refund, decision.is_ok());
 
     // A client does not learn which purchases of others exist.
     if decision.is_err() && !v1_purchases::may_read(purchases, caller, bought) {

@@ -202,7 +202,7 @@ pub(crate) async fn get(purchases: Arc<PurchaseService>, head: Parts) -> HttpRes
     let id = read_id(&path_parameter(&head).unwrap_or_default());
     let ((id, requested), wait) = Query::read_from(&head.uri, Query::PURCHASE, |query| {
         let requested = query.refund();
-        Some((query.note(id)?, requested))
+        Some((query.value_or_note(id)?, requested))
     })?;
     let caller = Caller::from_extensions(&head.extensions);
     let permit = RequestPermit::from_extensions(&head.extensions)?;

@@ -16,7 +16,7 @@ use headers::{HeaderMapExt, IfNoneMatch};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::request::accept::named;
+use crate::request::accept::weight_if_named;
 use crate::response::{HttpError, HttpResult};
 
 /// The maximum number of constants that a [`Constants`] keeps.
@@ -76,17 +76,18 @@ impl Constant {
         self
     }
 
-    /// Returns the response to a request with these headers: 304 if the client cached the content.
-    pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
+    /// Returns the response to a request with these `headers`: 304 if the client cached the content.
+    pub(crate) fn respond(&self, headers: &HeaderMap) -> Response {
         let mut response = Response::default();
         *response.headers_mut() = self.headers.clone();
 
-        if self.is_cached_by_client(request) {
+        if self.is_cached_by_client(headers) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
 
-        let gzip_weight = named(request, header::ACCEPT_ENCODING, "gzip").unwrap_or_default();
+        let gzip_weight =
+            weight_if_named(headers, header::ACCEPT_ENCODING, "gzip").unwrap_or_default();
         let mut body = &self.content;
         if let Some(gzip) = &self.gzip
             && gzip_weight > 0.0
@@ -102,8 +103,8 @@ impl Constant {
     }
 
     /// Returns whether the client sent the validator of this content.
-    fn is_cached_by_client(&self, request: &HeaderMap) -> bool {
-        match (request.typed_get::<IfNoneMatch>(), self.headers.typed_get()) {
+    fn is_cached_by_client(&self, headers: &HeaderMap) -> bool {
+        match (headers.typed_get::<IfNoneMatch>(), self.headers.typed_get()) {
             (Some(sent_tags), Some(tag)) => !sent_tags.precondition_passes(&tag),
             _ => false,
         }
@@ -119,18 +120,19 @@ impl Constants {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Returns the response to a request of the constant `name`, which `create` creates at first.
+    /// Returns the response to a request with these `headers` for the constant `name`, which
+    /// `create` creates for the first request.
     ///
     /// # Errors
     /// 404 if `create` returns `None`: there is no such constant.
     pub(crate) fn respond(
         &self,
         name: &str,
-        request: &HeaderMap,
+        headers: &HeaderMap,
         create: impl FnOnce() -> Option<Constant>,
     ) -> HttpResult {
         let constant = self.get_or_create(name, create);
-        Ok(constant.ok_or(HttpError::NO_ROUTE)?.respond(request))
+        Ok(constant.ok_or(HttpError::NO_ROUTE)?.respond(headers))
     }
 
     /// Returns the constant `name`. The lock is held while it is created, so that this happens

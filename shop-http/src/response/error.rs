@@ -21,6 +21,7 @@ use shop_core::ErrorKind::{
 use shop_core::{Blame, Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::header_names::{ACCEPT_POST, IDEMPOTENCY_KEY};
+use crate::response::RequestKind;
 use crate::response::validation_error::{ValidationError, error_texts};
 use crate::service::kind::ServiceKind;
 
@@ -323,10 +324,10 @@ impl HttpError {
     }
 
     /// Creates the error 503 of a request that was not processed: there were too many at once.
-    pub(crate) fn overloaded(writes: bool) -> Self {
+    pub(crate) fn overloaded(kind: RequestKind) -> Self {
         let text = "Too many requests at once - please try again";
         Self {
-            outcome: writes.then_some(Outcome::NotApplied),
+            outcome: kind.outcome_of_write(Outcome::NotApplied),
             ..Self::with_kind(StatusCode::SERVICE_UNAVAILABLE, Overloaded, text)
         }
     }
@@ -344,17 +345,18 @@ impl HttpError {
 
     /// Creates the error 429 of a request that was not processed.
     ///
-    /// The client sends more than `rate` requests per second.
-    pub(crate) fn rate_exceeded(rate: u32, retry_after: Duration, writes: bool) -> Self {
-        let what = if writes { "writes" } else { "reads" };
-        let text =
-            format!("Too many requests: at most {rate} {what} per second - please try again");
+    /// The client sends more than `rate` requests of this kind per second.
+    pub(crate) fn rate_exceeded(rate: u32, retry_after: Duration, kind: RequestKind) -> Self {
+        let text = format!(
+            "Too many requests: at most {rate} {} per second - please try again",
+            kind.plural()
+        );
         // The time is rounded up, because a request before its end would be refused again.
         let retry_after = retry_after.as_secs() + 1;
         Self {
             text: text.into(),
             retry_after,
-            outcome: writes.then_some(Outcome::NotApplied),
+            outcome: kind.outcome_of_write(Outcome::NotApplied),
             ..Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 Some(problem::RATE_EXCEEDED),
@@ -363,11 +365,11 @@ impl HttpError {
         }
     }
 
-    /// Creates the error 503 of a request whose response did not begin within `deadline`.
-    pub(crate) fn timed_out(deadline: Duration, writes: bool) -> Self {
-        let text = format!("No answer within {} seconds", deadline.as_secs());
+    /// Creates the error 503 of a request whose response did not begin within `timeout`.
+    pub(crate) fn timed_out(timeout: Duration, kind: RequestKind) -> Self {
+        let text = format!("No answer within {} seconds", timeout.as_secs());
         Self {
-            outcome: writes.then_some(Outcome::Unknown),
+            outcome: kind.outcome_of_write(Outcome::Unknown),
             ..Self::with_kind(StatusCode::SERVICE_UNAVAILABLE, DeadlineExceeded, text)
         }
     }
@@ -422,7 +424,7 @@ impl HttpError {
             _ => "Service unavailable".into(),
         };
         let kind = match error.kind() {
-            // The fault is not the request's: the service behind does not respond as it should.
+            // The client is not at fault: the log or the store does not respond as it should.
             ErrorKind::Invalid | TooLarge | Conflict | Unsupported => Unavailable,
             kind => kind,
         };

@@ -35,10 +35,10 @@ struct CauseState {
 }
 
 impl FailureLog {
-    /// Logs in the span of a request why it failed, if a line about the cause is due.
+    /// Logs why a request failed, in the span of the request, if a line about the cause is due.
     ///
     /// `call` is an extension of the response to the request.
-    pub(crate) fn note(&self, call: &FailedCall, request: &Span) {
+    pub(crate) fn log_if_due(&self, call: &FailedCall, request: &Span) {
         let operation = call.operation();
         if let Some(suppressed) = self.take_suppressed(operation, call.error.kind()) {
             let error = call.error.chain();

@@ -17,12 +17,40 @@ pub use validation_error::{Location, MemberError, ValidationError, ValidationErr
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use shop_core::Outcome;
 use shop_core::json::WriteJson;
 
 /// The result of a handler, or of a step of a handler.
 pub type HttpResult<T = Response> = Result<T, HttpError>;
 
-/// The usual size of a purchase in JSON, for the capacity of buffers.
+/// Whether a request reads or writes, which decides its limits and the outcome in its errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestKind {
+    /// A read.
+    Read,
+    /// A write, whose error tells the client whether the write was applied.
+    Write,
+}
+
+impl RequestKind {
+    /// Returns `outcome` for a write, and `None` for a read, which has no outcome.
+    fn outcome_of_write(self, outcome: Outcome) -> Option<Outcome> {
+        match self {
+            Self::Read => None,
+            Self::Write => Some(outcome),
+        }
+    }
+
+    /// Returns the noun for requests of this kind.
+    pub(crate) const fn plural(self) -> &'static str {
+        match self {
+            Self::Read => "reads",
+            Self::Write => "writes",
+        }
+    }
+}
+
+/// The typical size of a purchase in JSON, for the capacity of buffers.
 pub(crate) const PURCHASE_BYTES: usize = 160;
 
 /// Writes `value` as JSON into a buffer with a capacity of `expected_bytes`.

@@ -127,8 +127,8 @@ impl RouterBuilder {
     }
 
     /// Requires a bearer token that `authenticate` accepts, for purchases, users, orders and
-    /// `/metrics`. Other requests are a 401 in the form of the path, before their body is read.
-    /// `/health` without a token shows the status alone.
+    /// `/metrics`. A request without such a token gets a 401 in the form of the path, before its
+    /// body is read. `/health` without a token shows the status alone.
     ///
     /// [`Scopes`] decides what the principal may do, unless [`authorize`](Self::authorize) sets
     /// another policy.
@@ -153,8 +153,8 @@ impl RouterBuilder {
             self.authenticate = Some(authenticate);
             return self;
         }
-        // The first authentication is a step of the pipeline. One that is added later surrounds
-        // what was added before, like each layer, so that a request must pass both.
+        // The first authentication is a step of the pipeline. A later authentication is a layer
+        // around the steps and layers that were added before, so that a request must pass both.
         let layer = from_fn_with_state(
             authenticate,
             async |State(authenticate), mut request: Request, next: Next| {
@@ -267,7 +267,7 @@ impl RouterBuilder {
         ServiceRoutes::new(service, self.authenticate, &self.guards)
     }
 
-    /// The paths of the router that [`build`](Self::build) returns, with the names of their
+    /// Returns the paths of the router that [`build`](Self::build) returns, with the names of their
     /// parameters, such as `/v1/purchases/{id}`.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
@@ -280,8 +280,8 @@ impl RouterBuilder {
     /// reach.
     ///
     /// - The public router contains all routes but probes, `/health` and `/metrics`; `/healthz` and
-    ///   `/livez` remain. On management it refuses (403) writes past the log, and listings of
-    ///   everyone's purchases.
+    ///   `/livez` remain. On management it refuses (403) writes, which go to the store without the
+    ///   log, and listings of everyone's purchases.
     /// - The admin router of facing contains probes, `/health` in full and `/metrics`. They need no
     ///   token.
     /// - The admin router of management contains these, and all routes of management.
@@ -346,8 +346,8 @@ impl RouterBuilder {
     }
 }
 
-/// The router of a service: of facing, which accepts purchases into a log and serves listings, or
-/// of management, the service behind it, which owns the store.
+/// Builds the router of a service: of facing, which accepts purchases into a log and serves
+/// listings, or of management, the service behind it, which owns the store.
 ///
 /// This is [`routes(parts).options(options).build()`](crate::routes()), with all groups of routes.
 ///

@@ -40,8 +40,8 @@ impl RouteGroup {
     ];
 }
 
-/// Returns whether `path` belongs to the native API, whose forms are those of this crate. Those
-/// of other paths can be chosen.
+/// Returns whether `path` belongs to the native API, whose requests and responses always have the
+/// forms of this crate. A [role](crate::Role) may choose the forms of other paths.
 pub(crate) fn is_native_path(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/")
 }

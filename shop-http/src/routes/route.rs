@@ -18,7 +18,7 @@ use tower_http::compression::CompressionLayer;
 use crate::metrics::{MetricFamilies, RouteSeries};
 use crate::request;
 use crate::request::write_request::WriteRequest;
-use crate::response::{ErrorWriter, HttpError, HttpResult};
+use crate::response::{ErrorWriter, HttpError, HttpResult, RequestKind};
 use crate::routes::groups::RouteGroup;
 use crate::routes::mount::original_uri;
 
@@ -45,6 +45,15 @@ impl RequestClass {
         matches!(self, Self::Write | Self::Batch)
     }
 
+    /// Returns whether requests of this class read or write.
+    pub(crate) const fn kind(self) -> RequestKind {
+        if self.writes() {
+            RequestKind::Write
+        } else {
+            RequestKind::Read
+        }
+    }
+
     /// Returns the class of a request without a handler.
     pub(crate) fn from_method(method: &Method) -> Self {
         if *method == Method::POST {
@@ -67,8 +76,8 @@ pub(crate) enum Access {
     Open,
 }
 
-/// A handler with its state, of a request and what the pipeline knows about it. The error that it
-/// returns is written by the route.
+/// A handler together with its state. It is called with a request and what the pipeline knows about
+/// the request. The route writes the error that the handler returns.
 type RouteHandler = Arc<dyn Fn(WriteRequest) -> BoxFuture<'static, HttpResult> + Send + Sync>;
 
 /// The handler of one method of a route.
@@ -84,8 +93,8 @@ pub(crate) struct Endpoint {
 
 /// Builds routes whose handlers receive the state `S`.
 ///
-/// A handler is an async function of this state and the request: of its head, if it reads, which
-/// has what the pipeline knows about the request among its extensions.
+/// A handler is an async function of this state and of a request. A handler that reads gets only the
+/// head of the request, whose extensions contain what the pipeline knows about the request.
 #[derive(Debug, Clone)]
 pub struct RouteBuilder<S>(pub S);
 
@@ -258,7 +267,7 @@ impl Route {
 
     /// Returns the route with a slash at its end, which redirects to this one.
     ///
-    /// The client repeats its method and its body there.
+    /// The client repeats the request there, with the same method and the same body.
     pub fn with_slash(&self) -> Self {
         let spec = (self.group, "", RequestClass::Read);
         let mut route = RouteBuilder(()).read_uncompressed(spec, "", redirect_without_slash);
@@ -289,8 +298,8 @@ impl Route {
 
     /// Returns the class of requests with `method`.
     ///
-    /// Without an endpoint for the method, the class of a probe or an operation counts: a probe is
-    /// never limited.
+    /// A method without an endpoint gets the class of the other endpoints of the path if they are
+    /// probes or operations, so that the limits of reads and writes never apply to these paths.
     pub(crate) fn class(&self, method: &Method) -> RequestClass {
         if let Some(endpoint) = self.endpoint(method) {
             return endpoint.class;

@@ -108,8 +108,9 @@ fn purchase_routes(service: &Service, builder: &RouteBuilder<Arc<PurchaseService
 
 /// Returns the routes for operators and probes.
 ///
-/// Roles do not get these routes for [further ones](crate::Role::further_routes), where they would
-/// be public. Beside an admin listener, the public one only gets a probe, and the routes of dead letters, which it refuses.
+/// Roles do not get these routes for [further routes](crate::Role::further_routes), where they
+/// would be public. Beside an admin listener, the public listener only gets a probe, and the routes
+/// of dead letters, which it refuses.
 #[rustfmt::skip]
 fn operator_routes(service: &Arc<Service>, builder: &RouteBuilder<Arc<Service>>) -> Vec<Route> {
     let is_public = service.listener == Public;

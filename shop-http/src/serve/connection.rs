@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::options::HttpOptions;
 use crate::permits::{ClientId, Permit};
-use crate::pipeline::state::KeptTimer;
+use crate::pipeline::state::ReusedTimer;
 use crate::watched_body::{Polled, WatchedBody};
 
 /// The minimum rate at which a client reads on average, in bytes per second.
@@ -91,7 +91,7 @@ struct ConnectionState {
     /// The number of requests over HTTP/2 so far, which numbers their responses.
     http2_requests: u64,
     /// The timer for the time-out of a request, between two requests.
-    timer: Option<KeptTimer>,
+    timer: Option<ReusedTimer>,
     /// The responses over HTTP/2 whose next part the client has not accepted yet, by number, each
     /// with the time since which it waits.
     unread_responses: BTreeMap<u64, Instant>,
@@ -150,7 +150,7 @@ impl Connection {
     pub(super) async fn closing(&self) {
         loop {
             let now = Instant::now();
-            // What the client does meanwhile begins a time limit that ends later than this.
+            // A time limit that the client begins in the meantime ends after this check.
             let mut next_check = now + self.timeouts.shortest();
             if let Some(deadline) = self.state.lock().deadline(&self.timeouts) {
                 if deadline <= now {
@@ -166,7 +166,7 @@ impl Connection {
                     if state.is_idle() {
                         return;
                     }
-                    // A request has begun since.
+                    // A request has begun since the connection was chosen.
                     state.is_chosen = false;
                 }
             }
@@ -245,8 +245,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Records that all bytes of the client are read. If they are a part of a head, its time limit
-    /// begins.
+    /// Records that all bytes of the client are read. If they are a part of a head, the time limit
+    /// of the head begins.
     pub(super) fn record_waiting(&self) {
         let mut state = self.state.lock();
         if state.head_bytes > 0 {
@@ -257,7 +257,8 @@ impl Connection {
     /// Begins a request of this HTTP version whose head arrived, and releases the room of the head.
     /// The request is in flight until the result is dropped.
     ///
-    /// `permit` is that of the response over HTTP/2, until its last byte is written.
+    /// `permit` is the permit of a response over HTTP/2, which is held until its last byte is
+    /// written.
     pub(super) fn begin(
         self: &Arc<Self>,
         version: Version,
@@ -293,13 +294,14 @@ pub(super) struct InFlightRequest {
     http2_number: Option<u64>,
     permit: Option<Arc<Permit>>,
     /// The timer for the time-out of the request, which the connection keeps afterwards.
-    pub(super) timer: Option<KeptTimer>,
+    pub(super) timer: Option<ReusedTimer>,
     /// When the response was made, if it is sent at once.
     sent_at: Option<Instant>,
 }
 
 impl InFlightRequest {
-    /// Notes whether the response over HTTP/2 waits for the client, or the client for the response.
+    /// Records whether the response over HTTP/2 waits for the client, or the client for the
+    /// response.
     fn set_unread(&self, is_unread: bool) {
         let Some(number) = self.http2_number else {
             return;

@@ -78,8 +78,8 @@ impl Connections {
     /// Chooses the connections to be closed that are idle for longest among those of the eligible
     /// clients.
     ///
-    /// Returns `false` if none of them has been idle for `min_idle`, or all of these are chosen
-    /// already.
+    /// Returns `false` if none of these connections has been idle for `min_idle`, or if all that
+    /// have been are chosen already.
     fn evict_idle(&self, is_eligible: impl Fn(ClientId) -> bool, min_idle: Duration) -> bool {
         let open = self.open.lock();
         let mut idle: Vec<_> = open
@@ -90,16 +90,17 @@ impl Connections {
             .collect();
         idle.sort_by_key(|(idle_since, _)| *idle_since);
 
-        // One of 64 is closed, not only one. A chosen connection that begins a request stays open:
-        // with one for one, a burst of a client got 270 connections more than its part.
+        // One in 64 idle connections is chosen, and at least one. A chosen connection that begins a
+        // request stays open, so that choosing a single one for each new connection is not enough:
+        // a client with a burst of connections then got 270 connections more than its fair share.
         for (_, connection) in idle.iter().take(idle.len() / 64 + 1) {
             connection.choose();
         }
         !idle.is_empty()
     }
 
-    /// Adds a connection of `client` that has `room`. The client may exceed its limit, or its part
-    /// of the listener, by one while an idle connection of its own is closed for this one.
+    /// Adds a connection of `client` that has `room`. The client may exceed its limit, or its fair
+    /// share of the listener, by one while an idle connection of its own is closed for this one.
     ///
     /// Returns `None` if the client has too many connections, and all of them are in use.
     pub(super) fn register(

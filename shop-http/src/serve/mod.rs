@@ -148,7 +148,7 @@ pub fn serve_tls<R: Into<HttpService>, S: Future<Output = ()> + Send + 'static>(
 }
 
 /// The time in which a client may notice the end of its connection, and read the response that is
-/// on its way.
+/// in flight.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server of one service on one listener.
@@ -173,11 +173,12 @@ impl HttpServer {
         let max_head = max_head_bytes(options);
         let mut http1 = http1::Builder::new();
         http1
-            // hyper's time-out ends idle connections as well: it begins with the last response.
+            // hyper's time-out would begin with the last response, and so end idle connections as
+            // well. `Connection::closing` limits the time of a head instead.
             .header_read_timeout(None)
             .max_header_size(max_head)
-            // This is also the size of what is held of a response for a client that reads it
-            // slowly. hyper panics below 8 KiB.
+            // The buffer also holds the part of a response that a slow client has not read yet.
+            // hyper panics below 8 KiB.
             .max_buf_size(max_head.max(8_192));
         Self {
             service,
@@ -230,7 +231,8 @@ impl HttpServer {
                 server
                     .serve_connection(stream, peer, &registered.connection, &mut stopping)
                     .await;
-                // Only then the receiver is dropped, which `run` waits for.
+                // `run` returns once every task has dropped its receiver `stopping`, so the
+                // connection is removed from the listener before that.
                 drop(registered);
             });
         }
@@ -257,9 +259,10 @@ impl HttpServer {
         let stream = ClientStream::new(stream, Arc::clone(connection), reset_on_close);
 
         let server = Arc::clone(self);
-        let requested = Arc::clone(connection);
-        let service =
-            service_fn(move |request| Arc::clone(&server).respond(request, peer, &requested));
+        let request_connection = Arc::clone(connection);
+        let service = service_fn(move |request| {
+            Arc::clone(&server).respond(request, peer, &request_connection)
+        });
 
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -413,6 +416,8 @@ async fn serve_until_end<C: GracefulConnection<Error = hyper::Error>>(
     };
 
     http.as_mut().graceful_shutdown();
+    // Requests in flight when the server stops keep their time limits. In any case, the client gets
+    // some time to notice the end of the connection.
     let cut_off = async {
         if is_stopping {
             connection.closing().await;

@@ -48,7 +48,7 @@ impl<S> ClientStream<S> {
         }
     }
 
-    /// Chooses whether closing the stream from here on resets it.
+    /// Chooses whether closing the stream from now on resets the connection.
     fn set_reset(&mut self, is_reset: bool) {
         if self.is_reset == is_reset {
             return;

@@ -113,8 +113,8 @@ impl DeadLetterLogs {
         let dead_letter = operations.dead_letter(position).await?;
         Ok(dead_letter
             .zip(operations.record_type())
-            .map(|(dead_letter, of)| {
-                DeadLetterBody::with_record(&dead_letter, of, operations.decoders())
+            .map(|(dead_letter, record_type)| {
+                DeadLetterBody::with_record(&dead_letter, record_type, operations.decoders())
             }))
     }
 

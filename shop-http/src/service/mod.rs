@@ -292,8 +292,8 @@ pub fn within<T>(
     within_since(Instant::now(), time, call)
 }
 
-/// Returns the result of `call`, a call of a port, if it completes within `time` after `start`. The
-/// caller has read the clock already.
+/// Returns the result of `call`, a call of a port, if it completes within `time` after `start`, a
+/// time that the caller has read from the clock for another purpose as well.
 ///
 /// # Errors
 /// The errors of [`within`].

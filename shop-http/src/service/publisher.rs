@@ -44,16 +44,17 @@ pub(crate) struct MeasuredSink {
     pub(super) options: Arc<HttpOptions>,
     /// The last purchases that this process acknowledged, if listings wait for them.
     pub(super) recent: Option<Arc<LastPurchases>>,
-    /// The turns of the batches that publish.
+    /// Limits the batches that publish concurrently. A permit is the turn of one batch.
     pub(super) batches: Semaphore,
 }
 
 impl MeasuredSink {
-    /// Creates the span of a publish of the purchase `id`, or of `count` purchases, if publishes
-    /// are traced.
+    /// Creates the span of a publish of the purchase `id`, or of a batch of `batch_size` purchases,
+    /// if publishes are traced.
     ///
-    /// The span is not entered, because lines of the log belong to the request.
-    fn create_span(&self, id: Option<&PurchaseId>, count: Option<i64>) -> Span {
+    /// The span is not entered, because lines of the diagnostic log belong to the span of the
+    /// request.
+    fn create_span(&self, id: Option<&PurchaseId>, batch_size: Option<i64>) -> Span {
         let Some((system, topic)) = &self.options.traced_topic else {
             return Span::none();
         };
@@ -69,7 +70,7 @@ impl MeasuredSink {
             messaging.destination.name = topic,
             messaging.destination.partition.id = Empty,
             messaging.kafka.offset = Empty,
-            messaging.batch.message_count = count,
+            messaging.batch.message_count = batch_size,
             messaging.message.id = id.map(display),
         )
     }
@@ -77,7 +78,8 @@ impl MeasuredSink {
     /// Publishes `purchase` to the port within the timeout, and records the result.
     async fn publish_measured(&self, purchase: &Purchase) -> Result<Receipt> {
         let start = Instant::now();
-        let span = self.create_span(Some(&purchase.id), None);
+        let no_batch = None;
+        let span = self.create_span(Some(&purchase.id), no_batch);
         let traced = with_trace_context(&span, from_ref(purchase));
         let purchase = traced
             .as_ref()
@@ -168,12 +170,13 @@ impl PurchaseSink for MeasuredSink {
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let start = Instant::now();
-        let span = self.create_span(None, i64::try_from(purchases.len()).ok());
+        let (no_id, batch_size) = (None, i64::try_from(purchases.len()).ok());
+        let span = self.create_span(no_id, batch_size);
         let traced = with_trace_context(&span, purchases);
         let purchases = traced.as_deref().unwrap_or(purchases);
 
-        // The turn may take as long as the port's wait for room, and as the publish itself. The
-        // semaphore is never closed.
+        // The wait for a turn may take one publish timeout. The publish may take two: one until the
+        // port has room, and one for the publish itself. The semaphore is never closed.
         let publish_timeout = self.options.publish_timeout;
         let turn = timeout(publish_timeout, self.batches.acquire()).await;
         if turn.is_err() {

@@ -121,7 +121,7 @@ impl PurchaseService {
         deadline: Instant,
     ) -> Vec<BatchResult> {
         if Instant::now() >= deadline {
-            return batch.iter().map(|new| Err(self.late(new))).collect();
+            return batch.iter().map(|new| Err(self.late_error(new))).collect();
         }
         let results = self.shop.with_request(context).buy_many(batch).await;
         results
@@ -142,20 +142,21 @@ impl PurchaseService {
         context: Option<Box<RequestContext>>,
         deadline: Instant,
     ) -> Vec<BatchResult> {
-        let mut results = Vec::with_capacity(refunds.len());
+        // The errors of refused refunds. `None` stands for the result of a permitted refund.
+        let mut errors = Vec::with_capacity(refunds.len());
         let mut permitted_refunds = Vec::with_capacity(refunds.len());
         for BatchRefund { new, permitted } in refunds {
             let checked = if Instant::now() < deadline {
                 self.check_permitted(&new, permitted).await
             } else {
-                Err(self.late(&new))
+                Err(self.late_error(&new))
             };
             match checked {
                 Ok(()) => {
                     permitted_refunds.push(new);
-                    results.push(None);
+                    errors.push(None);
                 }
-                Err(error) => results.push(Some(Err(error))),
+                Err(error) => errors.push(Some(error)),
             }
         }
 
@@ -163,25 +164,28 @@ impl PurchaseService {
             .iter()
             .filter_map(|refund| Some(refund.details.of?.refund_id()))
             .collect();
-        let mut decided = Vec::new();
+        let mut published = Vec::new();
         if !permitted_refunds.is_empty() {
             let shop = self.shop.with_request(context);
-            decided = shop.buy_many(permitted_refunds).await;
+            published = shop.buy_many(permitted_refunds).await;
         }
-        let mut decided = decided
+        let mut published_results = published
             .into_iter()
             .zip(ids)
             .map(|(result, id)| result.map_err(|error| self.map_refund_error(error, &id)));
-        results
+        errors
             .into_iter()
-            .filter_map(|refused| refused.or_else(|| decided.next()))
+            .filter_map(|error| match error {
+                Some(error) => Some(Err(error)),
+                None => published_results.next(),
+            })
             .collect()
     }
 
     /// Checks that the sender of a batch may refund the purchase of `refund`.
     ///
     /// # Errors
-    /// - 404 if only known purchases of the user are permitted, and this is none
+    /// - 404 if only known purchases of the user are permitted, and this is not such a purchase
     /// - The errors of [`look_up_for_write`](Self::look_up_for_write)
     async fn check_permitted(
         &self,
@@ -212,8 +216,9 @@ impl PurchaseService {
         known.map_err(|error| self.map_write_error(error))
     }
 
-    /// Returns the error of a purchase or refund whose batch has taken too long before.
-    fn late(&self, new: &NewPurchase) -> HttpError {
+    /// Returns the error of a purchase or refund that is not published, because the deadline of its
+    /// batch has passed.
+    fn late_error(&self, new: &NewPurchase) -> HttpError {
         let message = "other batches were published for too long";
         let error = Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied);
         self.map_write_error(match &new.key {
@@ -324,7 +329,7 @@ impl PurchaseService {
         selector: &Selector,
         request: &TotalsRequest,
     ) -> HttpResult<Vec<Bucket>> {
-        // The default request is for one sum of all times, which stores keep: it needs no turn.
+        // The default request is for one sum of all times, which stores maintain: it needs no turn.
         let _turn = if *request == TotalsRequest::default() {
             None
         } else {

@@ -53,8 +53,9 @@ impl Envelope {
         }
     }
 
-    /// Writes the members after the purchases. A page contains the cursor of the next page, or
-    /// null.
+    /// Writes the members after the purchases. `next` is `None` for a whole listing, which has no
+    /// member `next`. For a page, the member contains the cursor of the next page, or null after
+    /// the last page.
     fn write_end(&self, json: &mut Vec<u8>, next: Option<Option<&str>>) {
         json.push(b']');
         if self.view.has_summary() {

@@ -89,7 +89,8 @@ impl ShortPathHandlers {
         let found = listing.find(purchases).await?;
         let found_selector = found.as_ref().map(|(selector, _)| selector);
         if let Some(selector) = found_selector.or(listing.candidates.last()) {
-            caller.note(&Action::ReadPurchases(selector), true);
+            let is_allowed = true;
+            caller.audit_action(&Action::ReadPurchases(selector), is_allowed);
         }
         listing.envelope.found_key = found_selector.map(key_of);
         let found_by = match listing.envelope.found_key {

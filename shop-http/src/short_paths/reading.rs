@@ -39,8 +39,8 @@ pub(super) fn read_purchase(
     let body = Body::parse(text, MEMBERS);
     let is_empty = match &body {
         Ok(body) => body.members.is_empty(),
-        // These values are falsy in JavaScript and Python. An object is among them if it stands
-        // beside a form feed, which is no white space of JSON.
+        // These values are falsy in JavaScript and Python. An empty object is only found here if it
+        // is beside a form feed, which `trim_ascii` removes and JSON refuses.
         Err(_) => matches!(
             text.trim_ascii(),
             b"null" | b"false" | b"0" | b"\"\"" | b"[]" | b"{}"
@@ -99,7 +99,9 @@ fn read_text<T: FromStr<Err = Invalid>>(
 
 /// Reads a price, and rounds it.
 fn read_price(value: RawScalar<'_>, rules: ReadingRules) -> Result<Price, MemberError> {
-    let price = value.price(false);
+    let is_exact = false;
+    let price = value.price(is_exact);
+    // A price that is invalid for another reason, such as its size, counts as positive.
     let is_positive = match &price {
         Ok(price) => *price != Price::ZERO,
         Err(invalid) => !matches!(
@@ -124,8 +126,8 @@ fn read_timestamp(
     rules: ReadingRules,
     purchases: &PurchaseService,
 ) -> Result<Option<Timestamp>, MemberError> {
-    // Management always keeps the client's time: a program that writes to it repeats purchases of
-    // the past.
+    // Management always uses the time that the client sends, because a program that writes to
+    // management repeats purchases of the past.
     let timestamps = match purchases.kind {
         ServiceKind::Facing => rules.timestamps,
         ServiceKind::Management => TimestampUse::Lenient,

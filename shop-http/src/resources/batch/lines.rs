@@ -54,8 +54,8 @@ fn split_ndjson(body: &[u8], limit: usize) -> Vec<BatchLine<'_>> {
 
 /// Returns the lines of `text`, without their ends.
 ///
-/// A line ends with LF, CR LF or CR alone, so that a file of any system can be read. No value
-/// contains these characters.
+/// A line ends with LF, CR LF or CR alone, so that a file of any system can be read. In JSON, these
+/// characters are escaped within a value, so that they only separate lines.
 fn split_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut remaining_text = Some(text);
     std::iter::from_fn(move || {

@@ -3,7 +3,7 @@
 //! The whole body is read and split into lines by `lines`, before any purchase is read. Then
 //! follows one chunk of lines after the other:
 //!
-//! 1. [`BatchAudit`] reads and authorizes the lines.
+//! 1. [`BatchReader`] reads and authorizes the lines.
 //! 2. The service publishes the purchases of the chunk together.
 //! 3. [`BatchResults`] writes one result per line, and leaves a gap for the result of each refund.
 //!
@@ -66,7 +66,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest)
     let is_ndjson = match check_head(&purchases, &caller, headers) {
         Ok(is_ndjson) => is_ndjson,
         Err(error) => {
-            request::body::read_on(headers, body).await;
+            request::body::discard_rest(headers, body).await;
             return Err(error);
         }
     };
@@ -95,11 +95,11 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest)
     // A chunk that begins after the deadline is not published, so that the response is in time.
     let deadline = Instant::now() + options.publish_timeout;
     let mut results = BatchResults::new(is_ndjson, shows_positions, result_bytes);
-    let mut audit = BatchAudit::default();
+    let mut reader = BatchReader::default();
     let mut refunds = Vec::new();
     for chunk in lines.chunks(CHUNK_LINES) {
         let read_chunk = run_blocking(text.len(), || {
-            audit.read_chunk(chunk, &purchases, &caller, &parts.extensions)
+            reader.read_chunk(chunk, &purchases, &caller, &parts.extensions)
         });
         refunds.extend(read_chunk.refunds);
         let published = purchases
@@ -110,7 +110,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest)
     let refunded = purchases.refund_many(refunds, context, deadline).await;
     results.fill_gaps(refunded)?;
 
-    audit.record(&caller, lines.len());
+    reader.audit(&caller, lines.len());
     Ok(results.respond(body_permit))
 }
 
@@ -180,9 +180,9 @@ struct ReadChunk {
     refunds: Vec<BatchRefund>,
 }
 
-/// The facts about the purchases of a batch that the audit log contains.
+/// Reads and authorizes the lines of a batch, and collects the facts about them for the audit log.
 #[derive(Default)]
-struct BatchAudit {
+struct BatchReader {
     /// The user of the first valid purchase.
     first_user: Option<UserId>,
     has_several_users: bool,
@@ -190,7 +190,7 @@ struct BatchAudit {
     denied: usize,
 }
 
-impl BatchAudit {
+impl BatchReader {
     /// Reads the lines of `chunk`, and checks that `caller` may publish them.
     fn read_chunk(
         &mut self,
@@ -272,7 +272,7 @@ impl BatchAudit {
     }
 
     /// Records a batch of `count` purchases for the audit log, with its user if there is only one.
-    fn record(self, caller: &Caller, count: usize) {
+    fn audit(self, caller: &Caller, count: usize) {
         let sole_user = self.first_user.filter(|_| !self.has_several_users);
         caller.audit(Audited {
             action: "buy_batch",
