@@ -178,8 +178,8 @@ impl BatchResultBody {
 /// Appends the result of an acknowledged purchase or a pending refund at `line` of a batch, in the
 /// JSON of a [`BatchResultBody`].
 ///
-/// To serialize the body costs three times as many instructions, 7 % of a purchase of a batch more:
-/// see `benches/codec.rs`.
+/// Serializing a [`BatchResultBody`] takes three times as many instructions, which makes a purchase
+/// of a batch 7 % more expensive: see `benches/codec.rs`.
 pub fn write_acknowledged(line: usize, published: &PublishedPurchase, body: &mut Vec<u8>) {
     write_member(body, "{\"line\":", &(line as u64));
     let status_and_id = if published.pending {

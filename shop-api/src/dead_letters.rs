@@ -148,8 +148,8 @@ pub struct DeadLetterBody {
     /// The number of lost records, if the dead letter is about a gap in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
-    /// The purchase that the record decodes as, if it does, without the members that only the record
-    /// knows, so that a list has a bounded size.
+    /// The purchase in the record, if the record can be decoded as a purchase. Members that this
+    /// version does not know are left out, so that a list has a bounded size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purchase: Option<Box<Purchase>>,
     /// The purchase that is stored under the id of the record. It is set if the dead letter is

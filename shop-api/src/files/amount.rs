@@ -80,7 +80,7 @@ impl FromStr for CurrencySign {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         const MAX_CHARACTERS: usize = 8;
-        // What can be a part of a number would change amounts.
+        // The sign is removed from amounts, so it must not contain a character that numbers contain.
         let is_in_numbers = |character: char| {
             character.is_ascii_digit() || character.is_whitespace() || "+-.,'()".contains(character)
         };
@@ -101,7 +101,7 @@ impl Import {
     /// Checks that thousands and decimals are separated by different characters.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if both are separated by the same one.
+    /// [`Invalid`](ErrorKind::Invalid) if both are separated by the same character.
     pub(super) fn check_amounts(&self) -> Result<()> {
         let decimal_mark = self.decimal_mark();
         let is_ambiguous = self
@@ -147,7 +147,7 @@ impl Import {
             number = number.replacen(',', ".", 1);
         }
 
-        // A second minus sign would be left here, which no price has.
+        // A second minus sign is still in `number`, and makes the amount invalid.
         let amount: Price = number
             .parse()
             .map_err(|error: Invalid| format!("{member} {text} {}", error.reason()))?;

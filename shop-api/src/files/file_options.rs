@@ -1,4 +1,4 @@
-//! The options of a file as an operator gives them: those that are given replace those of a preset.
+//! The options of a file as an operator gives them: they replace the options of a preset.
 
 use super::{
     ColumnNames, CurrencySign, Delimiter, FileZone, Import, Preset, RowFilter, TextEncoding,
@@ -28,8 +28,8 @@ pub struct FileOptions {
 }
 
 impl Import {
-    /// Returns this import with the options of the preset in `options`, and then with the other
-    /// ones that are given.
+    /// Returns this import with the options of the preset in `options`, some of which the other
+    /// `options` that are set replace.
     #[must_use]
     pub fn file_options(self, options: FileOptions) -> Self {
         let mut import = match options.preset {

@@ -78,7 +78,7 @@ impl<R: Read> FileRows<R> {
     /// Returns the line of the last row if the file does not end with a line end, so that it may
     /// have been cut off there.
     ///
-    /// Known once the file is read to its end.
+    /// The result is only known once the file is read to its end.
     pub(super) fn unterminated_line(&self) -> Option<u64> {
         let (is_unterminated, line) = match self {
             Self::Csv(rows) => (rows.reader.get_ref().is_unterminated(), rows.line),
@@ -271,7 +271,8 @@ impl<R: Read> CsvRows<R> {
             let cell = str::from_utf8(cell).map_err(|_no_text| {
                 "is not in UTF-8: name the encoding of the file, such as windows-1252".to_owned()
             })?;
-            // A text in UTF-8 may have this character as any other, and so may an export of ours.
+            // In a file of another encoding, the decoder replaced invalid bytes by U+FFFD. A file in
+            // UTF-8, such as an export of this service, may contain this character itself.
             if is_decoded && cell.contains(char::REPLACEMENT_CHARACTER) {
                 return Err("has a character that is not one of the file's encoding".to_owned());
             }

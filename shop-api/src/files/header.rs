@@ -31,7 +31,7 @@ pub struct FileColumn {
 ///
 /// # Errors
 /// - [`Invalid`](ErrorKind::Invalid) if the file is empty or not CSV, or if another delimiter than
-///   the given one fits better
+///   the named one fits better
 /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
 pub(super) fn find_delimiter(
     input: &mut CsvInput<impl Read>,
@@ -51,7 +51,7 @@ pub(super) fn find_delimiter(
         skip_blank_lines(input)?;
     }
 
-    let given = import
+    let named_delimiter = import
         .delimiter
         .or(separator.and_then(|name| name.parse().ok()));
     let start = input.peek(MAX_ROW_BYTES).map_err(unreadable_file)?;
@@ -60,7 +60,7 @@ pub(super) fn find_delimiter(
             "the file is empty: its first line names the columns",
         ));
     }
-    choose_delimiter(start, given, &import.columns)
+    choose_delimiter(start, named_delimiter, &import.columns)
 }
 
 /// Takes the first `count` lines of `input`, which are no part of the table.
@@ -133,13 +133,13 @@ fn check_format(start: &[u8]) -> Result<()> {
 /// Returns the delimiter of the file. `start` is the beginning of its text, with the line that names
 /// the columns.
 ///
-/// `given` is the delimiter that the caller or the file named.
+/// `named_delimiter` is the delimiter that the caller or the file named.
 ///
 /// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if another delimiter than the given one fits better.
+/// [`Invalid`](ErrorKind::Invalid) if another delimiter than the named one fits better.
 fn choose_delimiter(
     start: &[u8],
-    given: Option<Delimiter>,
+    named_delimiter: Option<Delimiter>,
     mapping: &ColumnNames,
 ) -> Result<Delimiter> {
     // The likely delimiter is the one that leads to the most known members, and then to the most
@@ -154,7 +154,7 @@ fn choose_delimiter(
         })
         .unwrap_or(Delimiter::ALL[0]);
 
-    let delimiter = given.unwrap_or(likely);
+    let delimiter = named_delimiter.unwrap_or(likely);
     let members = count_members(&read_names(start, delimiter), mapping);
     if members < count_members(&read_names(start, likely), mapping) {
         return Err(invalid_file(format!(

@@ -1,9 +1,10 @@
-//! By what a store recognizes a file, and how the file is read: see
-//! [`FileIdentity`](shop_core::import::FileIdentity).
+//! The identity of a file, by which a store recognizes a file that was imported before, and the
+//! options that the file was read with: see [`FileIdentity`](shop_core::import::FileIdentity).
 //!
-//! A file is known by a digest of its first [`START_BYTES`]. These bytes are in memory before the
-//! first row is imported, also if the file is standard input. And a file to which rows were added
-//! since is still known, although only its first rows would be stored a second time.
+//! A file is recognized by a digest of its first [`START_BYTES`]. These bytes are in memory before
+//! the first row is imported, also if the file is standard input. And a file to which rows were
+//! appended is still recognized, so that its first rows are not stored a second time with other
+//! options.
 
 use std::collections::BTreeMap;
 use std::io::{Chain, Cursor, Read};
@@ -14,11 +15,11 @@ use super::header::FileColumn;
 use super::layout::TextEncoding;
 use super::{Import, MAX_ROW_BYTES, RowFormat, unreadable_file};
 
-/// The number of bytes from the beginning of a file by which the file is known. They contain at
-/// least one row, as a row is not longer.
+/// The number of bytes at the beginning of a file by which the file is recognized. They contain at
+/// least one row, because a row is not longer.
 const START_BYTES: usize = MAX_ROW_BYTES;
 
-/// A file whose first bytes were read already, and are read again.
+/// A file whose first bytes were read already, and which is still read from its beginning.
 pub(super) type StartedFile<R> = Chain<Cursor<Vec<u8>>, R>;
 
 /// Reads the first [`START_BYTES`] of `file`, and returns their digest and the whole file.
@@ -38,9 +39,9 @@ pub(super) fn read_start<R: Read>(mut file: R) -> Result<(Uuid, StartedFile<R>)>
 /// Returns how `import` reads a file with these `columns`: the options that decide what a row means,
 /// by their names. A file of NDJSON has no columns. Options that are not set are left out.
 ///
-/// The delimiter is no such option, because with another one no column is found, and neither is the
-/// choice of rows: it decides which rows are imported, and not what they mean. Two ways to write
-/// the same options are one reading, such as a column that has the name of its member anyway.
+/// Two options are left out. With another delimiter, no column would be found. The choice of rows
+/// decides which rows are imported, and not what they mean. Two ways to write the same options have
+/// the same result, such as naming a column that has the name of its member anyway.
 pub(super) fn reading_of(import: &Import, columns: &[FileColumn]) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     let mut set = |name: &str, value: Option<String>| {

@@ -92,7 +92,7 @@ pub struct ColumnNames(pub(super) Vec<(&'static str, String)>);
 
 impl ColumnNames {
     /// Creates the columns of a preset, as pairs of a member and a column.
-    pub(super) fn of_preset(columns: &[(&'static str, &str)]) -> Self {
+    pub(super) fn from_preset(columns: &[(&'static str, &str)]) -> Self {
         let pairs = columns.iter();
         Self(
             pairs
@@ -101,9 +101,9 @@ impl ColumnNames {
         )
     }
 
-    /// Returns these columns, and the columns of `preset` for the members that these do not name.
-    /// A column contains one member, so a column that is named here is taken from the preset's
-    /// member.
+    /// Returns these columns, and the columns of `preset` for the members that these columns do not
+    /// contain. A column contains one member, so a column that is named here is no longer a column
+    /// of the member that the preset reads from it.
     pub(super) fn or_from_preset(mut self, preset: Self) -> Self {
         let is_named = |member: &str, column: &str| {
             let mut named = self.0.iter();
@@ -258,7 +258,7 @@ mod tests {
         insta::assert_snapshot!(columns);
 
         let given: ColumnNames = "userid=Mail,timestamp=day".parse().unwrap();
-        let preset = ColumnNames::of_preset(&[
+        let preset = ColumnNames::from_preset(&[
             ("userid", "No"),
             ("username", "Mail"),
             ("timestamp", "Date"),

@@ -152,12 +152,12 @@ impl Import {
     ///
     /// The file is read on a thread for blocking work. `report` counts the rows by their result,
     /// also if the import fails. `progress` is called after each batch. Importing a file again
-    /// imports no purchase twice. With options by which its rows are read otherwise, the file is
-    /// refused, unless [`again`](Self::again) is set.
+    /// imports no purchase twice. If the options read its rows in another way than before, the file
+    /// is refused, unless [`again`](Self::again) is set.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before and read otherwise.
-    ///   Nothing is imported then
+    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before and its rows were read in
+    ///   another way. Nothing is imported then
     /// - [`Invalid`](ErrorKind::Invalid) if the file is not in the expected format, or if the header
     ///   of CSV is wrong
     /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
@@ -180,11 +180,11 @@ impl Import {
             .await
     }
 
-    /// Checks that `file` was not imported into `shop` before with options by which its rows were
-    /// read otherwise. [`run`](Self::run) checks this too.
+    /// Checks that `file` was not imported into `shop` before with options that read its rows in
+    /// another way. [`run`](Self::run) checks this too.
     ///
-    /// Reads the first line of the file, and blocks meanwhile. A store that cannot tell refuses no
-    /// file.
+    /// Reads the first line of the file, and blocks meanwhile. The check succeeds if the store does
+    /// not record imported files.
     ///
     /// # Errors
     /// - [`Conflict`](ErrorKind::Conflict), with what differs, unless [`again`](Self::again) is set

@@ -34,7 +34,7 @@ impl Preset {
     pub fn apply(self, import: Import) -> Import {
         match self {
             Self::ShopifyOrders => import
-                .columns(ColumnNames::of_preset(&[
+                .columns(ColumnNames::from_preset(&[
                     ("id", "Id"),
                     ("reference", "Name"),
                     ("userid", "Email"),
@@ -44,14 +44,14 @@ impl Preset {
                     ("currency", "Currency"),
                     ("timestamp", "Created at"),
                 ]))
-                .time_pattern(Some(TimePattern::of_preset("%Y-%m-%d %H:%M:%S %z")))
-                // An order is not paid in the other states, and its further rows have none.
-                .only(Some(RowFilter::of_preset(
+                .time_pattern(Some(TimePattern::from_preset("%Y-%m-%d %H:%M:%S %z")))
+                // An order in another state is not paid. The further rows of an order have no state.
+                .only(Some(RowFilter::from_preset(
                     "Financial Status",
                     &["paid", "partially_refunded", "refunded"],
                 ))),
             Self::StripePayments => import
-                .columns(ColumnNames::of_preset(&[
+                .columns(ColumnNames::from_preset(&[
                     ("id", "id"),
                     ("userid", "Customer ID"),
                     ("username", "Customer Email"),
@@ -63,12 +63,12 @@ impl Preset {
                 ]))
                 .thousands(Some(ThousandsSeparator::COMMA))
                 .time_zone(Some(FileZone::UTC))
-                .only(Some(RowFilter::of_preset(
+                .only(Some(RowFilter::from_preset(
                     "Status",
                     &["Paid", "Partial Refund", "Partially Refunded", "Refunded"],
                 ))),
             Self::Woocommerce => import
-                .columns(ColumnNames::of_preset(&[
+                .columns(ColumnNames::from_preset(&[
                     ("id", "order_id"),
                     ("reference", "order_number"),
                     ("userid", "customer_id"),
@@ -79,12 +79,12 @@ impl Preset {
                     ("currency", "order_currency"),
                     ("timestamp", "order_date"),
                 ]))
-                .only(Some(RowFilter::of_preset(
+                .only(Some(RowFilter::from_preset(
                     "status",
                     &["completed", "processing", "refunded"],
                 ))),
             Self::Paypal => import
-                .columns(ColumnNames::of_preset(&[
+                .columns(ColumnNames::from_preset(&[
                     ("reference", "Transaction ID"),
                     ("of", "Reference Txn ID"),
                     ("userid", "From Email Address"),
@@ -97,8 +97,8 @@ impl Preset {
                     ("item", "Item Title"),
                 ]))
                 .thousands(Some(ThousandsSeparator::COMMA))
-                .time_pattern(Some(TimePattern::of_preset("%m/%d/%Y %H:%M:%S %z")))
-                .zone_abbreviations(ZoneAbbreviations::of_preset(&[
+                .time_pattern(Some(TimePattern::from_preset("%m/%d/%Y %H:%M:%S %z")))
+                .zone_abbreviations(ZoneAbbreviations::from_preset(&[
                     ("GMT", "+00:00"),
                     ("UTC", "+00:00"),
                     ("EST", "-05:00"),
@@ -113,12 +113,12 @@ impl Preset {
                     ("CEST", "+02:00"),
                 ]))
                 // A payment keeps one of these states after it was refunded.
-                .only(Some(RowFilter::of_preset(
+                .only(Some(RowFilter::from_preset(
                     "Status",
                     &["Completed", "Partially Refunded", "Refunded"],
                 ))),
             Self::Square => import
-                .columns(ColumnNames::of_preset(&[
+                .columns(ColumnNames::from_preset(&[
                     ("reference", "Transaction ID"),
                     ("userid", "Customer ID"),
                     ("username", "Customer Name"),
@@ -129,7 +129,7 @@ impl Preset {
                 ]))
                 .thousands(Some(ThousandsSeparator::COMMA))
                 .currency_sign(Some(CurrencySign::dollar()))
-                .only(Some(RowFilter::of_preset(
+                .only(Some(RowFilter::from_preset(
                     "Event Type",
                     &["Payment", "Refund"],
                 ))),

@@ -65,8 +65,8 @@ impl Import {
 }
 
 impl<R: Read> FileReader<R> {
-    /// Returns at most `max_rows` further rows, or fewer of [`MAX_BATCH_BYTES`]. Returns no rows at
-    /// the end of the file, and after `failure` is set.
+    /// Returns at most `max_rows` further rows, or fewer if they have [`MAX_BATCH_BYTES`] together.
+    /// Returns no rows at the end of the file, and after `failure` is set.
     pub(super) fn next_rows(&mut self, max_rows: usize) -> Vec<ImportRow> {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;

@@ -101,8 +101,8 @@ impl RowParser {
             .parse_amount("price", &price.ok_or("price is missing")?)?;
         let refunded = self.parse_refunded(refunded)?;
 
-        // A draft rejects a negative price, because no client may give one. So the price, which is
-        // negative in a refund, is set afterwards.
+        // `with_price` rejects a negative price, because no client may send one. So the price, which
+        // is negative in a refund, is set afterwards.
         let mut new = NewPurchase::for_user(user_id)
             .with_user_name(user_name)
             .with_price(Price::ZERO)
@@ -130,7 +130,7 @@ impl RowParser {
         let id = self.purchase_id(id.as_deref(), key.as_deref(), &new, time)?;
         let purchase = Purchase::new(id, new.user_id, new.user_name, new.price, time_or_default)
             .with_details(new.details);
-        // Nothing says when the money was paid back, so the refund has the time of its row.
+        // The row does not say when the money was paid back, so the refund has the time of the row.
         let refund = refunded
             .map(|amount| purchase.refund(Some(amount), purchase.timestamp))
             .transpose()
@@ -143,7 +143,7 @@ impl RowParser {
     }
 
     /// Checks that a row has the members of a purchase or the members of a refund, and that refunds
-    /// are accepted.
+    /// are accepted. `has_refunded` says whether the column `refunded` contains an amount.
     fn check_refund(
         &self,
         new: &NewPurchase,

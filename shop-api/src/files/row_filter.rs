@@ -17,7 +17,7 @@ pub struct RowFilter {
 
 impl RowFilter {
     /// Creates the filter of a preset.
-    pub(super) fn of_preset(column: &str, values: &[&str]) -> Self {
+    pub(super) fn from_preset(column: &str, values: &[&str]) -> Self {
         Self {
             column: column.to_owned(),
             values: values.iter().map(|value| (*value).to_owned()).collect(),

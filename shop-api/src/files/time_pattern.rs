@@ -29,7 +29,7 @@ impl TimePattern {
     );
 
     /// Creates the pattern of a preset.
-    pub(super) fn of_preset(pattern: &'static str) -> Self {
+    pub(super) fn from_preset(pattern: &'static str) -> Self {
         Self(pattern.to_owned())
     }
 
@@ -98,7 +98,7 @@ struct ZoneAbbreviation {
 
 impl ZoneAbbreviations {
     /// Creates the table of a preset from pairs of a name and its offset.
-    pub(super) fn of_preset(pairs: &[(&str, &str)]) -> Self {
+    pub(super) fn from_preset(pairs: &[(&str, &str)]) -> Self {
         let abbreviation = |(name, offset): &(&str, &str)| ZoneAbbreviation {
             name: (*name).to_owned(),
             offset: (*offset).to_owned(),
@@ -111,8 +111,9 @@ impl ZoneAbbreviations {
         self.0.is_empty()
     }
 
-    /// Returns `text` with the offset in place of the abbreviation at its end, if it ends with one
-    /// of the table: `23:30 PST` becomes `23:30-08:00`, or `23:30 -0800` for a pattern.
+    /// Returns `text` with the offset in place of the abbreviation at its end, if it ends with an
+    /// abbreviation of this table: `23:30 PST` becomes `23:30-08:00`, or `23:30 -0800` if the times
+    /// of the file have a pattern.
     pub(super) fn replace_in<'a>(&self, text: &'a str, has_pattern: bool) -> Cow<'a, str> {
         for ZoneAbbreviation { name, offset } in &self.0 {
             let Some(rest) = text.trim_end().strip_suffix(name.as_str()) else {
