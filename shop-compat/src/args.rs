@@ -56,8 +56,8 @@ impl CompatArgs {
         }
     }
 
-    /// Returns `argument`, whose help says how its default depends on the dialect if it is one of
-    /// those of [`HttpArgs`] that do.
+    /// Returns `argument`. If it is an argument of [`HttpArgs`] whose default depends on the
+    /// dialect, its help says so.
     #[must_use]
     pub fn describe_default(argument: Arg) -> Arg {
         match argument.get_id().as_str() {

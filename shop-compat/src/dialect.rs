@@ -16,14 +16,14 @@ use shop_http::toolkit::{ErrorWriter, HealthForm, RequestFamily, ShortPathForm};
 
 use crate::{purchase_tracking, scalable_shop, shopping_system, user_buy_list};
 
-/// The replaced system in whose form the paths answer that name no system themselves: the setting
-/// `SHOP_DIALECT`. The default is none of the systems.
+/// The form of the paths that several replaced systems had, such as `/buy`: the form of one of these
+/// systems, or by default the form of shop-http. It is the setting `SHOP_DIALECT`.
 pub struct Dialect {
     /// The name in settings.
     pub(crate) name: &'static str,
     /// The form of the short paths.
     pub(crate) short_paths: &'static ShortPathForm,
-    /// Writes the errors of the paths that name no system, if not in the default form.
+    /// Writes the errors of the paths that several systems had, if not in the default form.
     pub(crate) write_error: Option<ErrorWriter>,
     /// The form of `/health`.
     pub(crate) health: HealthForm,
@@ -58,8 +58,8 @@ pub(crate) const BASE: Dialect = Dialect {
     document: None,
 };
 
-/// The dialects that can be configured. The paths of `ecommerce` and `shopping-system` were their
-/// own, so that the others have the default form there.
+/// The dialects that can be configured. The systems `ecommerce` and `shopping-system` had only paths
+/// that no other system had, so the short paths have the default form in these dialects.
 static DIALECTS: [Dialect; 6] = [
     BASE,
     scalable_shop::DIALECT,
@@ -114,9 +114,9 @@ impl Dialect {
         self.name
     }
 
-    /// Returns whether the log contains a line per purchase, at the level `INFO`, as the replaced
-    /// system documents: `Published purchase` when facing published the purchase. The process that
-    /// runs ingest is to log `Received purchase`.
+    /// Returns whether the diagnostic log contains a line per purchase, at the level `INFO`, as the
+    /// replaced system documents: `Published purchase` when facing published the purchase. The
+    /// process that runs ingest should log `Received purchase`.
     #[must_use]
     pub const fn logs_purchases(&self) -> bool {
         self.short_paths.logs_purchases

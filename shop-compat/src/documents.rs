@@ -93,7 +93,8 @@ impl DocumentFormat for ReplacedSystem {
         let text = price.to_string();
         match self {
             Self::ScalableShop => Bson::String(text),
-            // A decimal is always a number. If it were none, it must not become 0.
+            // The text of a price is always a number. If it could not be parsed, the text would be
+            // written, because the price must not become 0.
             _ => text.parse().map_or(Bson::String(text), Bson::Double),
         }
     }

@@ -111,8 +111,9 @@ fn read_text<'a>(member: &str, value: Option<RawScalar<'a>>) -> Result<Cow<'a, s
 /// # Errors
 /// [`DecodeError::NotAPurchase`] if the value is missing or not a price.
 fn read_price(value: Option<RawScalar<'_>>) -> Result<Price, DecodeError> {
+    let is_exact = false;
     require("price", value)?
-        .price(false)
+        .price(is_exact)
         .map_err(invalid("price"))
 }
 

@@ -18,7 +18,7 @@ pub struct ReplacedSystems {
 }
 
 impl ReplacedSystems {
-    /// Creates the role, in whose `dialect` the paths answer that name no system themselves.
+    /// Creates the role. The paths that several systems had have the form of `dialect`.
     #[must_use]
     pub const fn new(dialect: &'static Dialect) -> Self {
         Self { dialect }
@@ -54,14 +54,14 @@ impl Role for ReplacedSystems {
 
     /// Returns the writer of the errors at `path`.
     ///
-    /// The prefix of an ingress selects `scalable-shop`, whose ingresses used it. Behind that, the
-    /// first matching prefix counts, so `/api/v1` comes before `/api`.
+    /// The prefix of an ingress selects `scalable-shop`, whose ingresses used the prefix. In the
+    /// rest of the path, the first matching prefix counts, so `/api/v1` comes before `/api`.
     fn error_writer(&self, mut path: &str) -> Option<ErrorWriter> {
-        let mut of_other_paths = self.dialect.write_error;
+        let mut default_writer = self.dialect.write_error;
         for prefix in scalable_shop::INGRESS_PREFIXES {
             if let Some(rest) = strip_segments(path, prefix) {
                 path = rest;
-                of_other_paths = Some(scalable_shop::write_error);
+                default_writer = Some(scalable_shop::write_error);
                 break;
             }
         }
@@ -72,13 +72,13 @@ impl Role for ReplacedSystems {
             ("/api", user_buy_list::write_error),
             ("/buyList", scalable_shop::write_error),
         ];
-        let of_path = writers
+        let path_writer = writers
             .into_iter()
             .find(|(prefix, _)| strip_segments(path, prefix).is_some());
-        of_path
+        path_writer
             .map(|(_, writer)| writer)
             .or_else(|| ecommerce::error_writer(path))
-            .or(of_other_paths)
+            .or(default_writer)
     }
 
     fn health_form(&self) -> Option<HealthForm> {

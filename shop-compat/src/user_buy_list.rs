@@ -78,8 +78,8 @@ const BUY_LIST_FORM: ShortPathForm = ShortPathForm {
     ..FORM
 };
 
-/// Returns the routes of the system, below `/api`. `native_routes` contain the probe that it had as
-/// well.
+/// Returns the routes of the system, below `/api`. `native_routes` contain `/healthz`, a probe that
+/// the system had as well.
 pub(crate) fn routes(service: &Arc<Service>, native_routes: &[Route]) -> Vec<Route> {
     let index = RouteBuilder(Arc::clone(service))
         .read_uncompressed((Page, "/", Read), "", list_paths)
@@ -132,7 +132,7 @@ const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";
 pub(crate) fn write_error(error: &HttpError) -> Response {
     let mut errors = error.errors().iter();
     let lacks_members = errors.any(|error| error.kind == ValidationErrorKind::Missing);
-    // The system took a body of another media type for an empty one.
+    // The system treated a body of another media type as an empty body.
     if lacks_members || error.is_unsupported_media_type() {
         return error_response(
             error,

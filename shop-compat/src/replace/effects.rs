@@ -32,7 +32,8 @@ pub(super) enum Effect {
 
 /// The state of an effect at one moment.
 struct Observation {
-    is_there: bool,
+    /// Whether the effect has occurred.
+    is_present: bool,
     /// A text for the operator about what the observation read.
     state: String,
 }
@@ -42,26 +43,26 @@ impl<H: ReplacementHost> Replacement<'_, H> {
     ///
     /// # Errors
     /// The errors of an observation that are not retryable.
-    pub(super) async fn wait(&self, effect: Effect) -> Result<(), H::Error> {
+    pub(super) async fn wait_for_effect(&self, effect: Effect) -> Result<(), H::Error> {
         let show_progress = self.host.start_progress();
         let mut since = Instant::now();
         let mut last_state = String::new();
         while since.elapsed() < self.settle {
-            let Observation { is_there, state } = match self.observe(effect).await {
+            let Observation { is_present, state } = match self.observe(effect).await {
                 // For example, our management has not created its topic yet.
                 Err(error) if error.is_retryable() => Observation {
-                    is_there: false,
+                    is_present: false,
                     state: error.to_string(),
                 },
                 observed => observed?,
             };
 
-            // Nobody may write records any more. The state tells their number, so that it changes
-            // while records are written.
+            // These two effects are only present once no program writes records any more. The state
+            // contains the number of records, so it changes as long as records are written.
             let must_not_change = effect == Effect::OurGroupRead
                 || effect == Effect::OurRecords && self.has_new_topic();
             let has_changed = state != last_state;
-            if !is_there || must_not_change && has_changed {
+            if !is_present || must_not_change && has_changed {
                 since = Instant::now();
             }
 
@@ -75,14 +76,15 @@ impl<H: ReplacementHost> Replacement<'_, H> {
         Ok(())
     }
 
-    /// Observes whether `effect` is there now.
+    /// Observes whether `effect` is present now.
     ///
     /// # Errors
     /// The errors of the log and of the outbox.
     async fn observe(&self, effect: Effect) -> shop_core::Result<Observation> {
         match effect {
             Effect::OldGroupRead => {
-                // On the same topic, the old facing goes on writing.
+                // If our services use the same topic, the old facing continues to write into it, so
+                // the old group can only catch up with the records that were there at first.
                 if self.has_new_topic() {
                     observe_everything_read(&self.old).await
                 } else {
@@ -112,7 +114,7 @@ impl<H: ReplacementHost> Replacement<'_, H> {
     async fn observe_our_records(&self) -> shop_core::Result<Observation> {
         let end = self.old.read_progress().await?.end;
         Ok(Observation {
-            is_there: self.new.is_written_by_us().await?,
+            is_present: self.new.is_written_by_us().await?,
             state: format!("topic {} has {end} records", self.old.topic()),
         })
     }
@@ -126,7 +128,7 @@ impl<H: ReplacementHost> Replacement<'_, H> {
     ) -> shop_core::Result<Observation> {
         let Members { names, our_count } = group.read_members(&self.service.client_id).await?;
         Ok(Observation {
-            is_there: expected(our_count, names.len() - our_count),
+            is_present: expected(our_count, names.len() - our_count),
             state: format!("group {} has the members {names:?}", group.group()),
         })
     }
@@ -139,7 +141,7 @@ impl<H: ReplacementHost> Replacement<'_, H> {
             let events = rows.outbox.backlog().await?.entries;
             observation.state +=
                 &format!(", {events} events are left: if they stay, start ours again");
-            observation.is_there &= events == 0;
+            observation.is_present &= events == 0;
         }
         Ok(observation)
     }
@@ -149,7 +151,7 @@ impl<H: ReplacementHost> Replacement<'_, H> {
 async fn observe_everything_read(group: &TopicGroup) -> shop_core::Result<Observation> {
     let TotalProgress { lag, end, .. } = group.read_progress().await?;
     Ok(Observation {
-        is_there: lag == 0,
+        is_present: lag == 0,
         state: format!("group {} is {lag} records behind, of {end}", group.group()),
     })
 }
@@ -158,7 +160,7 @@ async fn observe_everything_read(group: &TopicGroup) -> shop_core::Result<Observ
 async fn observe_initial_ends_read(group: &TopicGroup) -> shop_core::Result<Observation> {
     let lag = group.read_progress().await?.lag_behind_initial_ends;
     Ok(Observation {
-        is_there: lag == 0,
+        is_present: lag == 0,
         state: format!("group {} is {lag} records behind", group.group()),
     })
 }

@@ -165,7 +165,7 @@ impl<H: ReplacementHost> Replacement<'_, H> {
                         self.verify(&self.new).await?;
                     }
                 }
-                Task::WaitFor(effect) => self.wait(effect).await?,
+                Task::WaitFor(effect) => self.wait_for_effect(effect).await?,
             }
         }
         self.print_step(end)
