@@ -5,7 +5,7 @@
 //! all attempts are collected in the [`PurchaseBatch`]:
 //!
 //! 1. [`PurchaseBatch::begin_attempt`] writes the body of the request
-//! 2. [`PurchaseBatch::record_response`] keeps the results in the response
+//! 2. [`PurchaseBatch::record_response`] records the results in the response
 //! 3. [`PurchaseBatch::take_results`] returns all results, once the call ends
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,10 +75,11 @@ impl PurchaseBatch {
         Ok(body)
     }
 
-    /// Keeps the results in the response to the current attempt.
+    /// Records the results in the response to the current attempt.
     ///
     /// # Errors
-    /// - A retryable error if a purchase failed with it: the next attempt sends the purchase again
+    /// - The error of a purchase that failed with a retryable error: the next attempt sends the
+    ///   purchase again
     /// - [`Unsupported`](ErrorKind::Unsupported) if the response does not contain exactly one
     ///   result for each purchase of the attempt
     pub(crate) fn record_response(&self, response: Response) -> Result<Response> {
@@ -193,16 +194,19 @@ const fn status_of_kind(kind: ErrorKind) -> StatusCode {
 }
 
 impl ShopClient {
-    /// Sends all purchases, which must have keys, in one request, and returns one result for each, in their order.
+    /// Sends all purchases, which must have keys, in one request, and returns one result for each,
+    /// in their order.
     ///
-    /// A service that refuses so many purchases at once gets them in halves. A single purchase is
-    /// sent as a buy. `context` is the purchases' own context, if there is one.
+    /// If the service refuses the request as too large, the purchases are sent in two halves. A
+    /// single purchase is sent as a buy. `context` is the context of the purchases, if they have
+    /// one.
     pub(crate) async fn send_batch(
         &self,
         purchases: Vec<NewPurchase>,
         context: Option<&RequestContext>,
     ) -> Vec<Result<PublishedPurchase>> {
-        // A stack, so that the results are in the order of the purchases.
+        // This is a stack: the first half of a part is on top, so that the results are in the order
+        // of the purchases.
         let mut remaining_parts = vec![purchases];
         let mut results = Vec::new();
         while let Some(part) = remaining_parts.pop() {

@@ -389,10 +389,11 @@ impl ShopClient {
             .await
     }
 
-    /// Returns the service's entry with the id `id`, which is as durable as an insert. Waits for at most `wait` until the purchase is
-    /// stored.
+    /// Returns what is stored under `id` behind the service. Waits for at most `wait` until the
+    /// purchase is stored.
     ///
-    /// `wait` is at most [`MAX_WAIT`].
+    /// `wait` is at most [`MAX_WAIT`]. A purchase that is found is as durable as an insert of the
+    /// store.
     ///
     /// # Errors
     /// Returns the errors of [`query`](Self::query).

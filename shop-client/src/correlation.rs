@@ -35,7 +35,7 @@ pub(crate) struct Correlation {
     /// The context that the caller passed, or else the context of the current request.
     context: Option<Arc<RequestContext>>,
     /// Whether the caller passed the context.
-    is_passed: bool,
+    is_from_caller: bool,
 }
 
 impl Correlation {
@@ -43,14 +43,14 @@ impl Correlation {
     pub(crate) fn new(context: RequestContext) -> Self {
         Self {
             context: Some(Arc::new(context)),
-            is_passed: true,
+            is_from_caller: true,
         }
     }
 
     /// Adds the context of the [current request](RequestContext::scope), unless a context was
     /// passed.
     pub(crate) fn or_current(mut self) -> Self {
-        if !self.is_passed {
+        if !self.is_from_caller {
             self.context = RequestContext::current();
         }
         self
@@ -73,10 +73,11 @@ impl Correlation {
             .context
             .as_ref()
             .and_then(|context| context.traceparent.as_deref());
-        // The current span belongs to the trace of the current request, and is more specific. A
-        // context that was passed may belong to another trace, which takes precedence.
+        // The current span belongs to the trace of the current request, and is more specific than
+        // its context. A context from the caller may belong to another trace, which takes
+        // precedence.
         #[cfg(feature = "otel")]
-        if traceparent.is_none() || !self.is_passed {
+        if traceparent.is_none() || !self.is_from_caller {
             // The propagator of the program decides which headers there are.
             get_text_map_propagator(|propagator| {
                 propagator.inject_context(&Span::current().context(), &mut HeaderInjector(headers));

@@ -186,7 +186,8 @@ impl DeadLetterRequest {
         &self,
         positions: impl IntoIterator<Item = impl TryInto<RecordPosition, Error: Into<Invalid>>>,
     ) -> Result<Vec<ResolvedBody>> {
-        self.resolve("replay", positions, None).await
+        let no_reason = None;
+        self.resolve("replay", positions, no_reason).await
     }
 
     /// Discards the dead letters at these positions, 1 to 1,000. Returns a result for each
@@ -203,7 +204,8 @@ impl DeadLetterRequest {
         &self,
         positions: impl IntoIterator<Item = impl TryInto<RecordPosition, Error: Into<Invalid>>>,
     ) -> Result<Vec<ResolvedBody>> {
-        self.resolve("discard", positions, None).await
+        let no_reason = None;
+        self.resolve("discard", positions, no_reason).await
     }
 
     /// Makes dead letters of the records at these positions, on which an ingest of the service is
@@ -225,7 +227,8 @@ impl DeadLetterRequest {
         self.resolve("park", positions, Some(reason)).await
     }
 
-    /// Sends the positions to the path for `action`, and returns a result for each position.
+    /// Sends the positions, and the reason if `action` needs one, to the path for `action`. Returns
+    /// a result for each position.
     ///
     /// # Errors
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the response is about other positions,

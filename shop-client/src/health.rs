@@ -23,8 +23,8 @@ pub struct Health {
     /// `unhealthy` without a store, and otherwise `healthy` or `ok`.
     pub status: String,
     /// The parts that requests need, and whether each of them works. A service reports some of the
-    /// parts `log`, `store`, `listings`, `ingest`, `users` and `orders`, and `reader` if nobody reads
-    /// the log.
+    /// parts `log`, `store`, `listings`, `ingest`, `users` and `orders`, and `reader` if no process
+    /// reads the log.
     #[serde(default)]
     pub parts: BTreeMap<String, bool>,
     /// What the service has noticed about its parts beside the checks, by part and name of the

@@ -106,8 +106,12 @@ impl PurchaseSink for ShopClient {
 /// The currency of the store behind the service.
 #[async_trait]
 impl CurrencyStore for ShopClient {
-    /// Asks the service. It gives its store the currency of its own settings only, so the store
-    /// never takes the adopted one.
+    /// Requests the currency from the service. The service gives its store no other currency than
+    /// the one in its own settings, so this client cannot pass it an `adopted` currency.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) if there is an `adopted` currency
+    /// - The errors of [`ShopClient::currency`]
     async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>> {
         if adopted.is_some() {
             let message =
@@ -132,8 +136,8 @@ impl PurchasePublisher for ShopClient {
                 .send_refund(&new, refunded_id, context.as_deref())
                 .await;
         }
-        let given = given_key(&new)?;
-        let sent_key = SentKey::assign(&mut new, given);
+        let own_key = own_key(&new)?;
+        let sent_key = SentKey::assign(&mut new, own_key);
         // The key is sent in a header.
         new.key = None;
         let sent = self
@@ -148,13 +152,13 @@ impl PurchasePublisher for ShopClient {
         mut new: Vec<NewPurchase>,
         context: Option<Box<RequestContext>>,
     ) -> Vec<Result<PublishedPurchase>> {
-        let given: Result<Vec<_>> = new.iter().map(given_key).collect();
-        let Ok(given) = given else {
+        let own_keys: Result<Vec<_>> = new.iter().map(own_key).collect();
+        let Ok(own_keys) = own_keys else {
             // Only the purchases that cannot be sent fail.
             return publish_new_each(self, &new, context.as_deref()).await;
         };
-        let assign = |(new, given)| SentKey::assign(new, given);
-        let keys: Vec<SentKey> = new.iter_mut().zip(given).map(assign).collect();
+        let assign = |(new, own_key)| SentKey::assign(new, own_key);
+        let keys: Vec<SentKey> = new.iter_mut().zip(own_keys).map(assign).collect();
         let results = self.send_batch(new, context.as_deref()).await;
         results
             .into_iter()
@@ -163,7 +167,7 @@ impl PurchasePublisher for ShopClient {
             .collect()
     }
 
-    /// Returns `None`: the service remembers what it acknowledged.
+    /// Returns `None`, because the service, and not this client, remembers acknowledged purchases.
     fn acknowledged(&self, _id: &PurchaseId) -> Option<Purchase> {
         None
     }
@@ -172,14 +176,15 @@ impl PurchasePublisher for ShopClient {
 /// The key with which a purchase is sent, and with which it can be repeated.
 struct SentKey {
     key: IdempotencyKey,
+    /// Whether this client generated the key, because the purchase had neither a key nor an id.
     is_generated: bool,
 }
 
 impl SentKey {
-    /// Gives `new` its key, which is `given` or generated.
-    fn assign(new: &mut NewPurchase, given: Option<IdempotencyKey>) -> Self {
-        let is_generated = given.is_none();
-        let key = given.unwrap_or_else(generate_key);
+    /// Sets the key of `new` to its `own_key`, or to a generated key.
+    fn assign(new: &mut NewPurchase, own_key: Option<IdempotencyKey>) -> Self {
+        let is_generated = own_key.is_none();
+        let key = own_key.unwrap_or_else(generate_key);
         new.key = Some(key.clone());
         Self { key, is_generated }
     }
@@ -194,17 +199,17 @@ impl SentKey {
     }
 }
 
-/// Returns the key that `new` comes with: its own, or its id.
+/// Returns the key that the caller set in `new`: the key itself, or an id that serves as the key.
 ///
 /// # Errors
 /// - [`Unsupported`](ErrorKind::Unsupported) for an id that cannot be a key
-/// - [`Invalid`](ErrorKind::Invalid) if it has both, and they differ
-fn given_key(new: &NewPurchase) -> Result<Option<IdempotencyKey>> {
+/// - [`Invalid`](ErrorKind::Invalid) if `new` has a key and an id, and they differ
+fn own_key(new: &NewPurchase) -> Result<Option<IdempotencyKey>> {
     let Some(id) = new.id else {
         return Ok(new.key.clone());
     };
     let key = id.as_key().ok_or_else(unsupported_id)?;
-    if new.key.as_ref().is_some_and(|given| *given != key) {
+    if new.key.as_ref().is_some_and(|own_key| *own_key != key) {
         let message = "the id and the key of a purchase must not differ";
         return Err(client_error(ErrorKind::Invalid, message));
     }
@@ -218,7 +223,7 @@ fn unsupported_id() -> Error {
 }
 
 impl DescribeStore for ShopClient {
-    /// Returns nothing: what the store behind the service can do is not known here.
+    /// Returns the default, because the client does not know the store behind the service.
     fn info(&self) -> StoreInfo<'_> {
         StoreInfo::default()
     }
@@ -246,12 +251,12 @@ impl PurchaseQuery for ShopClient {
         Ok(page)
     }
 
-    /// Reads the summary in one request: the service adds up.
+    /// Reads the summary in one request, because the service adds the prices up.
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         self.summary_in_range(selector, TimeRange::ALL).await
     }
 
-    /// Reads the totals in one request: the service adds up.
+    /// Reads the totals in one request, because the service adds the prices up.
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
         let period = match request.period {
             Period::Hour => "hour",
@@ -280,7 +285,8 @@ impl PurchaseQuery for ShopClient {
         Ok(totals.into())
     }
 
-    /// Asks the service for the entry. The service asks its own store, whose answer is durable.
+    /// Requests the purchase from the service, which reads it from its store. So a purchase that is
+    /// found is durable.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         self.find(id, Duration::ZERO).await
     }

@@ -109,8 +109,8 @@ impl RawRequest {
         })
     }
 
-    /// Sends `key`, with which the service applies the request only once. So the request is
-    /// retried.
+    /// Sends `key`, with which the service applies the request only once. So the request is retried
+    /// after a failure.
     pub fn idempotency_key(self, key: IdempotencyKey) -> Self {
         self.idempotent().change_call(|mut call| {
             call.idempotency_key = Some(key);
@@ -149,8 +149,9 @@ impl RawRequest {
         })
     }
 
-    /// Expects client errors with a problem of one of `types`, too: they are responses, as
-    /// [`RawResponse::find_problem_type`] tells, rather than errors.
+    /// Expects client errors with a problem of one of `types`, too. Such a client error is returned
+    /// as a response, in which [`RawResponse::find_problem_type`] finds the type, and not as an
+    /// error.
     pub fn expect_problems(self, types: &'static [&'static str]) -> Self {
         self.change_call(|mut call| {
             call.expected_problems = types;
@@ -201,7 +202,7 @@ impl RawRequest {
 }
 
 impl RawResponse {
-    /// Returns the status, from 200 to 299, or that of an expected problem.
+    /// Returns the status, which is from 200 to 299, or the status of an expected problem.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.0.status.as_u16()

@@ -76,8 +76,8 @@ impl Response {
     /// Reads the body of `response`. Without `max_bytes`, the body of a success is left as a
     /// stream.
     ///
-    /// The body of an error response that is too large or breaks off is cut off: its status matters
-    /// more than its body.
+    /// An error response whose body is too large or breaks off is returned with a part of the body,
+    /// because its status matters more than its body.
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) if the body of a success is larger than

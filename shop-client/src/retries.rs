@@ -40,8 +40,8 @@ use crate::{Error, Outcome, Result};
 pub struct RetryPolicy {
     /// The maximum duration of a call, or `None` to disable retries.
     total_timeout: Option<Duration>,
-    /// The maximum duration of a call of one client, in place of the total time-out. It enables no
-    /// retries.
+    /// The maximum duration of a call of one client, in place of the total time-out. Setting it does
+    /// not enable retries.
     pub(crate) timeout: Option<Duration>,
     first_pause: Duration,
     longest_pause: Duration,
@@ -186,7 +186,7 @@ impl RetryPolicy {
     /// The argument of `attempt` is the time left for the call. `before_pause` gets the error of
     /// each attempt that is retried, the number of attempts, and the pause.
     ///
-    /// The outcome of an error is unknown if the outcome of any attempt is.
+    /// The outcome of an error is unknown if the outcome of any attempt is unknown.
     pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
         &self,
         budget: &TpsBudget,

@@ -20,8 +20,9 @@ pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A source of bearer tokens.
 ///
-/// The client keeps a token until the token is about to expire, or is rejected with 401. It never
-/// fetches two tokens at the same time. A function that returns a token is a provider as well:
+/// The client keeps a token until the token is about to expire, or is rejected with 401. A client
+/// never fetches two tokens at the same time. A function that returns a token is a provider as
+/// well:
 ///
 /// ```
 /// use std::time::Duration;
@@ -119,8 +120,7 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-/// The time before its end from which on a token is replaced, or a tenth of its lifetime if that is
-/// shorter.
+/// How long before its expiry a token is replaced, unless a tenth of its lifetime is shorter.
 const MAX_MARGIN: Duration = Duration::from_secs(30);
 
 /// The tokens of a client: its provider, if there is one, and the last token.
@@ -137,8 +137,8 @@ struct CachedToken {
 }
 
 impl CachedToken {
-    /// Returns whether the token is valid at `now`, and for some time more: for `margin`, or for a
-    /// tenth of its lifetime if that is shorter.
+    /// Returns whether the token is valid at `now`, and stays valid for `margin`, or for a tenth of
+    /// its lifetime if that is shorter.
     fn is_valid(&self, now: Instant, margin: Duration) -> bool {
         self.token
             .ends_in

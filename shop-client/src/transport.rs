@@ -133,8 +133,8 @@ impl Transport {
     /// response.
     ///
     /// # Errors
-    /// Returns the error of the last attempt. Its outcome is unknown if the outcome of an earlier
-    /// attempt is.
+    /// Returns the error of the last attempt. Its outcome is unknown if the outcome of any attempt
+    /// is unknown.
     pub(crate) async fn execute(
         &self,
         call: &Call,

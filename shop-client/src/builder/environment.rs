@@ -134,8 +134,8 @@ fn read_token(path: &str) -> Result<BearerToken> {
 
 /// Reads the file of a token.
 ///
-/// What a path names need not be a file: to open a FIFO waits for a writer, and `/dev/zero` has no
-/// end.
+/// The path must lead to a regular file, because opening a FIFO would wait for a writer, and
+/// `/dev/zero` has no end.
 fn read_token_file(path: &str) -> io::Result<String> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
