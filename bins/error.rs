@@ -30,13 +30,13 @@ enum ExitCause {
     /// Options or settings are wrong.
     Usage = 2,
     /// The command failed in another way, such as because a server is unavailable.
-    Undone = 3,
+    Failed = 3,
 }
 
 impl CliError {
     /// Creates an error with one fault.
     pub(crate) fn new(fault: impl fmt::Display) -> Self {
-        Self::with_cause(ExitCause::Undone, fault)
+        Self::with_cause(ExitCause::Failed, fault)
     }
 
     /// Creates an error with one fault, whose exit code follows from `cause`.
@@ -58,17 +58,17 @@ impl CliError {
         }
         Err(Self {
             faults,
-            cause: ExitCause::Undone,
+            cause: ExitCause::Failed,
             is_command: false,
         })
     }
 
     /// Creates an error with all faults in the settings or options, of which there is at least one.
-    pub(crate) const fn in_settings(faults: Vec<String>, is_command: bool) -> Self {
+    pub(crate) const fn in_settings(faults: Vec<String>) -> Self {
         Self {
             faults,
             cause: ExitCause::Usage,
-            is_command,
+            is_command: false,
         }
     }
 
@@ -93,7 +93,7 @@ impl CliError {
         move |error| {
             let cause = match error.kind() {
                 ErrorKind::Invalid | ErrorKind::Unsupported => ExitCause::Usage,
-                _ => ExitCause::Undone,
+                _ => ExitCause::Failed,
             };
             Self::with_cause(cause, format!("{what}: {}", error.chain()))
         }
@@ -105,7 +105,7 @@ impl CliError {
         let about = Self::about(what);
         let mut all = Self {
             faults: Vec::new(),
-            cause: ExitCause::Undone,
+            cause: ExitCause::Failed,
             is_command: false,
         };
         for error in errors {

@@ -151,7 +151,8 @@ fn write_chunk(output: &mut impl Write, chunk: &mut Vec<u8>) -> bool {
 /// Adds a line per call, because a formatter of `tracing-subscriber` writes each line at once.
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.add(bytes.to_vec(), false);
+        let is_audit = false;
+        self.add(bytes.to_vec(), is_audit);
         Ok(bytes.len())
     }
 

@@ -103,8 +103,8 @@ async fn serve_public(
 /// Serves `service` until the shutdown, on a thread with a runtime of its own, so that it is
 /// responsive under any load of the public listener.
 ///
-/// The runtime stays until the process ends, because others also use the connections to servers
-/// that the runtime opened.
+/// The runtime stays until the process ends, because the public listener may use connections to
+/// servers that this runtime opened.
 async fn serve_apart(
     listener: TcpListener,
     service: HttpService,

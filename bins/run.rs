@@ -26,7 +26,7 @@ async fn run_selected(service: ServiceKind) -> Result<()> {
     }
 
     let shutdown = signal::shutdown()?;
-    // The rest of the log is written when this is dropped.
+    // The rest of the diagnostic log is written when `telemetry` is dropped.
     let mut telemetry = telemetry::init(&settings)?;
     for warning in settings.warnings() {
         tracing::warn!("{warning}");

@@ -34,8 +34,8 @@ use crate::{CliError, Result, auth, tls, version};
 /// ```
 pub struct Service {
     settings: Settings,
-    /// What the router serves. A program that embeds the service can replace the sink of the
-    /// purchases, or add roles of its own.
+    /// The roles and ports that the router serves. A program that embeds the service can replace
+    /// the sink of the purchases, or add roles of its own.
     pub parts: Parts,
     /// The users and the orders, with the tasks of their rows.
     entities: Entities,
@@ -85,7 +85,8 @@ impl Service {
         opened
     }
 
-    /// Opens the service. `closing` gets what waits for the end of what was opened.
+    /// Opens the service. The list `closing` gets the futures that complete when the opened files
+    /// and connections are closed.
     ///
     /// # Errors
     /// The errors of [`open`](Self::open).
@@ -96,7 +97,7 @@ impl Service {
         let authenticator = auth::authenticator(&settings, &parts.metrics).await?;
         drop(tls::for_services(ShopClient::builder("https://localhost"), &settings).await?);
 
-        let backends = Backends::closed_by(&settings, Arc::clone(&closing));
+        let backends = Backends::with_closing(&settings, Arc::clone(&closing));
         let mut purchase_tasks = None;
         if settings.has(ProcessRole::Purchases) {
             purchase_tasks = Some(open_purchases(&backends, &mut parts).await?);
@@ -144,7 +145,8 @@ impl Service {
         let listeners = Listeners::bind(&self.settings).await?;
         let metrics = &self.parts.metrics;
         if let Some(lines) = &self.lines {
-            // The log now contains the service's address, for a program that waits for the address.
+            // The diagnostic log now contains the service's address, for a program that waits for
+            // the address.
             lines.write_out();
             let is_failing = Arc::clone(&lines.is_failing);
             metrics.count_dropped_lines(Arc::clone(&lines.dropped), is_failing);
@@ -227,7 +229,8 @@ async fn run_until_shutdown(
         let served = server.await;
         // A failed server stops the background tasks, too.
         shutdown.cancel();
-        // Rejects new purchases.
+        // The closed sink rejects new purchases. `close` waits until the accepted ones are
+        // published.
         let flushed = match sink {
             Some(sink) => sink.close(drain).await,
             None => Ok(()),

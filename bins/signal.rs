@@ -41,7 +41,8 @@ async fn handle_signals(mut terminate: Signal, mut interrupt: Signal, shutdown: 
             std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
         }
 
-        // The token is cancelled before the log line, which may block while nobody reads the log.
+        // The token is cancelled before the log line, which may block while no program reads the
+        // log.
         shutdown.cancel();
         tracing::info!(
             "shutting down: finishing requests and records in flight; a second signal ends the process at once"

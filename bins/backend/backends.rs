@@ -88,7 +88,7 @@ impl OpenLog {
     }
 
     /// Returns the parts of this log, which is `topic`, with a sink that publishes to it.
-    fn publishing(self, topic: TopicSpec<'_>) -> Backend {
+    fn publishing_backend(self, topic: TopicSpec<'_>) -> Backend {
         match self {
             #[cfg(feature = "kafka")]
             Self::Kafka(log) => {
@@ -139,12 +139,13 @@ pub(crate) struct Backends<'a> {
 impl<'a> Backends<'a> {
     /// Selects the backends. Opens nothing.
     pub(crate) fn new(settings: &'a Settings) -> Self {
-        Self::closed_by(settings, Arc::default())
+        Self::with_closing(settings, Arc::default())
     }
 
-    /// Selects the backends. `closing` gets what waits for the end of the opened ports, for a process
-    /// that uses them for longer than this value lives.
-    pub(crate) fn closed_by(settings: &'a Settings, closing: Arc<Closing>) -> Self {
+    /// Selects the backends, with the list `closing` of the process. The list gets a future per
+    /// opened port, so that a process that uses the ports for longer than this value lives can wait
+    /// until they are closed.
+    pub(crate) fn with_closing(settings: &'a Settings, closing: Arc<Closing>) -> Self {
         // Optimized programs enable no failpoints, even if they are built together with tests.
         #[cfg(all(feature = "failpoints", debug_assertions))]
         if settings.serves() {
@@ -217,7 +218,7 @@ impl<'a> Backends<'a> {
     /// # Errors
     /// The errors of the backends.
     pub(crate) async fn log_and_purchases(&self) -> Result<(OpenPort<Backend>, OpenPort<Backend>)> {
-        let (log, store) = self.publishing_log().await?;
+        let (log, store) = self.open_publishing_log().await?;
         if let Some(store) = store {
             return Ok((log, store));
         }
@@ -230,16 +231,16 @@ impl<'a> Backends<'a> {
     /// Opens the log and the store of the purchases that this service uses.
     ///
     /// Facing publishes purchases to the log. Management stores what facing published, by its
-    /// ingest. Purchases that management receives itself, such as from an import, are written
-    /// straight into the store, past the log.
+    /// ingest. Purchases that management receives itself, such as from an import, are written to the
+    /// store, and not to the log.
     ///
     /// # Errors
     /// The errors of the backends.
-    pub(crate) async fn of_service(&self) -> Result<Backend> {
+    pub(crate) async fn open_for_service(&self) -> Result<Backend> {
         let settings = self.settings;
         let publishes = settings.service == ServiceKind::Facing;
         let (log, mut store) = if publishes || settings.stores_at_once() {
-            self.publishing_log().await?
+            self.open_publishing_log().await?
         } else {
             (self.log(TopicSpec::purchases(settings)).await?, None)
         };
@@ -262,7 +263,7 @@ impl<'a> Backends<'a> {
     ///
     /// # Errors
     /// The errors of the backend.
-    async fn publishing_log(&self) -> Result<(OpenPort<Backend>, Option<OpenPort<Backend>>)> {
+    async fn open_publishing_log(&self) -> Result<(OpenPort<Backend>, Option<OpenPort<Backend>>)> {
         let topic = TopicSpec::purchases(self.settings);
         let opened = self.open_log(topic).await?;
         match &opened.port {
@@ -273,7 +274,7 @@ impl<'a> Backends<'a> {
                 let log = opened.map(|log| log.backend(topic).with_sink(sink));
                 Ok((log, Some(store.map(|store| store.backend()))))
             }
-            _ => Ok((opened.map(|log| log.publishing(topic)), None)),
+            _ => Ok((opened.map(|log| log.publishing_backend(topic)), None)),
         }
     }
 

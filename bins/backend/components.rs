@@ -61,9 +61,9 @@ pub(crate) struct ServiceComponent<'a> {
 pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceComponent<'_>> {
     let has_purchases = settings.has(ProcessRole::Purchases);
     let has_store = has_purchases && settings.needs_store();
-    let keeps_users = settings.users == EntityLocation::Stored;
-    let keeps_orders = settings.orders == EntityLocation::Stored;
-    let has_events = keeps_users || keeps_orders;
+    let stores_users = settings.users == EntityLocation::Stored;
+    let stores_orders = settings.orders == EntityLocation::Stored;
+    let has_events = stores_users || stores_orders;
     let listings_url = settings.management_url.as_deref().filter(|_| has_purchases);
 
     [
@@ -80,8 +80,8 @@ pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceCom
             has_events.then_some(ComponentKind::Log(TopicSpec::orders(settings))),
         ),
         ("store", has_store.then_some(ComponentKind::Purchases)),
-        ("users", keeps_users.then_some(ComponentKind::Users)),
-        ("orders", keeps_orders.then_some(ComponentKind::Orders)),
+        ("users", stores_users.then_some(ComponentKind::Users)),
+        ("orders", stores_orders.then_some(ComponentKind::Orders)),
         ("listings", listings_url.map(ComponentKind::Service)),
         ("users", settings.users.url().map(ComponentKind::Service)),
         ("orders", settings.orders.url().map(ComponentKind::Service)),

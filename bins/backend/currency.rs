@@ -1,9 +1,10 @@
 //! The currency of the shop, on which the settings and the store must agree.
 //!
-//! The store keeps one currency, so that no sum ever adds two. A service asks the store at its start:
-//! with another currency in its settings it does not start. If the store is unavailable then, the
-//! service starts, and refuses what the store may refuse until the store has answered: see
-//! [`ShopCurrency`]. A command with another currency in its settings is refused as well.
+//! The store keeps one currency, so that no sum adds prices in two currencies. A service asks the
+//! store at its start: with another currency in its settings it does not start. If the store is
+//! unavailable then, the service starts, and refuses what the store may refuse until the store has
+//! answered: see [`ShopCurrency`]. A command with another currency in its settings is refused as
+//! well.
 
 use shop_core::ports::{CurrencyStore, ShopCurrency, other_currency};
 use shop_core::{Backend, ErrorKind};
@@ -19,7 +20,10 @@ use crate::{CliError, Result};
 ///
 /// # Errors
 /// A usage error if the store and the settings specify different currencies.
-pub(crate) async fn of_shop(settings: &Settings, backend: &Backend) -> Result<ShopCurrency> {
+pub(crate) async fn read_shop_currency(
+    settings: &Settings,
+    backend: &Backend,
+) -> Result<ShopCurrency> {
     let currency = ShopCurrency::not_yet_known(settings.process.currency.clone());
     let Some(source) = &backend.currency_store else {
         return Ok(currency);
@@ -46,7 +50,9 @@ pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Res
     let Some(configured) = &settings.process.currency else {
         return Ok(());
     };
-    match store.currency(None).await? {
+    // A check must not let a store without a currency adopt one.
+    let adopted = None;
+    match store.currency(adopted).await? {
         Some(stored) if stored != *configured => {
             Err(setting_error(&other_currency(&stored, configured)))
         }

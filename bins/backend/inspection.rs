@@ -36,14 +36,14 @@ pub(super) struct InspectedStore {
 /// What a process does with a store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StoreUse {
-    /// A service reads and writes it for as long as it runs.
+    /// A service reads and writes the store for as long as it runs.
     Serves,
     /// `--check-config` only says whether a service could use it. The warnings are part of its
     /// output.
     Checks,
-    /// A command reads and writes it.
+    /// A command reads and writes the store.
     Writes,
-    /// A command only reads it.
+    /// A command only reads the store.
     Reads,
 }
 
@@ -80,7 +80,7 @@ impl InspectedStore {
         let store_use = StoreUse::of(backends.settings);
         match inspect().await {
             Err(error) if store_use == StoreUse::Serves => {
-                self.warn_of("the store cannot be inspected now", &error);
+                self.warn("the store cannot be inspected now", &error);
                 backends.inspect_later(self.clone().accept_later(inspect));
                 Ok(StoreInspection::default())
             }
@@ -137,7 +137,7 @@ impl InspectedStore {
         }
         match &inspection.write_error {
             Some(error) if store_use == StoreUse::Serves => {
-                self.warn_of("the store cannot be written now", error);
+                self.warn("the store cannot be written now", error);
             }
             Some(error) => return Err(about(error.clone())),
             None => {}
@@ -151,7 +151,7 @@ impl InspectedStore {
     }
 
     /// Logs `error` of the store.
-    fn warn_of(&self, what: &str, error: &Error) {
+    fn warn(&self, what: &str, error: &Error) {
         tracing::warn!(store = self.name, error = %error.chain(), "{what}");
     }
 }

@@ -51,9 +51,9 @@ pub(super) async fn open(
         about: ABOUT,
         name: format!("MongoDB, {namespace}"),
     };
-    let inspected_store = store.clone();
+    let store_to_inspect = store.clone();
     let inspect = move || {
-        let store = inspected_store.clone();
+        let store = store_to_inspect.clone();
         async move { store.inspect().await }
     };
     let mut inspection = inspected.accept(backends, inspect).await?;

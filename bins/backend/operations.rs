@@ -1,5 +1,5 @@
 //! What only one backend can do: operations on the embedded files, on a collection of MongoDB, and on
-//! all rows of PostgreSQL. With another backend, each says what it is for.
+//! all rows of PostgreSQL. With another backend, each returns a usage error that names its backend.
 
 use std::path::Path;
 

@@ -38,9 +38,9 @@ pub(super) async fn open(
         store.check_reads().await.map_err(unusable)?;
     }
     let inspected = inspected_store(store.name());
-    let inspected_store = store.clone();
+    let store_to_inspect = store.clone();
     let inspect = move || {
-        let store = inspected_store.clone();
+        let store = store_to_inspect.clone();
         async move { store.inspect().await }
     };
     let inspection = inspected.accept(backends, inspect).await?;
@@ -67,9 +67,9 @@ pub(super) async fn open_users(
         .await
         .map_err(unusable)?;
     let inspected = inspected_store(users.name());
-    let inspected_users = users.clone();
+    let users_to_inspect = users.clone();
     let inspect = move || {
-        let users = inspected_users.clone();
+        let users = users_to_inspect.clone();
         async move { users.inspect().await }
     };
     let inspection = inspected.accept(backends, inspect).await?;
@@ -92,9 +92,9 @@ pub(super) async fn open_orders(
         .await
         .map_err(unusable)?;
     let inspected = inspected_store(orders.name());
-    let inspected_orders = orders.clone();
+    let orders_to_inspect = orders.clone();
     let inspect = move || {
-        let orders = inspected_orders.clone();
+        let orders = orders_to_inspect.clone();
         async move { orders.inspect().await }
     };
     let inspection = inspected.accept(backends, inspect).await?;

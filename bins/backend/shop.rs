@@ -14,7 +14,7 @@ use crate::Result;
 /// - a usage error if the store and the settings specify different currencies
 pub(crate) async fn open_shop(backends: &Backends<'_>) -> Result<OpenPort<Shop>> {
     let (log, store) = backends.log_and_purchases().await?;
-    let currency = currency::of_shop(backends.settings, &store.port).await?;
+    let currency = currency::read_shop_currency(backends.settings, &store.port).await?;
     let sink = Arc::clone(log.port.require_sink()?);
     let query = Arc::clone(store.port.require_query()?);
     Ok(log.map(|_log| Shop::in_currency(currency, sink, query)))

@@ -9,7 +9,8 @@
 //! | `backup -` | data folder → scratch folder → [`write_archive`] → standard output |
 //! | `restore -` | standard input → [`read_archive`] → scratch folder → data folder |
 //!
-//! The streams are written and read on a thread, because the other end of a pipe may never go on.
+//! The streams are written and read on a thread, because the program at the
+//! other end of a pipe may never read or write.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, IsTerminal as _, Read, Write, stderr, stdin, stdout};
@@ -47,7 +48,7 @@ pub(super) async fn backup(backends: &Backends<'_>, target: &Path) -> Result<()>
         ));
     }
 
-    let scratch = is_stream.then(|| Scratch::new(settings, false));
+    let scratch = is_stream.then(|| Scratch::for_backup(settings));
     let progress = progress();
     progress.set_message(format!("copying {}", settings.data_dir.display()));
     let folder = scratch.as_ref().map_or(target, |scratch| &scratch.folder);
@@ -74,7 +75,7 @@ pub(super) async fn backup(backends: &Backends<'_>, target: &Path) -> Result<()>
 /// - the errors of the files, of the folders and of standard input
 pub(super) async fn restore(backends: &Backends<'_>, source: &Path) -> Result<()> {
     let settings = backends.settings;
-    let scratch = (source == Path::new("-")).then(|| Scratch::new(settings, true));
+    let scratch = (source == Path::new("-")).then(|| Scratch::for_restore(settings));
     let progress = progress();
     progress.set_message(format!("copying {}", source.display()));
     let folder = scratch.as_ref().map_or(source, |scratch| &scratch.folder);
@@ -115,19 +116,25 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// Creates a scratch folder, and deletes the folders of processes that were killed.
-    ///
-    /// Without a data folder no scratch folder is created, unless `creates_data_folder` is set.
-    fn new(settings: &Settings, creates_data_folder: bool) -> Self {
-        remove_left_copies(settings);
+    /// Creates a scratch folder for a backup. Without a data folder there is nothing to copy, so no
+    /// folder is created.
+    fn for_backup(settings: &Settings) -> Self {
+        Self::create(settings, DirBuilder::new().recursive(false))
+    }
+
+    /// Creates a scratch folder for the files of an archive, and the data folder, if it is missing.
+    fn for_restore(settings: &Settings) -> Self {
+        Self::create(settings, DirBuilder::new().recursive(true))
+    }
+
+    /// Creates a scratch folder by `builder`, and deletes the folders of processes that were killed.
+    fn create(settings: &Settings, builder: &mut DirBuilder) -> Self {
+        remove_abandoned_scratch(settings);
         let name = format!("{SCRATCH_PREFIX}{}", SystemClock.fresh_id());
         let folder = settings.data_dir.join(name);
         // An error is not lost: the command that uses the folder fails in turn, when it creates the
         // folder or a file in it.
-        let _created = DirBuilder::new()
-            .recursive(creates_data_folder)
-            .mode(0o700)
-            .create(&folder);
+        let _created = builder.mode(0o700).create(&folder);
         let lock = File::open(&folder).ok();
         Self {
             folder,
@@ -138,14 +145,15 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A backup that was stopped goes on in its thread until it misses the folder.
+        // The thread of a backup that was stopped may still write into the folder. Under the new
+        // name it no longer finds the folder, so it fails, and adds no file during the deletion.
         let gone = self.folder.with_extension("gone");
         let _missing = fs::rename(&self.folder, &gone).and_then(|()| fs::remove_dir_all(gone));
     }
 }
 
 /// Deletes the scratch folders of `backup -` and `restore -` that were killed.
-pub(super) fn remove_left_copies(settings: &Settings) {
+pub(super) fn remove_abandoned_scratch(settings: &Settings) {
     let Ok(entries) = fs::read_dir(&settings.data_dir) else {
         return;
     };

@@ -1,9 +1,9 @@
 //! `management dlq`: lists, shows, replays, drops and parks dead-lettered records.
 //!
-//! The actions are calls of [`Operations`]. What is here prints dead letters and results, and
+//! The actions are calls of [`Operations`]. This module prints dead letters and results, and
 //! records for the audit log what was changed.
 //!
-//! The bytes of a record may be anything: only text reaches the terminal as it is.
+//! The bytes of a record may be anything: only text reaches the terminal unchanged.
 
 use std::io::{Write as _, stderr};
 
@@ -41,12 +41,12 @@ pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<DlqAction>) -
     let log = backends.log(topic).await?.port;
     match &command.action {
         DlqAction::Ls(selection) => {
-            let print = DeadLetterPrinter::new(settings, &log, format_line);
-            list(&Operations::new(log), selection, print).await
+            let printer = DeadLetterPrinter::new(settings, &log, format_line);
+            list(&Operations::new(log), selection, printer).await
         }
         DlqAction::Show(selection) => {
-            let print = DeadLetterPrinter::new(settings, &log, format_whole);
-            list(&Operations::new(log), selection, print).await
+            let printer = DeadLetterPrinter::new(settings, &log, format_whole);
+            list(&Operations::new(log), selection, printer).await
         }
         DlqAction::Replay {
             dry_run,
@@ -265,7 +265,7 @@ async fn park(
         }
     }
     if !faults.is_empty() {
-        return Err(CliError::in_settings(faults, true));
+        return Err(CliError::in_settings(faults).for_command());
     }
 
     // Events contain no id by which a store could be queried.

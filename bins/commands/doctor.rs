@@ -26,7 +26,7 @@ use crate::{CliError, Result};
 pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
     let settings = backends.settings;
     let mut report = DoctorReport {
-        json: settings.process.json,
+        is_json: settings.process.json,
         progress: progress(),
         purchases: 0,
         findings: 0,
@@ -72,7 +72,7 @@ pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
 
 /// The counts of purchases and findings so far, and the output of the command.
 struct DoctorReport {
-    json: bool,
+    is_json: bool,
     progress: ProgressBar,
     purchases: u64,
     findings: u64,
@@ -96,7 +96,7 @@ impl DoctorReport {
     /// The errors of standard output.
     fn print(&self, text: String, report: &Value) -> Result<()> {
         self.progress
-            .suspend(|| print_report(self.json, text, report))
+            .suspend(|| print_report(self.is_json, text, report))
     }
 }
 

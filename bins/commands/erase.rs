@@ -10,7 +10,7 @@ use shop_accounts::erase::{erase_user_events, user_number};
 use shop_core::erase::Erase;
 use shop_core::operations::Operations;
 
-use super::backup::remove_left_copies;
+use super::backup::remove_abandoned_scratch;
 use super::{print_report, progress};
 use crate::backend::{Backends, TopicSpec};
 use crate::settings::{EntityLocation, EraseCommand, ProcessRole};
@@ -30,7 +30,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
         vacuum,
         ..
     } = command;
-    let keeps_users = settings.users == EntityLocation::Stored;
+    let stores_users = settings.users == EntityLocation::Stored;
     let progress = progress();
     let mut erase = Erase::new(user.clone(), |erased| {
         progress.set_message(format!(
@@ -49,7 +49,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
             operations.erase_purchases(&mut erase, &log.name).await?;
         }
 
-        if keeps_users && let Some(number) = user_number(user) {
+        if stores_users && let Some(number) = user_number(user) {
             let users = backends.users().await?.port;
             let exists = if *dry_run {
                 users.get(number).await?.is_some()
@@ -64,7 +64,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
 
         if *vacuum && !dry_run {
             progress.set_message("rewriting the files of purchases and users");
-            remove_left_copies(settings);
+            remove_abandoned_scratch(settings);
             // A file can be rewritten only when no other connection keeps it open.
             backends.close(Duration::MAX).await;
             backends.vacuum().await?;

@@ -3,7 +3,8 @@
 //!
 //! [`run`] runs one command, and ends it at a shutdown. The commands are in modules by
 //! topic, which open the logs and stores that a command needs, and print the result by `output`;
-//! `migrate` is here. A command returns a finding, such as lost purchases, as an error with an exit code of its own.
+//! `migrate` is here. A command returns a finding, such as lost purchases, as an error with an exit
+//! code of its own.
 
 mod backup;
 mod dlq;

@@ -60,7 +60,8 @@ pub(super) async fn run(backends: &Backends<'_>, options: &Replace) -> Result<()
     replacement.run().await
 }
 
-/// Returns the role of our service that replaces a program of `system`.
+/// Returns the role of our service that replaces a program of `system`: users or orders, as the
+/// settings choose, for system 002 ([`ReplacedSystem::Ecommerce`]), and purchases for the others.
 ///
 /// # Errors
 /// A usage error if the settings do not choose one role of system 002, or lack the servers of the

@@ -114,7 +114,8 @@ impl<'a> Status<'a> {
             }
         }
 
-        // All findings so far are about parts or settings that do not work. The next ones are not.
+        // The findings so far are about parts or settings that do not work. The findings that are
+        // added below need an operator, but make no part unavailable.
         let is_available = findings.is_empty();
         for topic in &topics {
             findings.extend(topic.findings());

@@ -43,7 +43,8 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
         .refunds(settings.http_options().refunds);
 
     if command.dry_run {
-        // The store was asked for its currency already, if it is available.
+        // `check_command` has compared the currency of the settings with that of the store, if the
+        // store is available. So a preview needs only the settings.
         let preview = import
             .currency(settings.process.currency.clone())
             .preview(file)
@@ -86,7 +87,8 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
 
     if let Err(error) = result {
         let Some(line) = report.resume_at else {
-            // Other options than before are wrong options, unlike other conflicts.
+            // Without a line at which to resume, a conflict means that this file was imported before
+            // with other options. So the options are wrong.
             if error.kind() == ErrorKind::Conflict {
                 return Err(CliError::usage(format!("{name}: {error}")));
             }

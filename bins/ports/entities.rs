@@ -62,16 +62,16 @@ impl Entities {
             entities.accounts.orders = Some(EntityRole::new(Arc::new(orders)));
         }
 
-        let keeps_users = settings.users == EntityLocation::Stored;
-        let keeps_orders = settings.orders == EntityLocation::Stored;
-        if !keeps_users && !keeps_orders {
+        let stores_users = settings.users == EntityLocation::Stored;
+        let stores_orders = settings.orders == EntityLocation::Stored;
+        if !stores_users && !stores_orders {
             return Ok(entities);
         }
         let user_events = backends.log(TopicSpec::users(settings)).await?.port;
         let order_events = backends.log(TopicSpec::orders(settings)).await?.port;
         let (user_log, order_log) = (user_events.require_log()?, order_events.require_log()?);
 
-        if keeps_users {
+        if stores_users {
             let users = backends.users().await?.port;
             users.set_event_log(Arc::clone(user_log));
             entities.users = Some(LocalRows {
@@ -86,7 +86,7 @@ impl Entities {
             });
             entities.accounts.users = Some(EntityRole::new(users));
         }
-        if keeps_orders {
+        if stores_orders {
             let orders = backends.orders().await?.port;
             orders.set_event_log(Arc::clone(order_log));
             entities.orders = Some(LocalRows {
@@ -157,7 +157,10 @@ impl<R: Record> LocalRows<R> {
                 Arc::clone(self.subscribed.require_log()?),
                 settings.ingest_options(),
             );
-            let monitor = background.run_ingest(ingest, &self.subscribed, metrics, None)?;
+            // Only the store of purchases has a spot check.
+            let no_spot_check = None;
+            let monitor =
+                background.run_ingest(ingest, &self.subscribed, metrics, no_spot_check)?;
             role.ingest = Some(monitor);
         }
         background.run_until_shutdown(reader::watch_topic(

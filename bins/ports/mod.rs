@@ -68,7 +68,7 @@ impl Background {
     /// and among them the gaps that `spot_check` finds.
     ///
     /// # Errors
-    /// An error if `log` has no log.
+    /// An error if the backend `log` contains no log.
     fn run_ingest<R: Record>(
         &mut self,
         ingest: Ingest<R>,

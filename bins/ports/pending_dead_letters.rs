@@ -1,8 +1,8 @@
 //! Observes a log periodically: its size, its pending dead-lettered records and its gaps.
 //!
-//! The observation survives a restart, because it reads the log itself: the counters of ingest
-//! begin at 0. It also runs a spot check of the store. The gaps that the check finds become dead
-//! letters.
+//! The numbers are right after a restart, because the observation reads the log itself, while the
+//! counters of ingest begin at 0 then. It also runs a spot check of the store. The gaps that the
+//! check finds become dead letters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,8 @@ pub(crate) async fn observe_log(
             dead_lettered,
             ..
         } = ingest.status().counters;
-        // An alert divides by the retention, even while dead letters cannot be read.
+        // The retention is noted before the log is read, because an alert divides by it also while
+        // dead letters cannot be read.
         metrics.note_retention(&topic, log.info().retention);
         match LogInspection::read(&*log).await {
             Ok(inspection) => {

@@ -53,7 +53,7 @@ pub(crate) async fn open_purchases(
     parts: &mut Parts,
 ) -> Result<PurchaseTasks> {
     let settings = backends.settings;
-    let mut backend = backends.of_service().await?;
+    let mut backend = backends.open_for_service().await?;
     // Operators and the spot check use the store of this process, also if a service lists from its
     // own.
     let operations = Operations::new(backend.clone());
@@ -75,7 +75,7 @@ pub(crate) async fn open_purchases(
     let management = list_from_service(&mut backend, settings).await?;
 
     // Both calls run together, so that a store that is unavailable delays the start once.
-    let ask = currency::of_shop(settings, &backend);
+    let ask = currency::read_shop_currency(settings, &backend);
     let check = async {
         if let Some(store) = &backend.store {
             warn_if_not_writable(&**store).await;
@@ -85,7 +85,7 @@ pub(crate) async fn open_purchases(
     backend.currency = currency?;
 
     // With a retention, the clock of new purchases does not return a time before the last time that
-    // the store saw. While the server of the store is unavailable, that is unknown.
+    // the store saw. While the server of the store is unavailable, that time is unknown.
     let mut clock = SystemClockFrom(Timestamp::MIN);
     if let Some(erase) = &backend.erase
         && settings.process.purchase_retention.is_some()
@@ -94,7 +94,7 @@ pub(crate) async fn open_purchases(
         clock = SystemClockFrom(last_seen);
     }
     parts.clock = Arc::new(clock);
-    // Clients must not reach the dead letters.
+    // Only management serves the dead letters, because clients must not reach them.
     if settings.service == ServiceKind::Management {
         parts.operations.push(operations);
     }

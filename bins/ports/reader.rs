@@ -20,17 +20,17 @@ use tokio::time::timeout;
 pub(super) const READER: &str = "reader";
 /// The name of the report.
 const UNREAD: &str = "unread";
-/// The pause between two questions. An unread topic is reported after the second one.
+/// The pause between two queries. An unread topic is reported after the second one.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// The time limit of a question. One without an answer changes nothing: other parts report a log or
-/// a service that does not respond.
+/// The time limit of a query. A query without a response changes no report: other parts report a log
+/// or a service that does not respond.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Adds a report about `part` to `reports`, and returns the sender of what it says.
 fn add_report(reports: &PartReports, part: &'static str) -> watch::Sender<PartReport> {
-    let (last, current) = watch::channel(PartReport::Works);
+    let (report_sender, current) = watch::channel(PartReport::Works);
     reports.add(part, UNREAD, move || current.borrow().clone());
-    last
+    report_sender
 }
 
 /// Returns a future that asks the log of `operations` at intervals whether its records are unread
@@ -43,7 +43,7 @@ pub(super) fn watch_topic(
     part: &'static str,
     reports: &PartReports,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let last = add_report(reports, part);
+    let report_sender = add_report(reports, part);
     async move {
         let mut was_unread = false;
         loop {
@@ -52,21 +52,21 @@ pub(super) fn watch_topic(
                 .is_some_and(|ingest| ingest.status().phase == Phase::Running);
             if ingests {
                 was_unread = false;
-                last.send_replace(PartReport::Works);
+                report_sender.send_replace(PartReport::Works);
             } else if let Ok(answer) = timeout(TIMEOUT, operations.unread_topic()).await {
                 match answer {
                     Ok(Some(unread)) if was_unread => {
                         let text = format!(
                             "{unread}: run management with SHOP_INGEST=on, with the same topic and group"
                         );
-                        last.send_replace(PartReport::Fails(text));
+                        report_sender.send_replace(PartReport::Fails(text));
                     }
                     Ok(Some(_)) => was_unread = true,
                     Ok(None) => {
                         was_unread = false;
-                        last.send_replace(PartReport::Works);
+                        report_sender.send_replace(PartReport::Works);
                     }
-                    Err(error) => report_unknown(&error, &last),
+                    Err(error) => report_unknown(&error, &report_sender),
                 }
             }
             tokio::time::sleep(INTERVAL).await;
@@ -75,7 +75,7 @@ pub(super) fn watch_topic(
 }
 
 /// Reports that it is not known whether a topic is read, if an operator can change that.
-fn report_unknown(error: &Error, last: &watch::Sender<PartReport>) {
+fn report_unknown(error: &Error, report_sender: &watch::Sender<PartReport>) {
     if error.kind() != ErrorKind::Denied {
         return;
     }
@@ -84,9 +84,9 @@ fn report_unknown(error: &Error, last: &watch::Sender<PartReport>) {
         error.message()
     );
     let report = PartReport::Unknown(text);
-    if *last.borrow() != report {
+    if *report_sender.borrow() != report {
         tracing::warn!(error = %error.chain(), "it is not known whether a process reads the topic");
-        last.send_replace(report);
+        report_sender.send_replace(report);
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) fn watch_service(
     management: Arc<ShopClient>,
     reports: &PartReports,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let last = add_report(reports, READER);
+    let report_sender = add_report(reports, READER);
     async move {
         loop {
             if let Ok(Ok(works)) = timeout(TIMEOUT, management.part(READER)).await {
@@ -110,7 +110,7 @@ pub(super) fn watch_service(
                 } else {
                     PartReport::Works
                 };
-                last.send_replace(report);
+                report_sender.send_replace(report);
             }
             tokio::time::sleep(INTERVAL).await;
         }

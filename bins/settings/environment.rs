@@ -125,7 +125,7 @@ impl Environment {
         for (name, value) in pairs {
             if value.trim().is_empty() {
                 let secret = names::secret_of_file(&name).unwrap_or(&name);
-                if let Some(setting) = names::setting(secret) {
+                if let Some(setting) = names::setting_of_variable(secret) {
                     environment.empty.push((environment.shown(&name), setting));
                 }
                 continue;
@@ -186,7 +186,7 @@ impl Environment {
         }
 
         name = old_names::translate(name, &mut text);
-        let Some(setting) = names::setting(name) else {
+        let Some(setting) = names::setting_of_variable(name) else {
             return;
         };
         let Some(other) = self.values.get(&setting) else {

@@ -162,7 +162,12 @@ impl Settings {
             Ok(parsed) => parsed,
             Err(invalid) => {
                 faults.push(invalid.fault);
-                return Err(CliError::in_settings(faults, invalid.is_command));
+                let error = CliError::in_settings(faults);
+                return Err(if invalid.is_command {
+                    error.for_command()
+                } else {
+                    error
+                });
             }
         };
         in_effect.extend(effective_properties);
@@ -184,8 +189,15 @@ impl Settings {
             secret_files,
             faults,
         };
-        let selected = select_and_check(checks, kafka_properties, &environment.otel)
-            .map_err(|faults| CliError::in_settings(faults, command.is_some()))?;
+        let selected =
+            select_and_check(checks, kafka_properties, &environment.otel).map_err(|faults| {
+                let error = CliError::in_settings(faults);
+                if command.is_some() {
+                    error.for_command()
+                } else {
+                    error
+                }
+            })?;
 
         let ingests_by_default = selected.management_url.is_none();
         Ok(Self {

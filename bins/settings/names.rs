@@ -132,7 +132,7 @@ pub(super) fn aliases(setting: &str) -> Vec<&str> {
 /// Returns the setting, or the part of an address, that the variable `name` sets.
 ///
 /// `DATABASE_URL` is a name of two settings, of which the first is returned: `SHOP_MONGODB_URI`.
-pub(super) fn setting(name: &str) -> Option<String> {
+pub(super) fn setting_of_variable(name: &str) -> Option<String> {
     let bare = name.strip_prefix(OURS).unwrap_or(name);
     if old_names::parts().any(|part| part == bare) {
         return Some(bare.to_owned());
@@ -152,7 +152,7 @@ pub(super) fn setting(name: &str) -> Option<String> {
 /// A part of an address, and each property of librdkafka, may be secret, too.
 pub(super) fn secret_of_file(name: &str) -> Option<&str> {
     let secret = name.strip_suffix("_FILE")?;
-    let setting = setting(secret)?;
+    let setting = setting_of_variable(secret)?;
     let is_secret = old_names::is_secret_part(&setting)
         || setting.starts_with(PROPERTY)
         || SECRETS.contains(&setting);
@@ -237,7 +237,7 @@ pub(super) fn may_be_setting(name: &str) -> bool {
             .iter()
             .chain(&old_names::PREFIXES)
             .any(|prefix| name.starts_with(prefix))
-        || setting(name).is_some()
+        || setting_of_variable(name).is_some()
 }
 
 /// Returns the key of a variable in a file of settings.
@@ -258,10 +258,13 @@ pub(super) fn misspelled(
         return None;
     }
 
-    let given = shown(name);
+    let shown_name = shown(name);
     let mut mistaken_names = old_names::MISTAKEN.iter().chain(&MISTAKEN);
     if let Some((_, meant)) = mistaken_names.find(|(mistaken, _)| *mistaken == name) {
-        return Some(format!("{given} is not a setting: use {}", shown(meant)));
+        return Some(format!(
+            "{shown_name} is not a setting: use {}",
+            shown(meant)
+        ));
     }
     if !may_be_setting(name) {
         return None;
@@ -274,7 +277,7 @@ pub(super) fn misspelled(
     };
     if cfg!(not(feature = "kafka")) && id.starts_with("kafka_") && GROUPS.iter().any(has_id) {
         return Some(format!(
-            "{given} is a setting of Kafka, which this program was built without: remove it"
+            "{shown_name} is a setting of Kafka, which this program was built without: remove it"
         ));
     }
 
@@ -283,12 +286,14 @@ pub(super) fn misspelled(
     let meant = shown(nearest);
     if distance(nearest) <= MAX_DISTANCE {
         return Some(format!(
-            "{given} is not a setting: {meant} was probably meant"
+            "{shown_name} is not a setting: {meant} was probably meant"
         ));
     }
     // With this prefix, the name cannot be for another program.
     name.starts_with(OURS).then(|| {
-        format!("{given} is not a setting: remove it (the nearest is {meant}; --help lists all)")
+        format!(
+            "{shown_name} is not a setting: remove it (the nearest is {meant}; --help lists all)"
+        )
     })
 }
 

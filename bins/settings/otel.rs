@@ -1,8 +1,9 @@
 //! The variables of OpenTelemetry that the SDK reads itself.
 //!
-//! The SDK ignores what it cannot follow, without a word: traces then lack a header, or are sampled
-//! otherwise than it was asked for. So [`faults`] refuses such values at the start, by the name of
-//! their variable. Variables of metrics and logs are ignored, because only traces are exported.
+//! The SDK ignores a value that it does not understand, and logs nothing about it. The export of
+//! traces then lacks a header, for example, or the traces are sampled by the default rule. So
+//! [`faults`] refuses such values at the start, and names their variables. Variables of metrics and
+//! logs are ignored, because only traces are exported.
 //!
 //! The specification of the variables:
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>.
@@ -23,7 +24,7 @@ enum Rule {
     SomeOf(&'static [&'static str]),
     /// Pairs of names and values: `name=value,name=value`, percent-encoded.
     Pairs,
-    /// Such pairs, which are headers of HTTP.
+    /// Pairs of names and values that are headers of HTTP.
     Headers,
     /// A whole number of 0 or more.
     Number,

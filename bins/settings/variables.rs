@@ -155,7 +155,8 @@ pub(super) struct Variables {
     pub(super) require_servers: bool,
 }
 
-/// The settings whose meaning does not depend on other settings, so that the program reads them as they are.
+/// The settings whose meaning does not depend on other settings, so that the program reads them
+/// unchanged.
 #[derive(Debug, Args)]
 #[command(about = None, long_about = None)]
 pub(crate) struct ProcessArgs {

@@ -56,12 +56,12 @@ impl OpenedParts {
                 purchases: checks.roles.has(ProcessRole::Purchases),
                 entities: checks.roles.has(ProcessRole::Users),
             },
-            Some(Command::Status) | None => Self::of_service(checks),
+            Some(Command::Status) | None => Self::for_service(checks),
         }
     }
 
     /// Returns the parts that the service opens.
-    fn of_service(checks: &Checks<'_>) -> Self {
+    fn for_service(checks: &Checks<'_>) -> Self {
         let variables = checks.variables;
         let is_facing = checks.is_facing();
         let calls_management = is_facing && variables.management_url.is_some();
