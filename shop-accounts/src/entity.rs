@@ -72,7 +72,7 @@ pub trait Entity: Event + PartialEq {
     fn event(&self, new: &Self::New) -> Result<LogRecord> {
         let record = self.encode()?;
         let headers = record.headers.to_builder();
-        let headers = header::from_request(headers, Self::context(new)).build();
+        let headers = header::add_request_context(headers, Self::context(new)).build();
         Ok(record.with_headers(headers))
     }
 

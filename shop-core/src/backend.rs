@@ -13,10 +13,11 @@ use crate::ports::{
 use crate::record::{Record as _, RecordDecoder, RecordDecoders};
 use crate::{Error, ErrorKind, Purchase, Result};
 
-/// The log of a topic, the store that it feeds, and what this process runs between them. A process
-/// that uses only one of the two has the parts of this one.
+/// The log of a topic, the store that it feeds, and what this process runs between them.
 ///
-/// Each adapter makes the parts of its log, or of its store, and [`with`](Self::with) joins them:
+/// The fields are the *parts* of the backend. A process that uses only the log, or only the store,
+/// leaves the parts of the other one empty. Each adapter creates a backend with the parts of its log
+/// or of its store, and [`with`](Self::with) joins the two:
 ///
 /// ```
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
@@ -50,8 +51,8 @@ pub struct Backend {
     pub group: Option<String>,
     /// Whether the log is a file of this process, so that `/readyz` checks it (default `false`).
     ///
-    /// A broker that is unavailable must not remove this process from its load balancer, so that
-    /// what is outside of this process is not checked.
+    /// `/readyz` does not check a log outside of this process, such as a broker: its outage would
+    /// remove every process from the load balancer, although the processes work.
     pub has_local_log: bool,
     /// The destination of new purchases (default: none): the log, or a store behind a
     /// [`StoreSink`].
@@ -62,8 +63,8 @@ pub struct Backend {
     pub store: Option<Arc<dyn PurchaseStore>>,
     /// The store, for erasure and retention (default: none).
     pub erase: Option<Arc<dyn PurchaseErase>>,
-    /// What says in which currency the stored purchases are (default: none): the store, or another
-    /// service.
+    /// The port that says in which currency the stored purchases are (default: none): the store, or
+    /// another service.
     pub currency_store: Option<Arc<dyn CurrencyStore>>,
     /// The number of entries read from the store that are not purchases, if the store counts them.
     pub unreadable: Option<Arc<AtomicU64>>,
@@ -107,8 +108,10 @@ impl Default for Backend {
 }
 
 impl Backend {
-    /// Creates a backend that publishes purchases to `sink` and lists them from `query`. The log
-    /// and the store behind them are of other processes.
+    /// Creates a backend that publishes purchases to `sink` and lists them from `query`.
+    ///
+    /// The backend has no other part, because the log behind `sink` and the store behind `query`
+    /// belong to other processes.
     #[must_use]
     pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
         Self {
@@ -118,7 +121,8 @@ impl Backend {
         }
     }
 
-    /// Creates the parts of a log of purchases, which is the topic `topic`, without a sink.
+    /// Creates a backend with the parts of a log of purchases, which is the topic `topic`, without a
+    /// sink.
     #[must_use]
     pub fn of_log(topic: impl Into<String>, log: Arc<dyn Log>) -> Self {
         Self {
@@ -128,8 +132,8 @@ impl Backend {
         }
     }
 
-    /// Creates the parts of a store. Its sink writes straight into the store, with this
-    /// `durability`.
+    /// Creates a backend with the parts of a store. Its sink writes straight into the store, with
+    /// this `durability`.
     #[must_use]
     pub fn of_store<S>(store: S, durability: Durability) -> Self
     where
@@ -161,7 +165,7 @@ impl Backend {
         ))
     }
 
-    /// Returns this backend of the consumer group `group`.
+    /// Returns this backend with `group` as the consumer group whose ingest stores the records.
     #[must_use]
     pub fn with_group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
@@ -182,9 +186,9 @@ impl Backend {
         self
     }
 
-    /// Returns this log with the parts of `store`.
+    /// Joins this backend, which has a log, with the backend `store`, which has a store.
     ///
-    /// New purchases still go to the sink of this log, if it has one.
+    /// New purchases go to the sink of the log if there is one, and otherwise to that of the store.
     #[must_use]
     pub fn with(self, store: Self) -> Self {
         Self {
@@ -226,7 +230,7 @@ impl Backend {
     /// Returns the source of listings.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) without one.
+    /// [`Unsupported`](ErrorKind::Unsupported) without a source of listings.
     pub fn require_query(&self) -> Result<&Arc<dyn PurchaseQuery>> {
         required(self.query.as_ref(), "store that lists purchases")
     }
@@ -242,16 +246,16 @@ impl Backend {
     /// Returns the store that erases purchases.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) without one.
+    /// [`Unsupported`](ErrorKind::Unsupported) without a store that erases purchases.
     pub fn require_erase(&self) -> Result<&Arc<dyn PurchaseErase>> {
         required(self.erase.as_ref(), "store that erases purchases")
     }
 }
 
-/// Returns `part`.
+/// Returns `part` of a backend, which messages call `name`.
 ///
 /// # Errors
-/// [`Unsupported`](ErrorKind::Unsupported), with the name of the part, if there is none.
+/// [`Unsupported`](ErrorKind::Unsupported) if the backend lacks the part.
 fn required<T>(part: Option<T>, name: &str) -> Result<T> {
     part.ok_or_else(|| {
         let detail = format!("the operation needs a {name}, and the backend has none");

@@ -60,8 +60,8 @@ const BATCH_SIZE: usize = 500;
 ///   in [`kept`](EraseReport::kept)
 ///
 /// # Errors
-/// Returns the errors of the log and of the store. A part may be erased then. Repeating the call
-/// erases the rest.
+/// Returns the errors of the log and of the store. After an error, a part of the purchases and
+/// records may be erased. Repeating the call erases the rest.
 ///
 /// # Cancel safety
 /// Dropping the future may leave a part erased. Repeating the call erases the rest.
@@ -150,6 +150,30 @@ pub struct KeptRecords {
     /// The time from which on the log deletes the last kept record; `None` if the log reports no
     /// retention.
     pub until: Option<Timestamp>,
+}
+
+impl KeptRecords {
+    /// Creates the entry of the log `name` without records, in the topic of the position `last`.
+    fn new(name: &str, last: RecordPosition) -> Self {
+        Self {
+            log: name.to_owned(),
+            topic: last.topic.to_string(),
+            records: 0,
+            last,
+            last_time: Timestamp::MIN,
+            until: None,
+        }
+    }
+
+    /// Adds `count` kept records, of which the last one is at the position `last` and has the time
+    /// `last_time`.
+    fn add(&mut self, count: u64, last: RecordPosition, last_time: Timestamp) {
+        self.records += count;
+        if last_time >= self.last_time {
+            self.last = last;
+            self.last_time = last_time;
+        }
+    }
 }
 
 /// A predicate that tells whether a record, in a partition, is about the user who is erased.
@@ -319,31 +343,22 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
                 store.mark_erased(&ids).await?;
             }
 
-            let position_of = |record: &&LogRecord| RecordPosition::from_record(record, partition);
-            let record_count = matching_records.len() as u64;
-            let Some(eraser) = log.info().eraser else {
-                let kept = kept_records.get_or_insert_with(|| KeptRecords {
-                    log: name.to_owned(),
-                    topic: partition.topic.to_string(),
-                    records: 0,
-                    last: position_of(last_record),
-                    last_time: last_record.time,
-                    until: None,
-                });
-                kept.records += record_count;
-                if last_record.time >= kept.last_time {
-                    kept.last = position_of(last_record);
-                    kept.last_time = last_record.time;
+            let positions: Vec<_> = matching_records
+                .iter()
+                .map(|record| RecordPosition::from_record(record, partition))
+                .collect();
+            let record_count = positions.len() as u64;
+            let eraser = log.info().eraser;
+            match eraser {
+                None => {
+                    let last = RecordPosition::from_record(last_record, partition);
+                    kept_records
+                        .get_or_insert_with(|| KeptRecords::new(name, last.clone()))
+                        .add(record_count, last, last_record.time);
                 }
-                continue;
-            };
-
-            self.report.records += if self.report.dry_run {
-                record_count
-            } else {
-                let positions: Vec<_> = matching_records.iter().map(position_of).collect();
-                eraser.erase(&positions).await?
-            };
+                Some(_) if self.report.dry_run => self.report.records += record_count,
+                Some(eraser) => self.report.records += eraser.erase(&positions).await?,
+            }
         }
 
         // The last record is known now, and so is the time at which the log deletes it.
@@ -373,8 +388,10 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         let matching_dead_letters = pending_dead_letters
             .try_filter(|dead_letter| ready(is_about(&dead_letter.record, &dead_letter.partition)));
         let options = ResolveOptions::new(Resolution::Dropped).dry_run(self.report.dry_run);
-        let count_resolved = |_, _| {
+        // Every dead letter can be dropped, so no refusal is ever passed.
+        let count_dropped = |_dead_letter, _refusal| {
             self.report.dead_letters += 1;
+            // `true` continues with the next dead letter.
             true
         };
         resolve(
@@ -382,7 +399,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             record_type,
             matching_dead_letters,
             &options,
-            count_resolved,
+            count_dropped,
         )
         .await
     }

@@ -72,9 +72,9 @@ pub enum Blame {
 impl ErrorKind {
     /// Returns whose fault an error of this kind is.
     ///
-    /// An adapter gives the errors of its driver a kind of the right fault: a purchase that fails
-    /// by the fault of its caller is dropped, and becomes a dead letter in ingest, while all others
-    /// are tried again.
+    /// An adapter that converts the errors of its driver must choose a kind with the right blame: a
+    /// purchase that fails by the fault of its caller is not tried again, and becomes a dead letter
+    /// in ingest, while all other purchases are tried again.
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {

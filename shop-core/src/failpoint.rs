@@ -40,6 +40,6 @@ pub fn init_failpoints() {
 #[cfg(feature = "failpoints")]
 fn eval_failpoint(time: &str, step: &str) {
     // An abort neither unwinds nor cleans up, as in a crash.
-    let _not_to_end_here: Option<()> =
+    let _none_without_abort: Option<()> =
         fail::eval(&format!("{time}-{step}"), |_| std::process::abort());
 }

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::log::{DeadLetterFilter, Gap, Log, LogRecord, LogUsage, ReasonKind, ScanEnd};
-use crate::{Error, Result, Timestamp};
+use crate::log::{Batch, DeadLetterFilter, Gap, Log, LogRecord, LogUsage, ReasonKind, ScanEnd};
+use crate::{Result, Timestamp};
 
-/// The number of dead letters that are read at once.
-const PAGE: usize = 50;
+/// The number of positions whose dead letters are read at once.
+const PAGE_SIZE: usize = 50;
 /// How long the oldest unread records are awaited. There may be no record to wait for, because the
 /// last offsets of a partition may contain none.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,32 +41,34 @@ impl LogInspection {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the dead letters cannot be read.
     pub async fn read(log: &dyn Log) -> Result<Self> {
-        let mut found = Self {
+        let mut inspection = Self {
             retention: log.info().retention,
             ..Self::default()
         };
         if let Some(groups) = log.info().groups {
             // A failure to read the usage is ignored, because the dead letters and gaps are worth
             // reporting without it.
-            found.usage = groups.usage().await.ok();
+            inspection.usage = groups.usage().await.ok();
         }
-        let mut pending = DeadLetterFilter::default();
+
         // The dead letters are read in pages, which a log finds in its index. Scanning the topic of
         // dead letters would take longer, because it keeps the resolved ones for ever.
+        let mut filter = DeadLetterFilter::default();
         loop {
-            let page = log.dead_letters(&pending, PAGE).await?;
+            let page = log.dead_letters(&filter, PAGE_SIZE).await?;
             let Some(last) = page.last() else { break };
-            pending.after = Some(last.position());
+            filter.after = Some(last.position());
             for dead_letter in &page {
-                *found
+                let count = inspection
                     .dead_letters
                     .entry(dead_letter.reason.kind())
-                    .or_default() += 1;
-                found.gaps.extend(dead_letter.gap());
+                    .or_default();
+                *count += 1;
+                inspection.gaps.extend(dead_letter.gap());
             }
         }
-        found.gaps = Gap::merge(found.gaps);
-        Ok(found)
+        inspection.gaps = Gap::merge(inspection.gaps);
+        Ok(inspection)
     }
 }
 
@@ -96,32 +99,56 @@ impl GroupProgress {
     /// records.
     pub async fn read(group: &str, log: &dyn Log) -> Result<Vec<Self>> {
         let positions = log.positions(group).await?;
-        let mut unread = log.scan(&positions, ScanEnd::Never).await?;
-        let partition = |(partition, end): (&u32, &u64)| Self {
-            partition: *partition,
-            committed: positions.get(partition).copied(),
-            end: *end,
-            lag: end.saturating_sub(*unread.start.get(partition).unwrap_or(end)),
-            oldest_unread: None,
-        };
-        let mut partitions: Vec<_> = unread.end.iter().map(partition).collect();
-        let is_awaited = |at: &Self| at.lag > 0 && at.oldest_unread.is_none();
-        let read = async {
-            while partitions.iter().any(is_awaited) {
-                let Some(batch) = unread.batches.try_next().await? else {
-                    break;
-                };
-                let of_batch =
-                    |at: &&mut Self| at.partition == batch.partition.index && is_awaited(at);
-                if let Some(partition) = partitions.iter_mut().find(of_batch) {
-                    partition.oldest_unread = batch.records.first().and_then(LogRecord::known_time);
-                }
-            }
-            Ok::<(), Error>(())
-        };
+        let mut unread_records = log.scan(&positions, ScanEnd::Never).await?;
+
+        let mut partitions = Vec::with_capacity(unread_records.end.len());
+        for (partition, end) in &unread_records.end {
+            let first_unread = unread_records.start.get(partition).unwrap_or(end);
+            partitions.push(Self {
+                partition: *partition,
+                committed: positions.get(partition).copied(),
+                end: *end,
+                lag: end.saturating_sub(*first_unread),
+                oldest_unread: None,
+            });
+        }
+
+        let read = read_oldest_unread(&mut partitions, &mut unread_records.batches);
+        // A partition whose first unread record was not read in time has no time of it.
         timeout(UNREAD_TIMEOUT, read).await.unwrap_or(Ok(()))?;
         Ok(partitions)
     }
+
+    /// Returns whether the partition may contain an unread record whose time is not known yet.
+    fn is_time_missing(&self) -> bool {
+        self.lag > 0 && self.oldest_unread.is_none()
+    }
+}
+
+/// Sets the time of the first unread record of each of `partitions`, until each has one that may
+/// have one.
+///
+/// `batches` are the records from the positions of the group on, so the first record of a partition
+/// is its oldest unread one.
+///
+/// # Errors
+/// Returns the errors of the scan.
+async fn read_oldest_unread(
+    partitions: &mut [GroupProgress],
+    batches: &mut BoxStream<'static, Result<Batch>>,
+) -> Result<()> {
+    while partitions.iter().any(GroupProgress::is_time_missing) {
+        let Some(batch) = batches.try_next().await? else {
+            break;
+        };
+        let partition = partitions.iter_mut().find(|progress| {
+            progress.partition == batch.partition.index && progress.is_time_missing()
+        });
+        if let Some(progress) = partition {
+            progress.oldest_unread = batch.records.first().and_then(LogRecord::known_time);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -505,8 +505,8 @@ impl Details {
     pub fn to_json(&self) -> Option<String> {
         let mut json = Vec::new();
         self.write_all(&mut json);
-        // The comma in front of the first member gives way to the brace. Without members, there is
-        // no comma.
+        // The brace replaces the comma in front of the first member. Without members, nothing was
+        // written, and there is no first byte.
         *json.first_mut()? = b'{';
         json.push(b'}');
         String::from_utf8(json).ok()

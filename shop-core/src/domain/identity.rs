@@ -54,13 +54,13 @@ pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     }
 }
 
-/// Returns the id of an imported purchase of `user` at `time` that is known by its values, which
-/// `key` stands for.
+/// Returns the id of an imported purchase of `user` at `time` whose row contains neither an id nor a
+/// key, so that only its values identify it. `key` is computed from these values.
 ///
-/// It is a UUIDv8 whose first 48 bits are the time in milliseconds since 1970, as in a UUIDv7, and
-/// whose other bits are those of [`id_from_key`]. So the rows of a file that is in the order of time
-/// have ascending ids, and a store appends them to its index of ids in place of changing a page of
-/// it for each row.
+/// The id is a UUIDv8 whose first 48 bits are the time in milliseconds since 1970, as in a UUIDv7,
+/// and whose other bits are those of [`id_from_key`]. So the rows of a file that is in the order of
+/// time have ascending ids. A store then appends the ids at the end of its index, and does not change
+/// another page of the index for each row.
 #[must_use]
 pub fn id_from_values(user: &UserId, key: &IdempotencyKey, time: Timestamp) -> PurchaseId {
     let id = id_from_key(user, key);
@@ -197,7 +197,8 @@ const INVALID_ID: Invalid = Invalid::malformed(
     "must be a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91, or 24 hex digits",
 );
 
-/// The error of a stored id that no store wrote: a read by the id would not find it.
+/// The error of an id that another program wrote into a store, in a form in which no store of this
+/// program writes it: a read by the id would not find its row.
 const INVALID_STORED_ID: Invalid = Invalid::malformed(
     "the purchase id",
     "must be a UUID or 24 hex digits in small letters, as the store writes them",

@@ -1,7 +1,7 @@
 //! [`StatedTime`]: what the text of a time states.
 //!
 //! Each text of a time is read here: of JSON, of records, of files, of commands, and of the library.
-//! The ways in differ in the forms that they accept, and in the zone of a time without an offset.
+//! These callers differ in the forms that they accept, and in the zone of a time without an offset.
 //! They never differ in the instant of a text that has an offset.
 
 use std::borrow::Cow;

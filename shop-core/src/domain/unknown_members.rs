@@ -1,10 +1,10 @@
 //! The members of a purchase that this version does not know, such as those of a later version.
 //!
 //! A record of the log, the line of a file, and the line of a batch may contain such members. They
-//! are kept as one JSON text and written as they were read. [`UnknownMembers::new`] limits them at
-//! each of these ways in, so that each reader of this program, and each store, can read what
-//! another part of it has written. Only a store may return members beyond the limits, which another
-//! program has written there: they are passed on unread.
+//! are kept as one JSON text and written as they were read. [`UnknownMembers::new`] limits them
+//! wherever records and lines are read, so that each part of this program, and each store, can read
+//! what another part has written. Only a store may return members beyond the limits, if another
+//! program wrote them there: these members are passed on without a check.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,7 +97,7 @@ impl UnknownMembers {
             separator = b',';
         }
         json.push(b'}');
-        // All parts of the text are texts, so it is one.
+        // The names and the values are UTF-8, so the JSON is too, and the conversion succeeds.
         Self(String::from_utf8(json).ok().map(Arc::from))
     }
 

@@ -22,8 +22,8 @@ use crate::ports::{PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Result, options};
 
 use publish::ImportPublisher;
-use repetition::RepetitionGuard;
 pub use repetition::check_repetition;
+use repetition::{OtherReading, RepetitionGuard};
 pub use report::{ImportReport, RowProblem};
 pub use row::{FileIdentity, ImportRow, MAX_BATCH_BYTES, RowSource};
 
@@ -70,7 +70,12 @@ pub async fn import_rows<S: RowSource>(
     sink.check().await?;
 
     let mut publisher = ImportPublisher::new(sink, query, options.store_timeout);
-    let mut repetition_guard = RepetitionGuard::new(query, options.again);
+    let other_reading = if options.again {
+        OtherReading::Accept
+    } else {
+        OtherReading::Refuse
+    };
+    let mut repetition_guard = RepetitionGuard::new(query, other_reading);
     let mut batch_size = MIN_BATCH_SIZE;
     let mut next_batch = spawn_blocking(move || Ok::<_, Error>(read_batch(open()?, batch_size)));
     loop {

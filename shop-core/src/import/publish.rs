@@ -127,8 +127,8 @@ impl<'a> ImportPublisher<'a> {
     ///
     /// # Errors
     /// Returns the errors of the sink and the store that are described at
-    /// [`import_rows`](super::import_rows). `report.resume_at` is the first line that may not be
-    /// imported then.
+    /// [`import_rows`](super::import_rows). After an error, `report.resume_at` is the first line that
+    /// may not be imported.
     pub(super) async fn publish(
         &mut self,
         batch: Vec<ImportRow>,
@@ -303,7 +303,8 @@ impl<'a> ImportPublisher<'a> {
         let mut last_progress = Instant::now();
         while let Some(last) = rows.last() {
             // Once the store contains the last row, it contains most other rows, so this wait saves
-            // useless look-ups. An error is ignored here, because the look-ups below report it.
+            // useless look-ups. The result is ignored, because the look-ups below tell whether each
+            // row is stored, and report an error of the store.
             let _is_stored = self
                 .query
                 .wait_for(&last.purchase.id, LAST_ROW_TIMEOUT)

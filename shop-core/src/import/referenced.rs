@@ -2,9 +2,9 @@
 //! number of an order.
 //!
 //! Such a refund may be in the file before its purchase, or in a later file. So it is set aside
-//! until the purchases of the file are stored, and then the store is asked. A refund whose purchase
-//! is not found is rejected, unlike a refund with the id of its purchase, which can wait in the
-//! store: nothing there knows the reference.
+//! until the purchases of the file are stored, and its purchase is then looked up in the store. A
+//! refund whose purchase is not found is rejected. A refund with the id of its purchase can wait in
+//! the store instead, because the store finds a waiting refund by this id, and not by a reference.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,17 +18,18 @@ use crate::domain::Reference;
 use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector};
 use crate::{Error, Purchase, PurchaseId, Result};
 
-/// The number of bytes of refunds that are set aside at most, which are about 50,000 refunds. With
-/// more, their purchases are looked for before the end of the file, so a refund that is in the file
-/// before its purchase may be rejected. This bounds the memory of the import.
+/// The maximum number of bytes of the refunds that are set aside, which are about 50,000 refunds.
+/// With more, their purchases are looked for before the end of the file, so a refund that is in the
+/// file before its purchase may be rejected. This bounds the memory of the import.
 const MAX_BYTES: usize = 16 << 20;
-/// The number of bytes of a refund without its unknown members, about.
+/// The approximate number of bytes of a refund without its unknown members.
 const REFUND_BYTES: usize = 320;
 
 /// A refund of a file that names its purchase by a reference.
 pub(super) struct ReferencedRefund {
     pub(super) line: u64,
-    /// The refund, without the id of its purchase and with an id of no meaning.
+    /// The refund, without the id of its purchase. Its own id is a placeholder until
+    /// [`complete_refund`] derives it from the purchase.
     refund: Purchase,
     reference: Reference,
 }
@@ -37,7 +38,7 @@ pub(super) struct ReferencedRefund {
 #[derive(Default)]
 pub(super) struct ReferencedRefunds {
     refunds: VecDeque<ReferencedRefund>,
-    /// The number of bytes of the refunds that were added since the last one was taken, about.
+    /// The approximate number of bytes of the refunds that were added since refunds were last taken.
     bytes: usize,
     /// The lines of the refunds that found their purchase so far, by the ids of the refunds.
     refunding_lines: HashMap<PurchaseId, u64>,
@@ -126,8 +127,13 @@ pub(super) async fn find_purchases(
 }
 
 /// Returns the purchase of `refund`: the one of its user with its reference, or else the one of any
-/// user, because some systems name the shop as the payer of a refund. Returns the reason why there
-/// is none otherwise.
+/// user, because some systems name the shop as the payer of a refund.
+///
+/// The inner result is the reason for rejecting the refund if no purchase, or more than one, has the
+/// reference.
+///
+/// # Errors
+/// The outer result is an error of the store.
 async fn find_purchase(
     query: &dyn PurchaseQuery,
     refund: &ReferencedRefund,

@@ -1,15 +1,15 @@
-//! Notices a file that was imported before, and is read otherwise now.
+//! Notices a file that was imported before, and is now read by other options.
 //!
-//! A row without an id and a key is known by its values, as the options of the import make them.
-//! With another time zone or another column, the rows of the same file have other values, so they
-//! would be stored a second time, and nothing could take them back. So the store keeps of each
-//! imported file how it was read:
+//! A row without an id and a key is recognized by its values, which depend on the options of the
+//! import. With another time zone or another column, the rows of the same file have other values, so
+//! they would be stored a second time, and no later import could remove them. So the store keeps the
+//! *reading* of each imported file, which is the options by which it was read:
 //!
 //! ```text
 //! 74738ff5-5367-5958-9aee-98fffdcd1876   {"columns":"price=Total, …","format":"csv","time_zone":"Europe/Berlin"}
 //! ```
 //!
-//! A file is known by the digest of its [`FileIdentity`].
+//! A file is recognized by the digest of its [`FileIdentity`].
 
 use std::collections::BTreeMap;
 
@@ -22,27 +22,36 @@ use super::row::{FileIdentity, ImportRow};
 use crate::ports::{ImportedFiles, PurchaseQuery};
 use crate::{Error, ErrorKind, Result};
 
-/// How a file is read: the options that decide what a row means, by their names.
+/// The reading of a file: the options that decide what a row means, by their names.
 type Reading = BTreeMap<String, String>;
+
+/// Whether a file is imported although it was imported before with another reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OtherReading {
+    /// The file is refused, so that its rows are not stored a second time.
+    Refuse,
+    /// The file is imported, because the caller has demanded it.
+    Accept,
+}
 
 /// Returns the `reading` of a file as the text that a store keeps.
 fn to_text(reading: &Reading) -> String {
     serde_json::json!(reading).to_string()
 }
 
-/// Returns what differs between the reading of the `text` that a store has kept and this one, or
-/// `None` if nothing does.
+/// Returns what differs between `reading` and the earlier reading that a store has kept as `text`,
+/// or `None` if they are equal.
 fn difference(reading: &Reading, text: &str) -> Option<String> {
-    let before: Reading = serde_json::from_str(text).unwrap_or_default();
+    let earlier_reading: Reading = serde_json::from_str(text).unwrap_or_default();
     let mut differences = Vec::new();
     for (name, value) in reading {
-        match before.get(name) {
-            Some(before) if before == value => {}
-            Some(before) => differences.push(format!("{name} was {before}, and is {value}")),
+        match earlier_reading.get(name) {
+            Some(earlier) if earlier == value => {}
+            Some(earlier) => differences.push(format!("{name} was {earlier}, and is {value}")),
             None => differences.push(format!("{name} was not set, and is {value}")),
         }
     }
-    for (name, value) in &before {
+    for (name, value) in &earlier_reading {
         if !reading.contains_key(name) {
             differences.push(format!("{name} was {value}, and is not set"));
         }
@@ -50,36 +59,35 @@ fn difference(reading: &Reading, text: &str) -> Option<String> {
     (!differences.is_empty()).then(|| differences.join("; "))
 }
 
-/// Checks once that a file is read as before, and keeps how it is read when its first row is
-/// imported.
+/// Checks once that the reading of a file is the one of its earlier import, and keeps the reading
+/// when the first row of the file is imported.
 pub(super) struct RepetitionGuard<'a> {
     /// The files that were imported before, or `None` if there is nothing to check or to keep any
     /// more.
     files: Option<&'a dyn ImportedFiles>,
-    is_checked: bool,
+    /// Whether the reading must still be compared with the one of an earlier import.
+    must_check: bool,
 }
 
 impl<'a> RepetitionGuard<'a> {
     /// Creates a guard for the import of one file into the store of `query`.
-    ///
-    /// With `again`, a file that was read otherwise before is not refused.
-    pub(super) fn new(query: &'a dyn PurchaseQuery, again: bool) -> Self {
+    pub(super) fn new(query: &'a dyn PurchaseQuery, other_reading: OtherReading) -> Self {
         Self {
             files: query.info().imported_files,
-            is_checked: again,
+            must_check: other_reading == OtherReading::Refuse,
         }
     }
 
     /// Admits a batch of `file` before it is published.
     ///
     /// The reading is kept once a batch contains a valid row. So a file none of whose rows could be
-    /// read is not known, and can be read otherwise.
+    /// read does not count as imported, and can be read by other options.
     ///
-    /// If the store refuses to tell or to keep the reading, such as for a missing right, the file
+    /// If the store refuses to return or to keep the reading, such as for a missing right, the file
     /// is imported, and `report` says why it is not known whether the file is repeated.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before, and was read otherwise
+    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before with another reading
     /// - the errors of the store, if they last for about half a minute
     pub(super) async fn admit(
         &mut self,
@@ -109,9 +117,9 @@ impl<'a> RepetitionGuard<'a> {
         file: &FileIdentity,
         batch: &[ImportRow],
     ) -> Result<()> {
-        if !self.is_checked {
+        if self.must_check {
             refuse_other_reading(files, file).await?;
-            self.is_checked = true;
+            self.must_check = false;
         }
 
         if batch.iter().any(|row| row.purchase.is_ok()) {
@@ -127,19 +135,19 @@ impl<'a> RepetitionGuard<'a> {
     }
 }
 
-/// Checks that `file` was not imported before into the store of `query` with options by which its
-/// rows were read otherwise, as [`Shop::check_repetition`](crate::Shop::check_repetition) does.
+/// Checks that `file` was not imported before into the store of `query` with another reading, as
+/// [`Shop::check_repetition`](crate::Shop::check_repetition) does.
 ///
 /// # Errors
 /// The errors of [`Shop::check_repetition`](crate::Shop::check_repetition).
 pub async fn check_repetition(query: &dyn PurchaseQuery, file: &FileIdentity) -> Result<()> {
-    // A batch without rows is checked, and keeps nothing.
-    RepetitionGuard::new(query, false)
+    // The guard checks the reading before a batch without rows too, and keeps nothing for it.
+    RepetitionGuard::new(query, OtherReading::Refuse)
         .admit(file, &[], &mut ImportReport::default())
         .await
 }
 
-/// Checks that `file` was not imported before and read otherwise.
+/// Checks that `file` was not imported before with another reading.
 ///
 /// # Errors
 /// [`Conflict`](ErrorKind::Conflict), with what differs, and the errors of the store.

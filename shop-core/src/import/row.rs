@@ -57,8 +57,8 @@ pub trait RowSource: Send + 'static {
     /// Returns the identity of the file, which does not change.
     fn identity(&self) -> &FileIdentity;
 
-    /// Returns at least one further row and about `max_rows` rows at most, or fewer of
-    /// [`MAX_BATCH_BYTES`]. Returns no rows at the end of the file.
+    /// Returns at least one further row, and about `max_rows` rows at most. The batch ends earlier
+    /// once the values of its rows have [`MAX_BATCH_BYTES`]. Returns no rows at the end of the file.
     ///
     /// # Errors
     /// The error after which the file cannot be read further. The rows before the unreadable place

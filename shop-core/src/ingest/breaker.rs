@@ -240,7 +240,7 @@ impl DeadLetterCounts {
             .window_dead_letters
             .partition_point(|(number, _)| *number < self.streak_start);
 
-        let finding = if window_count - before_streak >= max_consecutive {
+        let reached_limit = if window_count - before_streak >= max_consecutive {
             format!("{max_consecutive} records in a row could not be stored")
         } else if window_count >= self.limit.max_in_window() {
             format!(
@@ -257,7 +257,7 @@ impl DeadLetterCounts {
             .map(|name| format!(" ({name} changes the limit)"))
             .unwrap_or_default();
         let message = format!(
-            "{finding}: ingest has stopped before it dead-letters more; look at the dead letters, \
+            "{reached_limit}: ingest has stopped before it dead-letters more; look at the dead letters, \
              fix the cause, then restart{setting_hint}"
         );
         Some(Error::new(ErrorKind::Corrupt, message).with_origin("ingest"))

@@ -55,7 +55,8 @@ pub(super) async fn run_refund_settler<R: Record>(
                     replace_and_compare(&mut status.waiting_refunds, summary)
                 });
                 if summary.count == 0 {
-                    // A timeout is no error: it is time for the next look.
+                    // The next round follows in either case: after a notification, and after the
+                    // timeout.
                     let _elapsed = timeout(IDLE_INTERVAL, worker.refund_waits.notified()).await;
                     continue;
                 }
@@ -85,7 +86,7 @@ async fn settle_waiting_refunds<R: Record>(
     worker: &BatchWorker<R>,
     store: &dyn WaitingRefunds,
 ) -> Result<WaitingSummary> {
-    // The refunds whose dead letters are written.
+    // The sequences of the refunds whose dead letters are written, which the next call removes.
     let mut dead_lettered: Vec<u64> = Vec::new();
     loop {
         let refused_refunds = store.apply_waiting(&dead_lettered, MAX_REFUSED).await?;

@@ -41,7 +41,7 @@ impl<'a, const N: usize> Members<'a, N> {
     /// # Errors
     /// Returns an error if `json` is not a JSON object, or repeats a known member.
     pub fn parse(json: &'a [u8], names: [&'static str; N]) -> Result<Self, serde_json::Error> {
-        Self::parse_with(json, names, true)
+        Self::parse_with(json, names, RepeatedMembers::Reject)
     }
 
     /// Parses a JSON object whose known members are `names`. If a member is repeated, its last
@@ -50,22 +50,25 @@ impl<'a, const N: usize> Members<'a, N> {
     /// # Errors
     /// Returns an error if `json` is not a JSON object.
     pub fn parse_last(json: &'a [u8], names: [&'static str; N]) -> Result<Self, serde_json::Error> {
-        Self::parse_with(json, names, false)
+        Self::parse_with(json, names, RepeatedMembers::KeepLast)
     }
 
-    /// Parses a JSON object. If `once` is set, a repeated known member is an error.
+    /// Parses a JSON object whose known members are `names`.
     fn parse_with(
         json: &'a [u8],
         names: [&'static str; N],
-        once: bool,
+        repeated_members: RepeatedMembers,
     ) -> Result<Self, serde_json::Error> {
         // The whole text is validated here, because the values of unknown members are skipped
         // without a check of their UTF-8.
         let text = strip_byte_order_mark(str::from_utf8(json).map_err(serde_json::Error::custom)?);
-        let mut json = serde_json::Deserializer::from_str(text);
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         // The visitor accepts maps only. A derived implementation would accept an array, too.
-        let members = json.deserialize_map(MembersVisitor { names, once })?;
-        json.end().map(|()| members)
+        let members = deserializer.deserialize_map(MembersVisitor {
+            names,
+            repeated_members,
+        })?;
+        deserializer.end().map(|()| members)
     }
 
     /// Returns the raw value of the known member `name`, if the object contains this member.
@@ -111,10 +114,19 @@ pub fn strip_byte_order_mark(text: &str) -> &str {
 #[derive(Deserialize)]
 struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads the members of an object. If `once` is set, a repeated known member is an error.
+/// The treatment of a known member that an object repeats.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RepeatedMembers {
+    /// A repeated member is an error.
+    Reject,
+    /// The last value of a repeated member counts.
+    KeepLast,
+}
+
+/// Reads the members of an object whose known members are `names`.
 struct MembersVisitor<const N: usize> {
     names: [&'static str; N],
-    once: bool,
+    repeated_members: RepeatedMembers,
 }
 
 impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
@@ -125,16 +137,18 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
     }
 
     /// Reads the values of the known members, and the names of the unknown ones.
-    ///
-    /// The last value of a repeated member counts, unless repetitions are errors.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let Self { names, once } = self;
+        let Self {
+            names,
+            repeated_members,
+        } = self;
         let mut values = [None; N];
         let mut unknown = Vec::new();
         while let Some(MemberName(name)) = map.next_key()? {
             match names.iter().position(|known| *known == name) {
                 Some(index) => {
-                    if values[index].replace(map.next_value()?).is_some() && once {
+                    let is_repeated = values[index].replace(map.next_value()?).is_some();
+                    if is_repeated && repeated_members == RepeatedMembers::Reject {
                         return Err(A::Error::duplicate_field(names[index]));
                     }
                 }

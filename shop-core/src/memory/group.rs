@@ -252,7 +252,7 @@ impl ConsumerGroup {
         let partitions = self.epochs.len();
         let members = self.members.len().max(1);
         let mut targets = BTreeMap::new();
-        // One entry for each partition that a member lacks to its share.
+        // The id of a member, once for each partition that the member needs to reach its share.
         let mut vacancies = Vec::new();
         for (rank, (id, member)) in by_size.into_iter().enumerate() {
             let quota = partitions / members + usize::from(rank < partitions % members);

@@ -18,6 +18,15 @@ use crate::log::{
     Partition, Revocation, RevocationCause, SourceEvent,
 };
 
+/// The events that a caller can accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AcceptedEvents {
+    /// Batches and gaps, revocations, and the end of the source.
+    All,
+    /// Revocations and the end of the source.
+    Control,
+}
+
 /// A member of a consumer group on an [`InMemoryLog`](super::InMemoryLog), until it is closed or
 /// dropped.
 #[derive(Debug)]
@@ -56,13 +65,12 @@ impl InMemorySource {
             .update_group(&self.group, |group| group.leave(self.member));
     }
 
-    /// Returns the next event of this member, if there is one. Without `has_room`, records and gaps
-    /// are not returned.
+    /// Returns the next of the `accepted` events of this member, if there is one.
     ///
     /// # Errors
     /// If there is no event, returns the time at which to poll again at the latest, which is the
     /// end of a revocation.
-    fn poll_once(&self, has_room: bool) -> Result<SourceEvent, Option<Instant>> {
+    fn poll_once(&self, accepted: AcceptedEvents) -> Result<SourceEvent, Option<Instant>> {
         let mut state = lock(&self.log.state);
         let InMemoryLogState {
             partitions, groups, ..
@@ -77,7 +85,7 @@ impl InMemorySource {
         if let Some((revoked, cause)) = group.take_event(self.member) {
             return Ok(SourceEvent::Revoked(self.create_revocation(revoked, cause)));
         }
-        if !has_room {
+        if accepted == AcceptedEvents::Control {
             return Err(next_timeout);
         }
 
@@ -98,16 +106,15 @@ impl InMemorySource {
         Ok(event)
     }
 
-    /// Waits for the next event of this member. Without `has_room`, only revocations and the end of
-    /// the source are events.
-    async fn wait_for_event(&self, has_room: bool) -> SourceEvent {
+    /// Waits for the next of the `accepted` events of this member.
+    async fn wait_for_event(&self, accepted: AcceptedEvents) -> SourceEvent {
         loop {
             // The waiter is registered before the state is polled, so that a change between the two
             // wakes it.
             let changed = self.log.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            match self.poll_once(has_room) {
+            match self.poll_once(accepted) {
                 Ok(event) => return event,
                 Err(None) => changed.await,
                 Err(Some(until)) => tokio::select! {
@@ -181,16 +188,15 @@ impl InMemorySource {
 #[async_trait]
 impl LogSource for InMemorySource {
     async fn next(&self) -> Result<SourceEvent> {
-        Ok(self.wait_for_event(true).await)
+        Ok(self.wait_for_event(AcceptedEvents::All).await)
     }
 
     async fn next_control(&self) -> Result<ControlEvent> {
         loop {
-            match self.wait_for_event(false).await {
+            match self.wait_for_event(AcceptedEvents::Control).await {
                 SourceEvent::Revoked(revocation) => return Ok(ControlEvent::Revoked(revocation)),
                 SourceEvent::Closed => return Ok(ControlEvent::Closed),
-                // `poll_once` returns no records and gaps without room, and each offset of this log
-                // has a record, so these do not occur.
+                // `poll_once` returns control events only, so these do not occur.
                 SourceEvent::Batch(_) | SourceEvent::Gap(_) | SourceEvent::PartitionEnd(_) => {}
             }
         }

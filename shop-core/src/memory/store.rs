@@ -111,11 +111,11 @@ impl StoreTables {
 
     /// Keeps `refund` as a waiting refund, unless an equal refund is kept already.
     fn keep_waiting(&mut self, refund: &Purchase) -> InsertOutcome {
-        let is_kept = self
+        let is_waiting_already = self
             .waiting
             .iter()
-            .any(|kept| kept.refund.id == refund.id && kept.refund.same_content(refund));
-        if is_kept {
+            .any(|entry| entry.refund.id == refund.id && entry.refund.same_content(refund));
+        if is_waiting_already {
             return InsertOutcome::Duplicate;
         }
 
@@ -171,8 +171,8 @@ impl StoreTables {
     /// Returns the reason to reject `purchase`, if it names another currency than the store's, or any
     /// currency in a store without one.
     fn check_currency(&self, purchase: &Purchase) -> Option<Reason> {
-        let given = purchase.details.currency.as_ref()?;
-        rejected_currency(self.currency.as_ref(), given)
+        let purchase_currency = purchase.details.currency.as_ref()?;
+        rejected_currency(self.currency.as_ref(), purchase_currency)
     }
 
     /// Deletes the rows of `keys`, and returns the number of keys.
@@ -211,13 +211,14 @@ impl StoreTables {
     /// A purchase and its refund are deleted together, so that sums do not count one without the
     /// other.
     fn with_refunds(&self, keys: Vec<Keyset>) -> Vec<Keyset> {
-        let mut all: BTreeSet<Keyset> = keys.iter().copied().collect();
+        let mut keys_with_refunds: BTreeSet<Keyset> = keys.iter().copied().collect();
         for key in keys {
-            let refunded = self.purchases.get(&key.id).and_then(|row| row.details.of);
-            let related = refunded.unwrap_or_else(|| key.id.refund_id());
-            all.extend(self.purchases.get(&related).map(Keyset::for_purchase));
+            let refunded_id = self.purchases.get(&key.id).and_then(|row| row.details.of);
+            let related_id = refunded_id.unwrap_or_else(|| key.id.refund_id());
+            let related_purchase = self.purchases.get(&related_id);
+            keys_with_refunds.extend(related_purchase.map(Keyset::for_purchase));
         }
-        all.into_iter().collect()
+        keys_with_refunds.into_iter().collect()
     }
 
     /// Returns the purchases in `range` that `selector` matches, oldest first.
@@ -372,10 +373,10 @@ impl CurrencyStore for InMemoryStore {
 
 #[async_trait]
 impl ImportedFiles for InMemoryStore {
-    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
+    async fn last_reading(&self, file: Uuid, new_reading: Option<&str>) -> Result<Option<String>> {
         let mut tables = lock(&self.tables);
-        if let Some(kept) = kept {
-            tables.imported_files.insert(file, kept.to_owned());
+        if let Some(new_reading) = new_reading {
+            tables.imported_files.insert(file, new_reading.to_owned());
         }
         Ok(tables.imported_files.get(&file).cloned())
     }

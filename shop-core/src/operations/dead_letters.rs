@@ -112,7 +112,7 @@ impl fmt::Display for ParkReport {
 impl Operations {
     /// Returns a stream of the pending dead letters that `filter` selects, each once.
     ///
-    /// The stream ends with the dead letters that were there at the call.
+    /// The stream yields only dead letters that were in the log at the time of the call.
     ///
     /// # Errors
     /// The errors of the log. An error in the stream ends it.
@@ -127,10 +127,10 @@ impl Operations {
     /// Returns a stream of the pending dead letters that `filter` selects, at the first `limit`
     /// positions and in the order of the positions.
     ///
-    /// The position of the last one is the `after` of the filter for the next ones. A log finds them
-    /// in its index, so that this is faster than [`dead_letters`](Self::dead_letters), which also
-    /// reads those that were resolved. Their records may be large: the stream reads a few at a time,
-    /// while it is read.
+    /// To continue behind the last dead letter of the stream, set the `after` of the filter to its
+    /// position. A log finds the dead letters in its index, so this is faster than
+    /// [`dead_letters`](Self::dead_letters), which also reads resolved dead letters. The records of
+    /// dead letters may be large, so the stream reads a few at a time, while it is polled.
     ///
     /// # Errors
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log
@@ -255,9 +255,9 @@ impl Operations {
     /// for events, purchases are not looked up.
     ///
     /// # Errors
-    /// The errors of the log and of the store. Nothing is parked then, unless the last call of the
-    /// log failed, which may have stored some. These are problems of a repeated call: repeat it with
-    /// the others.
+    /// The errors of the log and of the store. If the last call, which writes the dead letters into
+    /// the log, fails, some records may be parked. A repeated call reports these records as problems,
+    /// so repeat the call with the other positions. After any other error, no record is parked.
     ///
     /// # Cancel safety
     /// Dropping the future leaves either all of the records parked, or some, or none.

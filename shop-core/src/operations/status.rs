@@ -104,7 +104,9 @@ impl Operations {
         let partitions = GroupProgress::read(group, &**log).await?;
 
         // The last offsets of a partition may contain no record, so a lag alone proves nothing.
-        let unread_times = partitions.iter().filter_map(|one| one.oldest_unread);
+        let unread_times = partitions
+            .iter()
+            .filter_map(|partition| partition.oldest_unread);
         let Some(oldest) = unread_times.min() else {
             return Ok(None);
         };

@@ -66,8 +66,8 @@ impl Operations {
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) without a store
-    /// - in the stream, the other errors of the store. A transient one is retried for about half a
-    ///   minute. It ends the stream.
+    /// - in the stream, the other errors of the store. A transient error is retried for about half a
+    ///   minute. An error ends the stream.
     pub fn scan_store(&self) -> Result<BoxStream<'static, Result<ScanBatch>>> {
         let batches = Arc::clone(self.backend.require_query()?).scan_batches();
         let batches = batches.map(|batch| match batch {
@@ -88,7 +88,7 @@ impl Operations {
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) without a store
-    /// - in the stream, the errors of the store. It ends the stream.
+    /// - in the stream, the errors of the store. An error ends the stream.
     pub fn export(&self, user: Option<UserId>) -> Result<BoxStream<'static, Result<ScanBatch>>> {
         let query = Arc::clone(self.backend.require_query()?);
         if let Some(user) = user {
@@ -110,7 +110,7 @@ impl Operations {
             }
             batch
         });
-        // Begins when the first scan is complete.
+        // `chain` polls this stream after the end of the first scan, which sets the flag.
         let refunds = stream::once(async move { has_refunds.load(Ordering::Relaxed) })
             .flat_map(move |has_refunds| scan_refunds(Arc::clone(&query), has_refunds));
         Ok(without_refunds.chain(refunds).boxed())

@@ -40,15 +40,20 @@ pub trait CurrencyStore: Debug + Send + Sync + 'static {
     async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>>;
 }
 
-/// Returns the reason why a store whose currency is `kept`, or that has none, rejects a purchase in
-/// the currency `given`. Returns `None` if the store accepts the purchase.
+/// Returns the reason why a store whose currency is `store_currency`, or that has none, rejects a
+/// purchase in `purchase_currency`. Returns `None` if the store accepts the purchase.
 #[must_use]
-pub fn rejected_currency(kept: Option<&Currency>, given: &Currency) -> Option<Reason> {
-    let detail = match kept {
-        Some(kept) if kept == given => return None,
-        Some(kept) => format!("the currency is {given}, and the store has purchases in {kept}"),
+pub fn rejected_currency(
+    store_currency: Option<&Currency>,
+    purchase_currency: &Currency,
+) -> Option<Reason> {
+    let detail = match store_currency {
+        Some(store_currency) if store_currency == purchase_currency => return None,
+        Some(store_currency) => format!(
+            "the currency is {purchase_currency}, and the store has purchases in {store_currency}"
+        ),
         None => format!(
-            "the currency is {given}, and the store has no currency: set SHOP_CURRENCY, then replay it"
+            "the currency is {purchase_currency}, and the store has no currency: set SHOP_CURRENCY, then replay it"
         ),
     };
     Some(Reason::from_parts(ReasonKind::Refused, detail))

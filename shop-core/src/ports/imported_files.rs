@@ -7,11 +7,12 @@ use uuid::Uuid;
 
 use crate::Result;
 
-/// Keeps how the files were read that were imported into a store, so that an import can notice a
-/// file that is read otherwise than before.
+/// Keeps the readings of the files that were imported into a store, so that an import can notice a
+/// file that is now read by other options.
 ///
-/// A file is named by a digest of its content, and how it was read is a text of the import. A store
-/// that keeps this offers the port in its [`StoreInfo`](super::StoreInfo).
+/// A file is identified by a digest of its content. Its *reading* is a text of the import, which
+/// states the options by which the file was read. A store that keeps readings offers the port in its
+/// [`StoreInfo`](super::StoreInfo).
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
@@ -20,14 +21,14 @@ use crate::Result;
 ///   (`query::the_last_reading_of_a_file_is_kept`).
 #[async_trait]
 pub trait ImportedFiles: Debug + Send + Sync {
-    /// Returns how the file with the digest `file` was read by its last import, or `None` if it was
-    /// not imported.
+    /// Returns the reading of the last import of the file with the digest `file`, or `None` if the
+    /// file was not imported.
     ///
-    /// With `kept`, the file is imported now, and read as this text says: the store keeps the text
-    /// durably and returns it.
+    /// With `new_reading`, the file is imported now with this reading: the store first keeps it
+    /// durably in place of the last one, and returns it.
     ///
     /// # Errors
-    /// - [`Denied`](crate::ErrorKind::Denied) if the store has no right to read or to write this
+    /// - [`Denied`](crate::ErrorKind::Denied) if the store has no right to read or to write readings
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
-    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>>;
+    async fn last_reading(&self, file: Uuid, new_reading: Option<&str>) -> Result<Option<String>>;
 }

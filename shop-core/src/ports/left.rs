@@ -1,8 +1,8 @@
 //! What a removal of purchases has left behind: the entries that it could not remove.
 //!
-//! A removal goes on behind an entry that it cannot remove, such as a row that the disk has
-//! changed. It is not complete then, and says so: [`Removed`] is the result of a port's call, and
-//! [`LeftEntries`] what the report of a whole erasure, or the log line of a retention, names.
+//! A removal continues behind an entry that it cannot remove, such as a row that the disk has
+//! changed, and reports the entry as *left*. [`Removed`] is the result of one call of a port. The
+//! report of a whole erasure, and the log line of a retention, name the [`LeftEntries`].
 
 use std::fmt;
 

@@ -67,8 +67,8 @@ impl Polls {
     /// Pauses like [`pause`](Self::pause), but for at least `least`, and not longer than until
     /// `event` completes.
     ///
-    /// Many waits at the same time share what they look up from, so each of them pauses for a time
-    /// that grows with their number. `event` does not shorten this time.
+    /// Concurrent waits would overload the store that they look up from. So the caller passes a time
+    /// `least` that grows with the number of waits. `event` does not shorten this time.
     pub async fn pause_unless(&mut self, least: Duration, event: impl Future<Output = ()>) -> bool {
         let left = self.time_left();
         if left.is_zero() {
@@ -79,8 +79,8 @@ impl Polls {
         if !least.is_zero() {
             sleep(least).await;
         }
-        // An event and the end of the pause are answered by the same look-up.
-        let _is_over = timeout(pause.saturating_sub(least), event).await;
+        // The caller looks up again in either case: after the event, and after the pause.
+        let _elapsed = timeout(pause.saturating_sub(least), event).await;
         true
     }
 }

@@ -215,15 +215,15 @@ pub async fn sum_pages(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let mut totals = Totals::new(*request);
-    let mut page =
+    let mut page_request =
         PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(request.range);
     loop {
-        let found = query.page(selector, &page).await?;
-        for purchase in &found.items {
+        let page = query.page(selector, &page_request).await?;
+        for purchase in &page.items {
             totals.add_purchase(purchase.timestamp, purchase.price)?;
         }
-        match found.next_cursor(&page)? {
-            Some(next) => page = page.with_cursor(next),
+        match page.next_cursor(&page_request)? {
+            Some(next) => page_request = page_request.with_cursor(next),
             None => return Ok(totals.into_buckets()),
         }
     }
@@ -306,7 +306,7 @@ pub enum Selector {
     Name(UserName),
     /// The purchases with this reference, of the user with this id or, without an id, of all users.
     Reference(Reference, Option<UserId>),
-    /// All purchases. A facing service denies this selection.
+    /// All purchases. A facing service, which is the one that customers call, denies this selection.
     All,
 }
 
@@ -437,8 +437,8 @@ impl Page {
     /// The other members of 1,000 purchases take less than 5 MB.
     pub const MAX_UNKNOWN_BYTES: usize = 4 << 20;
 
-    /// Returns whether a page of `count` purchases is full, whose unknown members have
-    /// `unknown_bytes` bytes together.
+    /// Returns whether a page of at most `limit` purchases is full with `count` purchases, whose
+    /// unknown members have `unknown_bytes` bytes together.
     #[must_use]
     pub const fn is_full(limit: PageLimit, count: usize, unknown_bytes: usize) -> bool {
         count >= limit.get() || unknown_bytes >= Self::MAX_UNKNOWN_BYTES
@@ -454,39 +454,39 @@ impl Page {
         }
     }
 
-    /// Creates a page from the purchases `found`, of which an adapter reads one more than the limit
-    /// of `request`, or stops reading one purchase after the page is full of bytes.
+    /// Creates a page from the purchases that an adapter has read: one more than the limit of
+    /// `request`, or one more than the purchases whose bytes fill the page.
     ///
     /// The extra purchase shows that there is a next page, and is dropped. The cursor of the next
     /// page is behind the last purchase of this page.
     #[must_use]
     pub fn from_overfetch(
-        mut found: Vec<Purchase>,
+        mut purchases: Vec<Purchase>,
         selector: &Selector,
         request: &PageRequest,
     ) -> Self {
         // The cursor is behind the last purchase that is kept, so the next page begins with the
         // dropped one.
-        let count = Self::full_length(&found, request.limit);
-        let more = found.len() > count;
-        found.truncate(count);
-        let last = found.last().filter(|_| more);
+        let count = Self::full_length(&purchases, request.limit);
+        let has_next_page = purchases.len() > count;
+        purchases.truncate(count);
+        let last = purchases.last().filter(|_| has_next_page);
         let next = last.map(|last| Cursor::after(selector, request, last));
-        Self::new(found, next)
+        Self::new(purchases, next)
     }
 
-    /// Returns how many of the purchases `found` belong to a page of `limit`: as many as fill it, or
-    /// all of them.
+    /// Returns how many of `purchases` belong to a page of `limit`: as many as fill it, or all of
+    /// them.
     #[must_use]
-    pub fn full_length(found: &[Purchase], limit: PageLimit) -> usize {
+    pub fn full_length(purchases: &[Purchase], limit: PageLimit) -> usize {
         let mut unknown_bytes = 0;
-        for (count, purchase) in found.iter().enumerate() {
+        for (count, purchase) in purchases.iter().enumerate() {
             if Self::is_full(limit, count, unknown_bytes) {
                 return count;
             }
             unknown_bytes += purchase.details.unknown_bytes();
         }
-        found.len()
+        purchases.len()
     }
 
     /// Returns the cursor of the next page after this answer to `request`, or `None` at the end of

@@ -172,9 +172,9 @@ impl ShopCurrency {
     /// Checks that the shop accepts a purchase with these details.
     ///
     /// # Errors
-    /// - [`Invalid`](ErrorKind::Invalid) if they name another currency than that of the shop, or any
-    ///   currency in a shop without one. A refund is not refused for this, because the store decides
-    ///   about its currency
+    /// - [`Invalid`](ErrorKind::Invalid) if they name another currency than that of the shop. In a
+    ///   shop without a currency, a purchase must not name one. A refund may, because the store
+    ///   decides about the currency of a refund there
     /// - [`Unavailable`](ErrorKind::Unavailable) with the outcome [`NotApplied`](Outcome::NotApplied)
     ///   if the currency is not known yet, or the store has another one
     pub fn check(&self, details: &Details) -> Result<()> {
@@ -187,17 +187,19 @@ impl ShopCurrency {
     /// The errors of [`check`](Self::check).
     fn missing_currency(&self, details: &Details) -> Result<Option<&Currency>> {
         let accepted = self.0.accepted.load(Ordering::Acquire);
-        let named = details.currency.as_ref();
-        if accepted == Accepted::WithoutCurrency as u8 && (named.is_none() || details.of.is_some())
-        {
+        let stated_currency = details.currency.as_ref();
+        let is_refund = details.of.is_some();
+
+        if accepted == Accepted::WithoutCurrency as u8 && (stated_currency.is_none() || is_refund) {
             return Ok(None);
         }
         if accepted == Accepted::InCurrency as u8 {
-            let currency = self.0.currency.get();
-            match named {
-                None => return Ok(currency),
-                Some(_) if named == currency => return Ok(None),
-                Some(_) => {}
+            let shop_currency = self.0.currency.get();
+            if stated_currency.is_none() {
+                return Ok(shop_currency);
+            }
+            if stated_currency == shop_currency {
+                return Ok(None);
             }
         }
         Err(self.refusal(details))
@@ -214,8 +216,8 @@ impl ShopCurrency {
         unavailable(&state)
     }
 
-    /// Asks `store` for its currency, and notes the answer. A store without a currency adopts the
-    /// currency of the settings.
+    /// Asks `store` for its currency, and records the answer as the state of this currency. A store
+    /// without a currency adopts the currency of the settings.
     ///
     /// # Errors
     /// - [`Conflict`](ErrorKind::Conflict) if the store has another currency than this process, which
@@ -228,7 +230,7 @@ impl ShopCurrency {
             Err(Error::new(ErrorKind::DeadlineExceeded, message))
         })?;
 
-        self.note_answer(stored);
+        self.record_store_currency(stored);
         match self.state() {
             CurrencyState::Other {
                 stored: Some(stored),
@@ -253,7 +255,7 @@ impl ShopCurrency {
         }
     }
 
-    /// Asks `store` for its currency again and again, and notes each answer. Never ends.
+    /// Asks `store` for its currency again and again, and records each answer. Never ends.
     ///
     /// Each change is logged. While the store does not answer, what was known before stays, so an
     /// outage of the store does not affect a process that knows its currency.
@@ -267,15 +269,16 @@ impl ShopCurrency {
             })
             .await;
 
-            // Another currency is noted and logged by the call itself.
+            // The call itself records and logs that the store has another currency.
             if let Err(error) = self.ask(store).await {
                 tracing::debug!(error = %error.chain(), "asked the store for its currency");
             }
         }
     }
 
-    /// Notes that the currency of the store is `stored`.
-    fn note_answer(&self, stored: Option<Currency>) {
+    /// Records that the currency of the store is `stored`, and logs the new state if it differs from
+    /// the last one.
+    fn record_store_currency(&self, stored: Option<Currency>) {
         let shared = &*self.0;
         let new_state = match (stored, &shared.configured) {
             (None, None) => CurrencyState::Known(None),
@@ -306,7 +309,7 @@ impl ShopCurrency {
             (CurrencyState::Known(Some(currency)), None) => {
                 tracing::info!(%currency, "the currency of the store is known");
             }
-            // This is so in most shops.
+            // Most shops have no currency, so their operators need not see this line.
             _ => tracing::debug!("the store has no currency"),
         }
         shared

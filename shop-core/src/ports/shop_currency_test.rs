@@ -115,8 +115,8 @@ impl Fixture {
                 results.remove(0).map(drop)
             }
             Way::ManyWithIds => {
-                let given = vec![(purchase(new), IdSource::Given)];
-                let mut results = self.sink.publish_once_many(given).await;
+                let entries = vec![(purchase(new), IdSource::Caller)];
+                let mut results = self.sink.publish_once_many(entries).await;
                 results.remove(0).map(drop)
             }
             Way::Sink => self.sink.publish(&purchase(new)).await.map(drop),
@@ -313,7 +313,7 @@ async fn purchases_in_another_currency_do_not_fail_their_batch() {
         .map(|receipt| receipt.id)
         .collect();
     assert_eq!(ids, [batch[1].id, batch[2].id]);
-    let many = batch.map(|purchase| (purchase, IdSource::Given)).into();
+    let many = batch.map(|purchase| (purchase, IdSource::Caller)).into();
     let published = fixture.sink.publish_once_many(many).await;
     let are_accepted: Vec<_> = published.iter().map(Result::is_ok).collect();
     assert_eq!(are_accepted, [false, true, true]);

@@ -202,23 +202,23 @@ pub async fn publish_each<S: PurchaseSink + ?Sized>(
 /// Calls `publish` for each index of a batch, one after the other for each user, and returns the
 /// results in the order of the batch.
 ///
-/// `of_users` yields the user of each purchase of the batch. Up to [`CONCURRENT_USERS`] users are
+/// `users` yields the user of each purchase of the batch. Up to [`CONCURRENT_USERS`] users are
 /// served concurrently.
 pub(super) async fn by_user<'a, T: Send>(
-    of_users: impl Iterator<Item = &'a UserId>,
+    users: impl Iterator<Item = &'a UserId>,
     publish: impl Fn(usize) -> BoxFuture<'a, T> + Send + Sync,
 ) -> Vec<T> {
-    let users: Vec<&UserId> = of_users.collect();
-    let indices = group_by_key(0..users.len(), |index| Some(users[*index]));
+    let users: Vec<&UserId> = users.collect();
+    let indices_by_user = group_by_key(0..users.len(), |index| Some(users[*index]));
     let publish = &publish;
-    let published = indices.into_iter().map(|of_user| async move {
-        let mut results = Vec::with_capacity(of_user.len());
-        for index in of_user {
+    let calls = indices_by_user.into_iter().map(|indices| async move {
+        let mut results = Vec::with_capacity(indices.len());
+        for index in indices {
             results.push((index, publish(index).await));
         }
         results
     });
-    let mut results: Vec<_> = stream::iter(published)
+    let mut results: Vec<_> = stream::iter(calls)
         .buffer_unordered(CONCURRENT_USERS)
         .flat_map(stream::iter)
         .collect()
@@ -236,10 +236,11 @@ pub fn group_by_key<T, K: Hash + Eq>(
     key_of: impl Fn(&T) -> Option<K>,
 ) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = Vec::new();
-    let mut places: HashMap<K, usize> = HashMap::new();
+    let mut group_indices: HashMap<K, usize> = HashMap::new();
     for item in items {
-        let place = key_of(&item).map(|key| *places.entry(key).or_insert(groups.len()));
-        match place.and_then(|place| groups.get_mut(place)) {
+        let group_index =
+            key_of(&item).map(|key| *group_indices.entry(key).or_insert(groups.len()));
+        match group_index.and_then(|index| groups.get_mut(index)) {
             Some(group) => group.push(item),
             None => groups.push(vec![item]),
         }

@@ -339,10 +339,10 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
 
     /// Returns the time of the last round of deletions of any process, if there is one.
     ///
-    /// With `stored`, this is the time of a round now: the store keeps it durably in place of the
-    /// one before, and returns it. [`run_retention`](crate::retention::run_retention) compares the
-    /// next time with it, so that a clock that jumps ahead does not delete purchases that are too
-    /// young.
+    /// With `stored`, the time of the round that has just ended, the store first keeps it durably in
+    /// place of the last time, and returns it. [`run_retention`](crate::retention::run_retention)
+    /// compares the clock with the returned time at its next round, so that a clock that jumps ahead
+    /// does not delete purchases that are too young.
     ///
     /// # Errors
     /// Returns the errors of [`erase`](Self::erase).
@@ -406,7 +406,7 @@ impl StoreSink {
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) after [`close`](PurchaseSink::close).
-    fn open(&self) -> Result<()> {
+    fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, "the sink is closed"));
         }
@@ -418,7 +418,7 @@ impl StoreSink {
     /// If the call fails, the result of each purchase is the error of the call.
     async fn insert_batch(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let inserted = async {
-            self.open()?;
+            self.check_open()?;
             self.store.insert(purchases.into()).await
         };
         match inserted.await {
@@ -475,7 +475,7 @@ impl InsertOutcome {
 impl PurchaseSink for StoreSink {
     /// Inserts `purchase` into the store.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        self.open()?;
+        self.check_open()?;
         self.store
             .insert_one(purchase.clone())
             .await?
@@ -502,7 +502,7 @@ impl PurchaseSink for StoreSink {
     }
 
     async fn check(&self) -> Result<()> {
-        self.open()?;
+        self.check_open()?;
         self.store.check().await
     }
 

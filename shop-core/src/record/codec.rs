@@ -110,7 +110,7 @@ pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, De
 
 /// Decodes the value of a record whose headers were read already.
 ///
-/// `record_time` replaces a missing or unreadable timestamp of the value.
+/// `record_time` replaces a timestamp that is absent or null in the value.
 ///
 /// # Errors
 /// [`DecodeError::NotAPurchase`] if the value is not a JSON object, if a member is missing or

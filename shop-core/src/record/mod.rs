@@ -39,7 +39,7 @@ pub mod header {
     /// Adds the trace context and the id of the request to `headers`, as far as `context` contains
     /// them.
     #[must_use]
-    pub fn from_request(
+    pub fn add_request_context(
         headers: HeadersBuilder,
         context: Option<&RequestContext>,
     ) -> HeadersBuilder {

@@ -12,8 +12,9 @@ impl Shop {
     ///
     /// `open` opens the file. The file is opened and read on a thread for blocking work. `report`
     /// counts the rows by their result, also if the import fails. `progress` is called after each
-    /// batch. Importing a file again imports no purchase twice. With options by which its rows are
-    /// read otherwise, the file is refused, unless [`again`](ImportOptions::again) is set.
+    /// batch. Importing a file again imports no purchase twice. A file that was imported before with
+    /// other options is refused, because its rows could be stored a second time, unless
+    /// [`again`](ImportOptions::again) is set.
     ///
     /// `Import::run` of `shop-api` imports files of CSV and NDJSON in this way. Here, the rows come
     /// from a program:
@@ -54,8 +55,8 @@ impl Shop {
     /// ```
     ///
     /// # Errors
-    /// - [`Conflict`](crate::ErrorKind::Conflict) if the file was imported before and read otherwise.
-    ///   Nothing is imported then
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the file was imported before with other options,
+    ///   before any row is imported
     /// - the errors of `open` and of [`RowSource::next_batch`]
     /// - [`Internal`](crate::ErrorKind::Internal) if the file cannot be read
     /// - the errors of the sink and the store, if they last for about half a minute
@@ -83,10 +84,10 @@ impl Shop {
         .await
     }
 
-    /// Checks that `file` was not imported before with options by which its rows were read
-    /// otherwise. [`import`](Self::import) checks this too.
+    /// Checks that `file` was not imported before with other options. [`import`](Self::import) checks
+    /// this too.
     ///
-    /// A store that cannot tell refuses no file.
+    /// If the store does not keep how files were read, every file passes.
     ///
     /// # Errors
     /// - [`Conflict`](crate::ErrorKind::Conflict), with what differs

@@ -18,8 +18,8 @@ use crate::ports::{
 };
 use crate::{Error, ErrorKind, Invalid, Purchase, PurchaseId, Result, UserId, UserName};
 
-/// The least time for a look-up, also for the last one of a wait.
-const LAST_LOOK_UP: Duration = Duration::from_millis(250);
+/// The minimum time for each look-up of a wait, even if the wait ends earlier.
+const MIN_LOOK_UP_TIME: Duration = Duration::from_millis(250);
 
 impl Shop {
     /// Returns the entry of the store under this id, once the entry is as durable as an insert.
@@ -51,7 +51,7 @@ impl Shop {
         loop {
             let next_batch = self.next_batch();
             let look_up = self.ports.query.look_up(id);
-            let lookup = timeout(polls.time_left().max(LAST_LOOK_UP), look_up)
+            let lookup = timeout(polls.time_left().max(MIN_LOOK_UP_TIME), look_up)
                 .await
                 .map_err(|_elapsed| {
                     let message = "the store did not respond in time";

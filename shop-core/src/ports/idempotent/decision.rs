@@ -1,4 +1,4 @@
-//! Decides whether a purchase whose id was given, by a key or as it is, is published.
+//! Decides whether a purchase whose id comes from the caller, by a key or as it is, is published.
 //!
 //! The decision combines two sources: the cache of this process (the rows of the table), and the
 //! purchase that the store contains under the id (the columns). *The same* is a purchase with the
@@ -33,17 +33,18 @@ use crate::{Purchase, Result, Timestamp};
 /// the store counts as deleted by retention.
 const INGEST_GRACE: Duration = Duration::from_secs(10);
 
-/// The decision about a purchase whose id was given: publish it, or answer with an earlier result.
+/// The decision about a purchase whose id comes from the caller: publish it, or answer with an
+/// earlier result.
 pub(super) enum PublishDecision {
-    /// Publish this purchase. The second field says whether an earlier attempt may still succeed.
+    /// Publish this purchase. The second field says what is known about an earlier attempt.
     Publish(Purchase, PriorAttempt),
     /// Answer with this result, because the purchase was published before.
     Answer(PublishedPurchase),
 }
 
 impl<S: PurchaseSink> IdempotentSink<S> {
-    /// Decides whether `purchase`, whose id was given, is published, by the cache and then by the
-    /// store.
+    /// Decides whether `purchase`, whose id comes from the caller, is published, by the cache and
+    /// then by the store.
     ///
     /// `now` is the current time, by which an id with a timestamp is recognized as just made.
     ///
@@ -57,7 +58,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         now: Timestamp,
     ) -> Result<PublishDecision> {
         match self.look_up_cache(&purchase, now) {
-            None => Ok(PublishDecision::Publish(purchase, PriorAttempt::None)),
+            None => Ok(PublishDecision::Publish(purchase, PriorAttempt::NoneKnown)),
             Some(cached) => self.decide_by_store(purchase, cached).await,
         }
     }
@@ -97,8 +98,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
     }
 
-    /// Decides whether `purchase` is published if the cache does not know its id: unless the store
-    /// contains it.
+    /// Decides whether `purchase` is published if the cache does not know its id: it is published
+    /// unless the store contains it.
     ///
     /// # Errors
     /// Returns the errors of [`find_stored`](Self::find_stored).
@@ -107,12 +108,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         // the attempt, unless it learnt of an acknowledged purchase meanwhile.
         let stored = self.find_stored(&purchase).await.inspect_err(|error| {
             self.cache
-                .record(&purchase, PriorAttempt::None, &Err(error.clone()));
+                .record(&purchase, PriorAttempt::NoneKnown, &Err(error.clone()));
         })?;
 
         Ok(match stored {
             Some(published) => PublishDecision::Answer(published),
-            None => PublishDecision::Publish(purchase, PriorAttempt::None),
+            None => PublishDecision::Publish(purchase, PriorAttempt::NoneKnown),
         })
     }
 
@@ -220,11 +221,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             Some(Lookup::Erased) => Err(erased_error()),
             Some(Lookup::Stored(stored)) => {
                 let first = self.replayed_result(stored);
-                // An earlier attempt may have published the purchase. It is acknowledged now, so
-                // that a later repetition is recognized even if the store cannot be asked.
-                let known = Ok(first.receipt.clone());
+                // An earlier attempt may have published the purchase. The cache records it as
+                // acknowledged, so that a later repetition is recognized even if the store cannot be
+                // asked.
+                let acknowledged = Ok(first.receipt.clone());
                 self.cache
-                    .record(&first.purchase, PriorAttempt::MayBeInFlight, &known);
+                    .record(&first.purchase, PriorAttempt::MayBeInFlight, &acknowledged);
                 if !first.purchase.same_content(purchase) {
                     return Err(other_content_error());
                 }

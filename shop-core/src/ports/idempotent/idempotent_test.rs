@@ -248,7 +248,7 @@ async fn refunds_have_one_result_each_within_one_time_limit() {
     fixture.insert(&applied).await;
     let undecided = refund_of(&purchase, "2");
     let refunds = [&applied, &refund_of(&other, "3"), &undecided];
-    let batch = refunds.map(|refund| (refund.clone(), IdSource::Given));
+    let batch = refunds.map(|refund| (refund.clone(), IdSource::Caller));
 
     let begun = tokio::time::Instant::now();
     let results = fixture.sink.publish_once_many(batch.into()).await;
@@ -272,7 +272,7 @@ async fn refunds_have_one_result_each_within_one_time_limit() {
     );
 
     fixture.faults.always(Call::Query, Fault::unavailable());
-    let batch = vec![(undecided, IdSource::Given)];
+    let batch = vec![(undecided, IdSource::Caller)];
     let results = fixture.sink.publish_once_many(batch).await;
     let error = results[0].as_ref().unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotApplied);
@@ -285,7 +285,7 @@ async fn a_slow_store_leaves_no_refund_of_a_batch_unpublished() {
     let mut batch = Vec::new();
     for _ in 0..300 {
         let purchase = fixture.stored_purchase().await;
-        batch.push((refund_of(&purchase, "2"), IdSource::Given));
+        batch.push((refund_of(&purchase, "2"), IdSource::Caller));
     }
 
     let slow = Fault::Delay(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! Looks up a given id in the store before its purchase is published.
+//! Looks up the id of a purchase in the store before the purchase is published.
 //!
 //! A look-up must not make a buy depend on the store. So its time and its concurrency are limited,
 //! and after a failed look-up none is made for a second. A purchase that cannot be looked up is
@@ -22,9 +22,10 @@ pub(super) const MAX_CONCURRENT: usize = 64;
 /// The time without look-ups after one that failed or timed out, so that an unavailable store does
 /// not delay buys.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The maximum distance between now and the timestamp of a UUIDv7 that belongs to a first attempt.
+/// The maximum distance between now and the timestamp of a UUIDv7 that counts as just made.
 ///
-/// The purchase of such an id may not be in the store yet.
+/// A purchase with such an id is usually sent for the first time, so the store does not contain it
+/// yet.
 const RECENT_ID_DISTANCE: Duration = Duration::from_secs(30);
 /// The minimum time between two warnings about failed look-ups.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);

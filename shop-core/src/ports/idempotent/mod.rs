@@ -112,13 +112,21 @@ pub struct IdempotentSink<S> {
 /// The source of the id of a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IdSource {
-    /// The id was given, by a key or as it is, so it may be in use.
-    Given,
+    /// The id comes from the caller: it is stated, or follows from a key or from the refunded
+    /// purchase. So it may be in use.
+    Caller,
     /// The id was generated for this purchase, so it is not in use.
     Generated,
 }
 
-/// A new purchase that has got an id.
+/// The place of a purchase in a batch, and what is known about an earlier attempt to publish it.
+struct BatchEntry {
+    /// The index of the purchase in the batch.
+    index: usize,
+    prior: PriorAttempt,
+}
+
+/// A new purchase with the id that was assigned to it.
 struct IdentifiedPurchase {
     purchase: Purchase,
     /// The key that the purchase came with.
@@ -190,7 +198,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         Ok(receipt)
     }
 
-    /// Publishes `purchase`, whose id was given, unless the id is in use.
+    /// Publishes `purchase`, whose id comes from the caller, unless the id is in use.
     ///
     /// For a repetition, the result is the first purchase. A refund is published by
     /// [`publish_refund`](Self::publish_refund) instead.
@@ -236,10 +244,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let now = self.clock.now();
         let mut results = vec![None; purchases.len()];
         // Each purchase keeps its index in the batch, at which its result is returned.
-        let mut to_publish = Vec::new();
+        let mut to_publish: Vec<(BatchEntry, Purchase)> = Vec::new();
         let mut undecided = Vec::new();
         let mut refunds = Vec::new();
-        let mut places_of_refunds = Vec::new();
+        let mut refund_indices = Vec::new();
 
         // Sorts the batch by what the cache knows: publish without a look-up, look up, or refund.
         for (index, (mut purchase, source)) in purchases.into_iter().enumerate() {
@@ -247,14 +255,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 results[index] = Some(Err(error));
             } else if purchase.is_refund() {
                 refunds.push(purchase);
-                places_of_refunds.push(index);
+                refund_indices.push(index);
             } else if source == IdSource::Generated {
-                to_publish.push(((index, PriorAttempt::IdIsGenerated), purchase));
+                let prior = PriorAttempt::Impossible;
+                to_publish.push((BatchEntry { index, prior }, purchase));
+            } else if let Some(cached) = self.look_up_cache(&purchase, now) {
+                undecided.push((index, purchase, cached));
             } else {
-                match self.look_up_cache(&purchase, now) {
-                    Some(cached) => undecided.push((index, purchase, cached)),
-                    None => to_publish.push(((index, PriorAttempt::None), purchase)),
-                }
+                let prior = PriorAttempt::NoneKnown;
+                to_publish.push((BatchEntry { index, prior }, purchase));
             }
         }
 
@@ -267,7 +276,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         while let Some((index, decision)) = decisions.next().await {
             match decision {
                 Ok(PublishDecision::Publish(purchase, prior)) => {
-                    to_publish.push(((index, prior), purchase));
+                    to_publish.push((BatchEntry { index, prior }, purchase));
                 }
                 Ok(PublishDecision::Answer(published)) => results[index] = Some(Ok(published)),
                 Err(error) => results[index] = Some(Err(error)),
@@ -276,20 +285,19 @@ impl<S: PurchaseSink> IdempotentSink<S> {
 
         // The log must contain the purchases of a user in the order of the batch, which the
         // look-ups mixed up.
-        to_publish.sort_unstable_by_key(|((index, _), _)| *index);
-        let (places, purchases): (Vec<_>, Vec<Purchase>) = to_publish.into_iter().unzip();
+        to_publish.sort_unstable_by_key(|(entry, _)| entry.index);
+        let (entries, purchases): (Vec<BatchEntry>, Vec<Purchase>) = to_publish.into_iter().unzip();
         let receipts = self.publish_all(&purchases).await;
-        for ((purchase, (index, prior)), receipt) in purchases.into_iter().zip(places).zip(receipts)
-        {
-            self.cache.record(&purchase, prior, &receipt);
-            results[index] = Some(match receipt {
+        for ((entry, purchase), receipt) in entries.into_iter().zip(purchases).zip(receipts) {
+            self.cache.record(&purchase, entry.prior, &receipt);
+            results[entry.index] = Some(match receipt {
                 Ok(receipt) => self.first_purchase(purchase, receipt).await,
                 Err(error) => Err(error),
             });
         }
 
-        let refunded = self.publish_refunds(refunds).await;
-        for (index, result) in places_of_refunds.into_iter().zip(refunded) {
+        let refund_results = self.publish_refunds(refunds).await;
+        for (index, result) in refund_indices.into_iter().zip(refund_results) {
             results[index] = Some(result);
         }
         results.into_iter().flatten().collect()
@@ -345,7 +353,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Assigns an id to the new purchase `new`.
     ///
     /// The id is generated for a purchase without a key. The id of a refund is derived from the id
-    /// of its purchase, so it counts as given. `now` is the time of a purchase without one.
+    /// of its purchase, which the caller states. `now` becomes the timestamp of a purchase that
+    /// states none.
     fn with_id(
         &self,
         new: NewPurchase,
@@ -356,7 +365,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let source = if is_generated {
             IdSource::Generated
         } else {
-            IdSource::Given
+            IdSource::Caller
         };
         let key = new.key.clone();
         let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
@@ -370,12 +379,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
 }
 
 /// Adds to the error of a publish the key under which it can be repeated: the key of the purchase or,
-/// without one, its id.
+/// without a key, its id.
 ///
-/// The error stays without a key if the id cannot be one, as that of a refund, which needs none.
+/// The error of a refund gets no key, because the id of a refund is not a valid key. A refund is
+/// repeated without a key: its id follows from its purchase.
 fn with_key(error: Error, key: Option<IdempotencyKey>, id: &PurchaseId, source: IdSource) -> Error {
     match (key.or_else(|| id.as_key()), source) {
-        (Some(key), IdSource::Given) => error.with_idempotency_key(key),
+        (Some(key), IdSource::Caller) => error.with_idempotency_key(key),
         (Some(key), IdSource::Generated) => error.with_generated_key(key),
         (None, _) => error,
     }
@@ -471,7 +481,7 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         // frequent one borrows the purchase, because each function that owns it has room for it.
         let published = if purchase.is_refund() {
             Box::pin(self.publish_refund(purchase)).await
-        } else if source == IdSource::Given {
+        } else if source == IdSource::Caller {
             Box::pin(self.publish_once(purchase)).await
         } else {
             let receipt = self.publish_generated(&mut purchase).await;

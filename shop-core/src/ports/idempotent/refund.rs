@@ -32,9 +32,9 @@ use crate::{Error, ErrorKind, Outcome, Purchase, Result, with_failpoints};
 /// The maximum time that a refund waits for the decision of the store, by default.
 pub const REFUND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The least time for a look-up, also if the wait is over: a sink that writes into the store decides
-/// before the publish returns.
-const LAST_LOOK_UP: Duration = Duration::from_millis(2);
+/// The minimum time for each look-up, even if the wait ends earlier. A sink that writes into the
+/// store decides before the publish returns, so one look-up after the publish finds its decision.
+const MIN_LOOK_UP_TIME: Duration = Duration::from_millis(2);
 
 /// The number of waiting refunds up to which the pauses between their look-ups are not stretched.
 ///
@@ -122,8 +122,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Publishes `refunds` by one call of the sink, unless they are stored already.
     ///
     /// Returns one result per refund, in the order of `refunds`. `until` limits the look-ups before
-    /// the publish. A store that answers may be too slow for so many refunds: those that are not
-    /// looked up in time are published, and the store decides about them afterwards.
+    /// the publish.
     async fn begin_refunds(
         &self,
         mut refunds: Vec<Purchase>,
@@ -137,18 +136,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let has_store_answered = AtomicBool::new(false);
         let look_up = async |(index, admission): (usize, Result<()>)| {
             admission?;
-            let applied = self.find_applied(&refunds[index], until).await;
-            match &applied {
-                Err(error)
-                    if error.kind() == ErrorKind::DeadlineExceeded
-                        && has_store_answered.load(Ordering::Relaxed) =>
-                {
-                    return Ok(None);
-                }
-                Err(_) => {}
-                Ok(_) => has_store_answered.store(true, Ordering::Relaxed),
-            }
-            applied
+            self.find_applied_of_batch(&refunds[index], until, &has_store_answered)
+                .await
         };
         // `None` stands for a refund that is not stored yet and must be published.
         let applied_results: Vec<Option<Result<PublishedPurchase>>> =
@@ -182,6 +171,36 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 None => published.next(),
             })
             .collect()
+    }
+
+    /// Returns the result of a `refund` of a batch if the store contains it already, and `None` if it
+    /// can be published.
+    ///
+    /// `has_store_answered` says whether the store has answered about another refund of the batch. A
+    /// store that has answered is not down, but slow. So a refund that it does not look up before
+    /// `until` is published, and the store decides about it afterwards.
+    ///
+    /// # Errors
+    /// The errors of [`find_applied`](Self::find_applied)
+    async fn find_applied_of_batch(
+        &self,
+        refund: &Purchase,
+        until: Instant,
+        has_store_answered: &AtomicBool,
+    ) -> Result<Option<PublishedPurchase>> {
+        let applied = self.find_applied(refund, until).await;
+        if applied.is_ok() {
+            has_store_answered.store(true, Ordering::Relaxed);
+        }
+        match applied {
+            Err(error)
+                if error.kind() == ErrorKind::DeadlineExceeded
+                    && has_store_answered.load(Ordering::Relaxed) =>
+            {
+                Ok(None)
+            }
+            applied => applied,
+        }
     }
 
     /// Returns the result of `refund` if the store contains it already, and `None` if it can be
@@ -260,7 +279,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             purchase_id.is_some_and(|id| may_be_unstored(self, &id, self.clock.now()));
         let mut polls = Polls::until(until);
         loop {
-            let look_up_timeout = polls.time_left().max(LAST_LOOK_UP);
+            let look_up_timeout = polls.time_left().max(MIN_LOOK_UP_TIME);
             let look_up = RefundState::look_up(&*self.query, refund);
             match timeout(look_up_timeout, look_up).await {
                 // The store keeps the refund until its purchase arrives, which may be never.
