@@ -209,16 +209,18 @@ async fn check_currencies(
         return Ok((0..batch.len()).collect());
     }
 
-    let mut kept = rows.state().known_currency();
-    if kept.is_none() {
-        kept = rows.currency(None).await?;
+    let mut store_currency = rows.state().known_currency();
+    if store_currency.is_none() {
+        store_currency = rows.currency(None).await?;
     }
     let mut accepted = Vec::with_capacity(batch.len());
     for (index, purchase) in batch.iter().enumerate() {
-        let given = purchase.details.currency.as_ref();
-        match given.and_then(|given| rejected_currency(kept.as_ref(), given)) {
-            Some(reason) => outcomes[index] = InsertOutcome::Rejected(reason),
-            None => accepted.push(index),
+        if let Some(purchase_currency) = &purchase.details.currency
+            && let Some(reason) = rejected_currency(store_currency.as_ref(), purchase_currency)
+        {
+            outcomes[index] = InsertOutcome::Rejected(reason);
+        } else {
+            accepted.push(index);
         }
     }
     Ok(accepted)

@@ -97,7 +97,8 @@ async fn perform_decisions(
     let mut to_insert: Vec<Purchase> = Vec::new();
     let mut sequences_to_insert: Vec<u64> = Vec::new();
     let mut settled_sequences: Vec<u64> = Vec::new();
-    // The texts of reasons are few.
+    // The sequences of the refused refunds by the text of their reason, because one statement
+    // refuses all refunds with the same reason.
     let mut refused_sequences: BTreeMap<String, (&Reason, Vec<u64>)> = BTreeMap::new();
     for (entry, decision) in decided_entries {
         match decision {
@@ -108,8 +109,9 @@ async fn perform_decisions(
             RefundDecision::Forget => settled_sequences.push(entry.sequence),
             RefundDecision::Refuse(_) if entry.refusal.is_some() => {}
             RefundDecision::Refuse(reason) => {
-                let of_reason = refused_sequences.entry(reason.to_string());
-                let (_, sequences) = of_reason.or_insert_with(|| (reason, Vec::new()));
+                let (_, sequences) = refused_sequences
+                    .entry(reason.to_string())
+                    .or_insert_with(|| (reason, Vec::new()));
                 sequences.push(entry.sequence);
             }
         }

@@ -17,7 +17,7 @@ use super::engine::database::{open_to_read, read_pragma};
 use super::engine::error::{AtPath as _, database_error};
 use super::engine::file_record::FileRecord;
 use super::engine::lock::{FileLock, LOCK_TIMEOUT};
-use super::engine::permissions::{create_file, create_folder};
+use super::engine::permissions::{create_file, create_folder, parent_folder};
 use super::engine::thread::blocking;
 use super::file::SqliteFile;
 use super::schema::{FILE, SHOP};
@@ -55,8 +55,12 @@ pub async fn backup(
 ) -> Result<Vec<CopiedFile>> {
     let folder = folder.as_ref().to_owned();
     let backup_folder = backup_folder.as_ref().to_owned();
-    let creates_folder = !backup_folder.exists();
-    blocking(move || copy_files(&folder, &backup_folder, creates_folder, false)).await
+    let missing_folder = if backup_folder.exists() {
+        MissingFolder::Refuse
+    } else {
+        MissingFolder::Create
+    };
+    blocking(move || copy_files(&folder, &backup_folder, missing_folder, CopyPurpose::Backup)).await
 }
 
 /// Copies the files of the backup in `backup_folder` into `folder`, which must not contain files of
@@ -78,7 +82,11 @@ pub async fn restore(
 ) -> Result<Vec<CopiedFile>> {
     let backup_folder = backup_folder.as_ref().to_owned();
     let folder = folder.as_ref().to_owned();
-    blocking(move || copy_files(&backup_folder, &folder, true, true)).await
+    blocking(move || {
+        let purpose = CopyPurpose::Restore;
+        copy_files(&backup_folder, &folder, MissingFolder::Create, purpose)
+    })
+    .await
 }
 
 /// The first three bytes of the application ids of our files: `Sho`.
@@ -88,12 +96,30 @@ const PAGES_PER_STEP: i32 = 1_024;
 /// The name of the file of purchases, which is renamed last: a folder that contains it is complete.
 const LAST_FILE: &str = "shop.db";
 
+/// What the copies of the files are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CopyPurpose {
+    /// The copies are kept, and no service opens them.
+    Backup,
+    /// Services open the copies in place of the files that were lost.
+    Restore,
+}
+
+/// What happens if the folder of the copies does not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MissingFolder {
+    /// The folder is created.
+    Create,
+    /// The missing folder is an error: it existed at the call, and was deleted since.
+    Refuse,
+}
+
 /// Sets a new generation of the log in the restored file `path`, if the file contains a log, and
 /// removes all triggers.
 ///
 /// This product uses no triggers. A trigger in a backup was added by another program, and its
 /// statements would run with the writes of the services.
-fn remove_triggers_and_renew(path: &Path) -> rusqlite::Result<()> {
+fn prepare_restored_file(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     let sql = "SELECT coalesce(group_concat(format('DROP TRIGGER \"%w\";', name), ''), '')
                     FROM sqlite_schema WHERE type = 'trigger'";
@@ -110,56 +136,37 @@ fn remove_triggers_and_renew(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Copies all database files of the folder `from` into the folder `to`, which is created if
-/// `creates_folder` is set.
+/// Copies all database files of the folder `from` into the folder `to`.
 ///
-/// The files of a restore are also locked, so that no service opens them meanwhile, and get a new
-/// generation.
+/// The copies of a restore are also locked, so that no service opens them meanwhile, and
+/// [prepared](prepare_restored_file) for the services.
 fn copy_files(
     from: &Path,
     to: &Path,
-    creates_folder: bool,
-    is_restore: bool,
+    missing_folder: MissingFolder,
+    purpose: CopyPurpose,
 ) -> Result<Vec<CopiedFile>> {
     let sources = open_snapshots(from)?;
-    // A folder that existed at the call and was deleted meanwhile is not created again.
-    if creates_folder {
+    if missing_folder == MissingFolder::Create {
         create_folder(to).at(to)?;
     }
-
-    let unavailable = |message| {
-        database_error(ErrorKind::Unavailable, message).with_context("path", to.display())
-    };
-    // SQLite would apply a log or a journal that is left from another file to the copy.
-    let check_is_unused = || {
-        if list_files(to, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
-            return Ok(());
-        }
-        let message =
-            "the folder has a log or a store already, or a part of one: choose an empty folder";
-        Err(unavailable(message))
-    };
-    check_is_unused()?;
+    check_is_unused(to)?;
 
     let mut locks = Vec::new();
-    if is_restore {
+    if purpose == CopyPurpose::Restore {
         for (name, _) in &sources {
-            let lock = FileLock::open(&to.join(name).with_extension("lock"))?;
-            let held_lock = lock.try_hold()?;
-            locks.push(held_lock.ok_or_else(|| {
-                unavailable("another process uses the folder: stop it, or choose an empty folder")
-            })?);
+            locks.push(lock_restored_file(&to.join(name))?);
         }
     }
     // A service may have created a file before its lock was taken above.
-    check_is_unused()?;
+    check_is_unused(to)?;
 
     let mut copied = Vec::new();
     for (name, source) in &sources {
         let partial = partial_path(to, name);
         copy_snapshot(source, &partial)?;
-        if is_restore {
-            remove_triggers_and_renew(&partial).at(to)?;
+        if purpose == CopyPurpose::Restore {
+            prepare_restored_file(&partial).at(to)?;
         }
         let bytes = fs::metadata(partial).at(to)?.len();
         copied.push(CopiedFile {
@@ -178,6 +185,35 @@ fn copy_files(
     }
     File::open(to).and_then(|folder| folder.sync_all()).at(to)?;
     Ok(copied)
+}
+
+/// Checks that `folder` contains no database file, and no part of one.
+///
+/// SQLite would apply a write-ahead log or a journal that is left from another file to the copy.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if the folder contains such a file, or cannot be read.
+fn check_is_unused(folder: &Path) -> Result<()> {
+    if list_files(folder, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
+        return Ok(());
+    }
+    let message =
+        "the folder has a log or a store already, or a part of one: choose an empty folder";
+    Err(database_error(ErrorKind::Unavailable, message).with_context("path", folder.display()))
+}
+
+/// Takes the lock of the file that is restored at `path`, and holds it until the returned value is
+/// dropped.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock.
+fn lock_restored_file(path: &Path) -> Result<FileLock> {
+    let held_lock = FileLock::open(&path.with_extension("lock"))?.try_hold()?;
+    held_lock.ok_or_else(|| {
+        let message = "another process uses the folder: stop it, or choose an empty folder";
+        let folder = parent_folder(path);
+        database_error(ErrorKind::Unavailable, message).with_context("path", folder.display())
+    })
 }
 
 /// Returns the path of the unfinished copy of the file `name`.

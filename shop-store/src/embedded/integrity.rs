@@ -64,80 +64,98 @@ pub(super) fn check_shop_rows(file: &Connection) -> rusqlite::Result<Vec<String>
     }
 }
 
-/// A check of rows: what a row is, the query of the rows, and the function that reads one, of which
-/// only the error counts. The first column of the query is the number of the row.
-type RowCheck = (
-    &'static str,
-    &'static str,
-    fn(&Row<'_>) -> rusqlite::Result<()>,
-);
+/// A check of the rows of one table.
+struct RowCheck {
+    /// The name of a row in the lines about damage.
+    row_name: &'static str,
+    /// The query of the rows. Its first column is the number of the row.
+    sql: &'static str,
+    /// Reads a row, and fails if the row is damaged.
+    check: fn(&Row<'_>) -> rusqlite::Result<()>,
+}
 
 /// The checks of the rows of a log.
 const LOG_CHECKS: &[RowCheck] = &[
-    (
-        "record",
-        "SELECT offset, time, key, headers, value, checksum FROM records",
-        |row| read_content(row, 0).map(drop),
-    ),
-    ("record behind the end of the log", BEHIND, |_| {
-        Err(changed_row_error(0))
-    }),
-    (
-        "dead letter",
-        "SELECT offset, time, key, headers, value, checksum FROM dead_letters",
-        |row| read_content(row, 0).map(drop),
-    ),
+    RowCheck {
+        row_name: "record",
+        sql: "SELECT offset, time, key, headers, value, checksum FROM records",
+        check: |row| read_content(row, 0).map(drop),
+    },
+    RowCheck {
+        row_name: "record behind the end of the log",
+        sql: RECORDS_BEHIND_END,
+        check: refuse_row,
+    },
+    RowCheck {
+        row_name: "dead letter",
+        sql: "SELECT offset, time, key, headers, value, checksum FROM dead_letters",
+        check: |row| read_content(row, 0).map(drop),
+    },
 ];
 
-/// The checks of the rows of a store: of those with checksums, except for purchases, whose values
-/// are all in an index too.
+/// The checks of the rows of a store that have checksums or residues. Purchases are not among them,
+/// because each value of a purchase is in an index too, and SQLite's own check compares the two.
 const STORE_CHECKS: &[RowCheck] = &[
-    (
-        "sums of buyer",
-        "SELECT buyer, count, high, low, residue FROM buyers",
-        |row| Sums::read(row, 1).map(drop),
-    ),
-    (
-        "texts of buyer",
-        "SELECT buyer, userid, username, texts_checksum FROM buyers",
-        |row| read_checked_key(row).map(drop),
-    ),
-    ("waiting refund", SELECT_WAITING_REFUNDS, |row| {
-        read_waiting_refund(row).map(drop)
-    }),
-    (
-        "sums of day",
-        "SELECT day, count, high, low, residue, buyer FROM days",
-        |row| Sums::read_with_key(row, 1, row.get(0)?, row.get(5)?).map(drop),
-    ),
-    (
-        "sums of quarter",
-        "SELECT quarter, count, high, low, residue FROM quarters",
-        |row| Sums::read_with_key(row, 1, row.get(0)?, ALL).map(drop),
-    ),
-    (
-        "amount",
-        "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded",
-        |row| read_unfolded(row).map(drop),
-    ),
-    ("mark of refund", MARKS_OF_NO_REFUND, |_| {
-        Err(changed_row_error(0))
-    }),
+    RowCheck {
+        row_name: "sums of buyer",
+        sql: "SELECT buyer, count, high, low, residue FROM buyers",
+        check: |row| Sums::read(row, 1).map(drop),
+    },
+    RowCheck {
+        row_name: "texts of buyer",
+        sql: "SELECT buyer, userid, username, texts_checksum FROM buyers",
+        check: |row| read_checked_key(row).map(drop),
+    },
+    RowCheck {
+        row_name: "waiting refund",
+        sql: SELECT_WAITING_REFUNDS,
+        check: |row| read_waiting_refund(row).map(drop),
+    },
+    RowCheck {
+        row_name: "sums of day",
+        sql: "SELECT day, count, high, low, residue, buyer FROM days",
+        check: |row| Sums::read_with_key(row, 1, row.get(0)?, row.get(5)?).map(drop),
+    },
+    RowCheck {
+        row_name: "sums of quarter",
+        sql: "SELECT quarter, count, high, low, residue FROM quarters",
+        check: |row| Sums::read_with_key(row, 1, row.get(0)?, ALL).map(drop),
+    },
+    RowCheck {
+        row_name: "amount",
+        sql: "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded",
+        check: |row| read_unfolded(row).map(drop),
+    },
+    RowCheck {
+        row_name: "mark of refund",
+        sql: REFUND_IDS_WITHOUT_REFUND,
+        check: refuse_row,
+    },
 ];
 
 /// The query of records behind the end of the log: a damaged last record that seems to be at a
 /// later offset. It is in order, but no reader gets it.
-const BEHIND: &str = "SELECT offset FROM records
+const RECORDS_BEHIND_END: &str = "SELECT offset FROM records
     WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
 
-/// The query of marks of refunds that are not stored.
-const MARKS_OF_NO_REFUND: &str = "SELECT row_number() OVER (ORDER BY id) FROM refunds
+/// The query of the ids in the table `refunds` whose refund is not stored.
+const REFUND_IDS_WITHOUT_REFUND: &str = "SELECT row_number() OVER (ORDER BY id) FROM refunds
     WHERE id NOT IN (SELECT id FROM purchases)";
+
+/// Refuses any row, for a query that selects damaged rows only.
+fn refuse_row(_row: &Row<'_>) -> rusqlite::Result<()> {
+    Err(changed_row_error(0))
+}
 
 /// Returns a line for each row that one of `checks` refuses, at most [`MAX_LINES`].
 fn find_refused_rows(file: &Connection, checks: &[RowCheck]) -> rusqlite::Result<Vec<String>> {
     let mut lines = Vec::new();
-    for (row_name, sql, check) in checks {
+    for RowCheck {
+        row_name,
+        sql,
+        check,
+    } in checks
+    {
         let mut statement = file.prepare(sql)?;
         let mut rows = statement.query([])?;
         while lines.len() < MAX_LINES

@@ -1,4 +1,5 @@
-//! Judges the options and indexes of a collection: whether it keeps the documents of this store.
+//! Judges the options and indexes of a collection: whether the collection accepts the documents of
+//! this store, and neither deletes nor confuses them later.
 //!
 //! The judgements are functions of the replies to `listCollections` and `listIndexes`. They are not
 //! read with the driver's types, so that an option of a later server is no error.
@@ -26,8 +27,8 @@ enum Content {
     WaitingRefunds,
 }
 
-/// An id of the form that this store writes.
-const ID: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
+/// The id of a sample document, in the form in which this store writes ids.
+const SAMPLE_ID: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
 
 impl StoreCollection {
     /// Returns the collection of purchases.
@@ -46,7 +47,8 @@ impl StoreCollection {
         }
     }
 
-    /// Creates the error of a collection that does not keep what this store writes.
+    /// Creates the error of a collection that rejects, deletes or confuses the documents of this
+    /// store.
     pub(super) fn fault(&self, message: impl Into<String>) -> Error {
         mongo_error(ErrorKind::Unsupported, message).with_context("collection", &self.name)
     }
@@ -57,8 +59,8 @@ impl StoreCollection {
         let now = DateTime::from_millis(1_772_355_600_000);
         if self.content == Content::WaitingRefunds {
             let refund = doc! {
-                "_id": 1_i64, "id": ID, "userid": "u1", "timestamp": now, "value": "{}", "purchase": ID,
-                "origin": "{}",
+                "_id": 1_i64, "id": SAMPLE_ID, "userid": "u1", "timestamp": now, "value": "{}",
+                "purchase": SAMPLE_ID, "origin": "{}",
             };
             return vec![("refunds that wait (`value`)", refund)];
         }
@@ -71,11 +73,11 @@ impl StoreCollection {
         detailed.insert(DETAILS, "{}");
         detailed.insert(REFERENCE, "order-17");
         let mut refund = purchase("0190163d-8694-739b-aea5-966c26f8ad93", "-29.99");
-        refund.insert(DETAILS, format!("{{\"of\":\"{ID}\"}}"));
-        refund.insert(REFUNDED_PURCHASE, ID);
+        refund.insert(DETAILS, format!("{{\"of\":\"{SAMPLE_ID}\"}}"));
+        refund.insert(REFUNDED_PURCHASE, SAMPLE_ID);
         let mark = doc! { "_id": "0190163d-8694-739b-aea5-966c26f8ad94", ERASED: now };
         vec![
-            ("purchases", purchase(ID, "29.99")),
+            ("purchases", purchase(SAMPLE_ID, "29.99")),
             ("purchases with details (`details`, `reference`)", detailed),
             ("refunds (a negative price, `of`)", refund),
             (
@@ -92,14 +94,14 @@ impl StoreCollection {
             ),
             (
                 "imported files (`reading`, `erased`)",
-                doc! { "_id": format!("imported-file {ID}"), "reading": "{}", ERASED: true },
+                doc! { "_id": format!("imported-file {SAMPLE_ID}"), "reading": "{}", ERASED: true },
             ),
         ]
     }
 }
 
-/// Adds to `inspection` what the options of `collection` do to its documents. `entry` describes the
-/// collection in the reply to `listCollections`.
+/// Adds to `inspection` a fault for each option of `collection` that harms its documents. `entry`
+/// describes the collection in the reply to `listCollections`.
 ///
 /// Returns the validator that rejects documents, if there is one.
 pub(super) fn judge_options(
@@ -169,8 +171,8 @@ const WAITING_MEMBERS: [&str; 7] = [
     "refusal",
 ];
 
-/// Adds to `inspection` what the `indexes` of `collection` do to its documents, as the reply to
-/// `listIndexes` describes them.
+/// Adds to `inspection` a fault or a warning for each of the `indexes` of `collection` that harms its
+/// documents. The reply to `listIndexes` describes the indexes.
 pub(super) fn judge_indexes(
     collection: &StoreCollection,
     indexes: &[Document],
@@ -237,14 +239,14 @@ fn judge_uniqueness(collection: &StoreCollection, index: &Document) -> Uniquenes
         Content::Purchases => &PURCHASE_MEMBERS,
         Content::WaitingRefunds => &WAITING_MEMBERS,
     };
-    let contains_ours = keys.keys().any(|key| members.contains(&key.as_str()));
-    if is_true(index, "sparse") && !contains_ours {
+    let has_stored_member = keys.keys().any(|key| members.contains(&key.as_str()));
+    if is_true(index, "sparse") && !has_stored_member {
         return Uniqueness::Harmless;
     }
     Uniqueness::Rejects
 }
 
-/// Returns whether an option is set. Servers of old versions also kept numbers.
+/// Returns whether an option is set. Servers of old versions also store it as a number.
 fn is_true(options: &Document, name: &str) -> bool {
     match options.get(name) {
         Some(Bson::Boolean(is_set)) => *is_set,

@@ -121,8 +121,8 @@ const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
 /// It is more than the documents of a page need, also if its unknown members fill it.
 const MAX_READ_BYTES: usize = 2 * Page::MAX_UNKNOWN_BYTES;
 
-/// Returns whether documents may be missing behind `documents`, which
-/// [`find_limited`](MongoConnection::find_limited) left out because of their size.
+/// Returns whether [`find_limited`](MongoConnection::find_limited) may have left out documents behind
+/// `documents`, its result, because these have reached its maximum size.
 pub(super) fn is_cut_off(documents: &[RawDocumentBuf]) -> bool {
     let sizes = documents.iter().map(|document| document.as_bytes().len());
     sizes.sum::<usize>() >= MAX_READ_BYTES
@@ -211,8 +211,10 @@ impl MongoConnection {
     }
 
     /// Returns the documents of the collection of purchases that match `filter`, as
-    /// [`find`](Self::find) does. So memory does not depend on what is in the documents: they end
-    /// early, with the one with which they have [`MAX_READ_BYTES`] together.
+    /// [`find`](Self::find) does, up to the one with which they have [`MAX_READ_BYTES`] together.
+    ///
+    /// So the memory of a query does not depend on the sizes of the documents. [`is_cut_off`] tells
+    /// whether documents may be missing.
     pub(super) async fn find_limited(
         &self,
         filter: &Document,
@@ -456,8 +458,8 @@ fn simple_collation() -> Collation {
 /// A weaker one, which the URI may name for other programs, shows documents that a fail-over takes
 /// away, and a buy would be acknowledged by them. `snapshot` reads what a majority has too, but not
 /// in every command and not on a standalone server.
-fn at_least_majority(of_uri: Option<ReadConcern>) -> ReadConcern {
-    match of_uri {
+fn read_concern_at_least_majority(uri_concern: Option<ReadConcern>) -> ReadConcern {
+    match uri_concern {
         Some(concern) if concern.level == ReadConcernLevel::Linearizable => concern,
         _ => ReadConcern::majority(),
     }
@@ -478,7 +480,7 @@ fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options
         .server_monitoring_mode
         .get_or_insert(ServerMonitoringMode::Poll);
-    options.read_concern = Some(at_least_majority(options.read_concern));
+    options.read_concern = Some(read_concern_at_least_majority(options.read_concern));
     // Every write sets its own write concern. If the URI set `w=0`, the driver would also reject
     // reads.
     options.write_concern = None;

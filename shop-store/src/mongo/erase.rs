@@ -209,7 +209,7 @@ impl MongoStore {
     /// refunds stay, and the next erasure finds them.
     async fn erase_waiting(&self, user: &UserId, limit: usize) -> Result<Removed> {
         let filter = WaitingFilter::OfUser(user);
-        let entries = self.waiting.find(filter, Some(limit)).await?;
+        let entries = self.waiting.find_at_most(limit, filter).await?;
         let ids: Vec<PurchaseId> = entries.iter().map(|entry| entry.refund.id).collect();
         self.write_marks(&ids).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
@@ -219,7 +219,8 @@ impl MongoStore {
         Ok(Removed::from(entries.len() as u64))
     }
 
-    /// Marks those of `ids` that are neither stored nor marked, and returns them.
+    /// Writes the mark of an erased purchase under each of `ids` that no document has yet, and
+    /// returns these ids.
     async fn write_marks(&self, ids: &[PurchaseId]) -> Result<Vec<PurchaseId>> {
         let mut updates = Vec::with_capacity(ids.len());
         for id in ids {

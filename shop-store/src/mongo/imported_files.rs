@@ -16,17 +16,18 @@ use super::document::ERASED;
 use super::error::mongo_error;
 use super::write::{Update, Write};
 
-/// The member with the text of the import.
+/// The member with the reading of a file, which is a text of the import.
 const READING: &str = "reading";
 
 #[async_trait]
 impl ImportedFiles for MongoStore {
-    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
-        if let Some(kept) = kept {
-            let upsert = Update::upsert(document_id(file), doc! { READING: kept, ERASED: true });
+    async fn last_reading(&self, file: Uuid, new_reading: Option<&str>) -> Result<Option<String>> {
+        if let Some(new_reading) = new_reading {
+            let members = doc! { READING: new_reading, ERASED: true };
+            let upsert = Update::upsert(document_id(file), members);
             self.write_to_purchases(Write::Update(vec![upsert]), "how the file was read")
                 .await?;
-            return Ok(Some(kept.to_owned()));
+            return Ok(Some(new_reading.to_owned()));
         }
 
         let Some(document) = self.connection.find_by_id(document_id(file).into()).await? else {

@@ -73,19 +73,18 @@ impl MongoConnection {
         inspection: &mut StoreInspection,
     ) -> Result<Option<bool>> {
         let name = &collection.name;
-        let list = doc! { "listCollections": 1, "filter": { "name": name } };
-        let Some(found) = self.list(list).await? else {
+        let command = doc! { "listCollections": 1, "filter": { "name": name } };
+        let Some(entries) = self.list(command).await? else {
             inspection.warnings.push(format!(
                 "the options of the collection {name} are not known, because the MongoDB user may not list \
                  collections: grant the role readWrite on the database"
             ));
             return Ok(None);
         };
-        // A server may not support the filter.
-        let mut found = found.into_iter();
-        let Some(entry) =
-            found.find(|entry| entry.get_str("name").is_ok_and(|found| found == name))
-        else {
+        // A server may not support the filter, and then lists all collections.
+        let is_of_collection =
+            |entry: &Document| entry.get_str("name").is_ok_and(|listed| listed == name);
+        let Some(entry) = entries.into_iter().find(is_of_collection) else {
             return Ok(Some(false));
         };
 
@@ -133,20 +132,22 @@ impl MongoConnection {
             "readConcern": { "level": "local" },
         };
         match self.list(command).await {
-            Ok(Some(accepted)) => {
-                let accepted: Vec<Option<&Bson>> =
-                    accepted.iter().map(|found| found.get("_id")).collect();
-                let mut rejected = Vec::new();
+            Ok(Some(accepted_samples)) => {
+                let accepted_ids: Vec<Option<&Bson>> = accepted_samples
+                    .iter()
+                    .map(|sample| sample.get("_id"))
+                    .collect();
+                let mut rejected_forms = Vec::new();
                 for (form, document) in &samples {
-                    if !accepted.contains(&document.get("_id")) {
-                        rejected.push(*form);
+                    if !accepted_ids.contains(&document.get("_id")) {
+                        rejected_forms.push(*form);
                     }
                 }
-                if !rejected.is_empty() {
+                if !rejected_forms.is_empty() {
                     let message = format!(
                         "the validator of the collection rejects {}: let it accept them, or set its validationAction \
                          to warn",
-                        rejected.join(", ")
+                        rejected_forms.join(", ")
                     );
                     inspection.faults.push(collection.fault(message));
                 }
@@ -165,14 +166,14 @@ impl MongoConnection {
 
     /// Returns the rights on `collections` that the user lacks, such as `insert on purchases`.
     ///
-    /// Each user may ask for the own rights. If the server does not tell them, or has no access
-    /// control, nothing is missing as far as is known: then the first write shows it.
+    /// Each user may ask for the own rights. If the server does not report them, or has no access
+    /// control, the result is empty, and the first write shows whether a right is missing.
     async fn missing_rights(&self, collections: &[StoreCollection]) -> Vec<String> {
         let status = doc! { "connectionStatus": 1, "showPrivileges": true };
         let Ok(reply) = self.run(status).await else {
             return Vec::new();
         };
-        // Without a login, or if the server does not tell the rights, there are none in the reply.
+        // Without a login, or if the server does not report rights, the reply contains none.
         let information = reply.get_document("authInfo");
         let privileges = information.and_then(|info| info.get_array("authenticatedUserPrivileges"));
         let Ok(privileges) = privileges else {

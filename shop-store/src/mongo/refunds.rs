@@ -99,7 +99,7 @@ impl PurchaseRows for MongoStore {
 
     async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
         let filter = WaitingFilter::OfPurchases(purchases);
-        self.waiting.find(filter, None).await
+        self.waiting.find_all(filter).await
     }
 
     async fn find_waiting_behind(&self, position: u64, limit: usize) -> Result<Vec<SweepEntry>> {
@@ -119,7 +119,7 @@ impl PurchaseRows for MongoStore {
 impl MongoStore {
     /// Looks up the waiting refund with this id; [`Lookup::Missing`] if no such refund waits.
     pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
-        let entries = self.waiting.find(WaitingFilter::WithId(id), None).await?;
+        let entries = self.waiting.find_all(WaitingFilter::WithId(id)).await?;
         let first_entry = entries.into_iter().next();
         Ok(first_entry.map_or(Lookup::Missing, |entry| {
             Lookup::Waiting(entry.refund.without_context())
@@ -143,7 +143,9 @@ impl WaitingRefunds for MongoStore {
             self.remove_waiting(removed).await?;
         }
         sweep(self).await?;
-        self.waiting.find(WaitingFilter::Refused, Some(limit)).await
+        self.waiting
+            .find_at_most(limit, WaitingFilter::Refused)
+            .await
     }
 }
 

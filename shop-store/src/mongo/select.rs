@@ -48,29 +48,11 @@ impl PurchaseQuery for MongoStore {
     /// A range of time does not include documents without a date, see [`migrate`](Self::migrate).
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let reader = &self.connection.reader;
-        let position = page_start(selector, request, reader)?;
         let limit = request.limit;
-        let deadline = Instant::now() + self.connection.options.query_timeout;
-        let read_from = |position| self.read_range(selector, request, position, deadline);
-
+        let position = page_start(selector, request, reader)?;
         let is_dated = matches!(position, RangePosition::Dated(_));
-        let needs_both_ranges = has_undated_range(request.range, reader) && is_dated;
-        let is_first_page_of_user =
-            matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
-
-        let mut purchases = Vec::new();
-        let mut undated_purchases = Vec::new();
-        // The first page of a user is rarely full. It continues in the second range, which is read
-        // first, so the read of the first range here would be repeated below.
-        if !needs_both_ranges || !is_first_page_of_user {
-            purchases = read_from(position.clone()).await?;
-        }
-        // `migrate` moves documents from the second range to the first. The second range is read
-        // before the first one, so that no moved document is missed.
-        if needs_both_ranges && Page::full_length(&purchases, limit) == purchases.len() {
-            undated_purchases = read_from(RangePosition::Undated(None)).await?;
-            purchases = read_from(position).await?;
-        }
+        let (mut purchases, mut undated_purchases) =
+            self.read_ranges(selector, request, position).await?;
         let dated_count = if is_dated { purchases.len() } else { 0 };
 
         // A document that was moved between the two reads is in both results. It is listed once.
@@ -198,6 +180,41 @@ pub(super) fn page_start(
 }
 
 impl MongoStore {
+    /// Reads the purchases of a page from the range of `position` and, if they do not fill the page,
+    /// from the range of documents without a date. Returns the purchases of the two ranges.
+    ///
+    /// [`migrate`](Self::migrate) moves documents from the second range to the first. So the second
+    /// range is read before the first one, and no moved document is missed.
+    async fn read_ranges(
+        &self,
+        selector: &Selector,
+        request: &PageRequest,
+        position: RangePosition,
+    ) -> Result<(Vec<Purchase>, Vec<Purchase>)> {
+        let deadline = Instant::now() + self.connection.options.query_timeout;
+        let read_from = |position| self.read_range(selector, request, position, deadline);
+        let may_need_both_ranges = matches!(position, RangePosition::Dated(_))
+            && has_undated_range(request.range, &self.connection.reader);
+        if !may_need_both_ranges {
+            return Ok((read_from(position).await?, Vec::new()));
+        }
+
+        // The first page of a user is rarely full. So it is not first read from the first range
+        // alone, which would be read again below.
+        let is_first_page_of_user =
+            matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
+        if !is_first_page_of_user {
+            let dated_purchases = read_from(position.clone()).await?;
+            if Page::full_length(&dated_purchases, request.limit) < dated_purchases.len() {
+                return Ok((dated_purchases, Vec::new()));
+            }
+        }
+
+        let undated_purchases = read_from(RangePosition::Undated(None)).await?;
+        let dated_purchases = read_from(position).await?;
+        Ok((dated_purchases, undated_purchases))
+    }
+
     /// Reads purchases from one range, from `position` on, up to one more than those of a full page.
     ///
     /// The extra purchase tells the caller that there is another page. Documents that are not

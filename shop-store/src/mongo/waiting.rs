@@ -170,7 +170,7 @@ impl WaitingCollection {
         if limit == 0 {
             return Ok(0);
         }
-        let entries = self.find(filter, Some(limit)).await?;
+        let entries = self.find_at_most(limit, filter).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
         if !sequences.is_empty() {
             let filter = WaitingFilter::WithSequences(&sequences);
@@ -179,27 +179,30 @@ impl WaitingCollection {
         Ok(sequences.len() as u64)
     }
 
-    /// Returns at most `limit` refunds that match `filter`, in the order of their arrival.
+    /// Returns all refunds that match `filter`, in the order of their arrival.
     ///
     /// # Errors
     /// - the error of the query
     /// - [`Corrupt`](ErrorKind::Corrupt) if a document is not a waiting refund
-    pub(super) async fn find(
+    pub(super) async fn find_all(&self, filter: WaitingFilter<'_>) -> Result<Vec<WaitingRefund>> {
+        let all_members = None;
+        let documents = self.find_documents(filter, None, all_members).await?;
+        parse_waiting_refunds(&documents)
+    }
+
+    /// Returns at most `limit` refunds that match `filter`, in the order of their arrival.
+    ///
+    /// # Errors
+    /// The errors of [`find_all`](Self::find_all)
+    pub(super) async fn find_at_most(
         &self,
+        limit: usize,
         filter: WaitingFilter<'_>,
-        limit: Option<usize>,
     ) -> Result<Vec<WaitingRefund>> {
-        let documents = self
-            .find_documents(filter, limit.map(row_limit), None)
-            .await?;
-        let entries: Option<Vec<_>> = documents
-            .iter()
-            .map(|document| parse_waiting_refund(document))
-            .collect();
-        let message = "a document of the collection of waiting refunds is no refund";
-        let mut entries = entries.ok_or_else(|| mongo_error(ErrorKind::Corrupt, message))?;
-        entries.sort_unstable_by_key(|entry| entry.sequence);
-        Ok(entries)
+        let limit = Some(row_limit(limit));
+        let all_members = None;
+        let documents = self.find_documents(filter, limit, all_members).await?;
+        parse_waiting_refunds(&documents)
     }
 
     /// Returns the first `limit` refunds behind the sequence number `position`, including refused
@@ -261,7 +264,8 @@ impl WaitingCollection {
         self.connection.query(timeout, count).await
     }
 
-    /// Returns the documents that match `filter`: at most `limit`, and the members in `projection`.
+    /// Returns the documents that match `filter`: at most `limit`, or all for `None`, with the
+    /// members in `projection`, or all for `None`.
     async fn find_documents(
         &self,
         filter: WaitingFilter<'_>,
@@ -328,6 +332,22 @@ fn waiting_document(refund: &Purchase) -> Result<RawDocumentBuf> {
         document.append(bson::cstr!("origin"), origin);
     }
     Ok(document)
+}
+
+/// Parses waiting refunds from `documents`, and sorts them by their arrival.
+///
+/// # Errors
+/// [`Corrupt`](ErrorKind::Corrupt) if a document is not a waiting refund
+fn parse_waiting_refunds(documents: &[RawDocumentBuf]) -> Result<Vec<WaitingRefund>> {
+    let mut entries = Vec::with_capacity(documents.len());
+    for document in documents {
+        let message = "a document of the collection of waiting refunds is no refund";
+        let entry = parse_waiting_refund(document)
+            .ok_or_else(|| mongo_error(ErrorKind::Corrupt, message))?;
+        entries.push(entry);
+    }
+    entries.sort_unstable_by_key(|entry| entry.sequence);
+    Ok(entries)
 }
 
 /// Parses a waiting refund from a document that [`waiting_document`] created; `None` if a member is

@@ -71,11 +71,7 @@ async fn every_filter_has_an_index_and_examines_only_what_matches() {
     let store = fixture.mongo();
     let waiting = refunds_of(&purchases(5_000));
     store.insert(waiting.into()).await.unwrap();
-    let slice = store
-        .waiting
-        .find(WaitingFilter::ByTime, None)
-        .await
-        .unwrap();
+    let slice = store.waiting.find_all(WaitingFilter::ByTime).await.unwrap();
     let last_sequence = slice.last().unwrap().sequence;
 
     let others: Vec<PurchaseId> = purchases(2).iter().map(|purchase| purchase.id).collect();

@@ -90,9 +90,9 @@ impl FileSchema {
 
         // An error leaves the transaction open. The caller then closes the connection, which rolls
         // back.
+        let statements = missing_migrations.concat().concat();
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT",
-            missing_migrations.concat().concat(),
+            "BEGIN IMMEDIATE; {statements} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT",
             self.application_id,
             self.migrations.len(),
         ))

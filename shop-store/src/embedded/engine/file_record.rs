@@ -61,7 +61,7 @@ pub(in crate::embedded) struct FileRecord {
     pub(in crate::embedded) is_copying: bool,
 }
 
-/// What makes a file another file than a copy of it.
+/// The identity of a file, which differs from the identity of a copy of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::embedded) struct FileOrigin {
     inode: u64,
@@ -71,7 +71,7 @@ pub(in crate::embedded) struct FileOrigin {
     device: Option<u64>,
 }
 
-/// What a write to the file changes, as far as `stat(2)` tells it.
+/// The properties of a file that a write to the file changes, as `stat(2)` reports them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::embedded) struct FileContent {
     bytes: u64,

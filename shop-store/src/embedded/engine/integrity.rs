@@ -48,21 +48,22 @@ fn check_pages_and_rows(
     cancelled: &Arc<AtomicBool>,
 ) -> Result<Vec<String>> {
     // There are two connections, because each thread uses its own.
-    let run =
+    let run_check =
         |check: RowsCheck| open_cancellable(path, cancelled).and_then(|file| check(&file).at(path));
-    let (pages, rows) = thread::scope(|scope| {
-        let rows = scope.spawn(|| run(check_rows));
-        let pages = run(find_damaged_pages);
-        (
-            pages,
-            rows.join().unwrap_or_else(|panic| resume_unwind(panic)),
-        )
+    let (page_result, row_result) = thread::scope(|scope| {
+        let row_thread = scope.spawn(|| run_check(check_rows));
+        let page_result = run_check(find_damaged_pages);
+        let row_result = row_thread
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic));
+        (page_result, row_result)
     });
-    let mut lines = pages?;
-    match rows {
-        Ok(rows) => lines.extend(rows),
+
+    let mut lines = page_result?;
+    match row_result {
+        Ok(row_lines) => lines.extend(row_lines),
         Err(error) if lines.is_empty() => return Err(error),
-        // SQLite named the damaged page, which the check of rows could not read.
+        // SQLite's check has named the damaged page that the check of rows could not read.
         Err(_) => {}
     }
     Ok(lines)

@@ -1,4 +1,4 @@
-//! What the log and the store stand on: a SQLite file that several processes write to, in which
+//! The engine of the log and of the store: a SQLite file that several processes write to, in which
 //! each acknowledged write is on the disk.
 //!
 //! ```text

@@ -35,10 +35,9 @@ pub(in crate::embedded) struct Readers {
 impl Readers {
     /// Opens `threads` connections to the file, which must exist, and starts a thread for each.
     ///
-    /// `queue` is the capacity of the queue of queries. Each thread keeps the thread of `writer`
-    /// running until its own connection is closed, so the writer closes its connection last and
-    /// removes the write-ahead log. If connections were closed concurrently, none would remove the
-    /// log.
+    /// Each reader thread keeps the thread of `writer` running until the reader's own connection is
+    /// closed, so the writer closes its connection last and removes the write-ahead log. If
+    /// connections were closed concurrently, none would remove the log.
     ///
     /// # Errors
     /// The error of [`Database::reader`], or [`Unavailable`](ErrorKind::Unavailable) if a thread
@@ -47,25 +46,20 @@ impl Readers {
         database: &Database,
         writer: &Writer,
         threads: usize,
-        queue: usize,
+        queue_capacity: usize,
     ) -> Result<Self> {
-        let (jobs, waiting) = mpsc::sync_channel::<ReadJob>(queue.max(1));
-        let waiting = Arc::new(Mutex::new(waiting));
+        let (jobs, receiver) = mpsc::sync_channel::<ReadJob>(queue_capacity.max(1));
+        let queue = Arc::new(Mutex::new(receiver));
         // All connections are opened before a thread is started, so an error leaves no thread
         // behind.
         let connections = (0..threads.max(1))
             .map(|_| database.reader())
             .collect::<Result<Vec<_>>>()?;
         for mut connection in connections {
-            let waiting = Arc::clone(&waiting);
+            let queue = Arc::clone(&queue);
             let writer = writer.jobs.sender()?;
             // One thread at a time waits in `recv`. The others wait for the mutex.
-            let next_job = move || {
-                waiting
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .recv()
-            };
+            let next_job = move || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             thread::start("shop-reader", move || {
                 while let Ok(job) = next_job() {
                     job(&mut connection);

@@ -195,7 +195,9 @@ impl WriterThread {
     fn recover(&mut self, error: &Error) {
         self.wal.mark_unsynced();
         if is_disk_full(error) {
-            self.shorten_wal(Ok(()), WriteAheadLog::make_room);
+            // No copy beside the writers came before this one, so none has failed.
+            let copied_beside = Ok(());
+            self.shorten_wal(copied_beside, WriteAheadLog::make_room);
         }
         if is_overwritten(error) {
             self.file_check.set_overwritten();
@@ -207,8 +209,10 @@ impl WriterThread {
     }
 
     /// Runs `shorten` under the write lock, to copy the write-ahead log into the file, and repairs
-    /// a torn log at once. If `copied_beside`, the copy before it, failed, a torn log is repaired
-    /// only.
+    /// a torn log at once.
+    ///
+    /// `copied_beside` is the result of the copy that was made before, beside the writers of other
+    /// processes. If that copy failed, `shorten` is not run, and only a torn log is repaired.
     ///
     /// A failure is logged, not returned: the log grows until the next attempt.
     fn shorten_wal(

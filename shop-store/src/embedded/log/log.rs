@@ -62,7 +62,7 @@ shop_core::options! {
 impl EmbeddedLogOptions {
     /// Returns the maximum number of records of a batch, and the size in bytes at which a batch is
     /// closed.
-    pub(super) fn batch(&self) -> (usize, usize) {
+    pub(super) fn batch_limits(&self) -> (usize, usize) {
         (self.batch_records.max(1), self.batch_bytes)
     }
 

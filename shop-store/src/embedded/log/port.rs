@@ -175,26 +175,28 @@ impl RecordEraser for EmbeddedLog {
         let offsets: Vec<i64> = records.iter().map(|record| signed(record.offset)).collect();
         // The records keep their offsets and times, so no gap arises. Records that are erased already
         // are not counted.
-        let find =
+        let select_sql =
             "SELECT time FROM records WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
-        let erase = "UPDATE records SET key = NULL, headers = ?2, value = NULL, checksum = ?3 WHERE offset = ?1";
+        let erase_sql = "UPDATE records SET key = NULL, headers = ?2, value = NULL, checksum = ?3 WHERE offset = ?1";
         self.shared
             .writer
             .write(move |connection| {
-                let mut find = connection.prepare_cached(find)?;
-                let mut erase = connection.prepare_cached(erase)?;
+                let mut select_time = connection.prepare_cached(select_sql)?;
+                let mut erase_record = connection.prepare_cached(erase_sql)?;
                 let headers = &blank.headers.as_bytes()[..];
-                let mut erased = 0;
+                let mut erased_count = 0;
                 for offset in &offsets {
-                    let found = find.query_row(params![offset, headers], |row| row.get(0));
-                    let Some(time) = found.optional()? else {
+                    let selected =
+                        select_time.query_row(params![offset, headers], |row| row.get(0));
+                    let Some(time) = selected.optional()? else {
                         continue;
                     };
                     let content = [Integer(time), Null, Blob(headers), Null];
                     let checksum = checksum(0, content);
-                    erased += erase.execute(params![offset, headers, checksum])? as u64;
+                    let updated = erase_record.execute(params![offset, headers, checksum])?;
+                    erased_count += updated as u64;
                 }
-                Ok(erased)
+                Ok(erased_count)
             })
             .await
     }

@@ -58,7 +58,7 @@ fn stream_batches(
 ) -> BoxStream<'static, Result<Batch>> {
     let readers = log.readers.clone();
     let interval = log.options.poll_interval;
-    let (max_records, max_bytes) = log.options.batch();
+    let (max_records, max_bytes) = log.options.batch_limits();
     let partition = log.partition(0);
     let waiter = end.is_none().then(|| log.waiter());
     let batches = stream::try_unfold((start, waiter), move |(next, mut waiter)| {

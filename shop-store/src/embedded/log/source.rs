@@ -300,7 +300,7 @@ impl GroupReader {
     async fn read_batch(&self, epoch: u64, next: u64) -> Result<(u64, Vec<SourceEvent>)> {
         let group = self.group.clone();
         let partition = self.log.partition(epoch);
-        let (max_records, max_bytes) = self.log.options.batch();
+        let (max_records, max_bytes) = self.log.options.batch_limits();
         self.readers
             .read(move |connection| {
                 let snapshot = connection.unchecked_transaction()?;

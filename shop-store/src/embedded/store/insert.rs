@@ -181,12 +181,12 @@ impl<'a> InsertPlan<'a> {
         if self.is_erased(&purchase.id)? {
             return Ok(InsertOutcome::Erased);
         }
-        if let Some(given) = &purchase.details.currency {
+        if let Some(purchase_currency) = &purchase.details.currency {
             let store_currency = match &self.currency {
                 Some(currency) => currency,
                 None => self.currency.insert(find_currency(self.connection)?),
             };
-            if let Some(reason) = rejected_currency(store_currency.as_ref(), given) {
+            if let Some(reason) = rejected_currency(store_currency.as_ref(), purchase_currency) {
                 return Ok(InsertOutcome::Rejected(reason));
             }
         }
@@ -350,10 +350,10 @@ pub(super) fn find_currency(connection: &Connection) -> rusqlite::Result<Option<
         .optional()
 }
 
-/// Returns the currency of the store. If none is stored yet, stores `given`.
+/// Returns the currency of the store. If the store has none yet, it first takes `adopted`.
 pub(super) fn get_or_set_currency(
     connection: &Connection,
-    given: &Currency,
+    adopted: &Currency,
 ) -> rusqlite::Result<Currency> {
     if let Some(currency) = find_currency(connection)? {
         return Ok(currency);
@@ -361,8 +361,8 @@ pub(super) fn get_or_set_currency(
 
     connection
         .prepare_cached("INSERT INTO settings (name, value) VALUES (?1, ?2)")?
-        .execute(params![CURRENCY, given.as_str()])?;
-    Ok(given.clone())
+        .execute(params![CURRENCY, adopted.as_str()])?;
+    Ok(adopted.clone())
 }
 
 /// Compares `purchase` with the stored purchase of the same id, and returns `Duplicate` or

@@ -6,7 +6,7 @@
 //! is recognized as damaged.
 //!
 //! ```text
-//! purchases  buyer  timestamp      id           price   hash        details
+//! purchases  buyer  timestamp      id           price   checksum    details
 //!                7  1767225600000  x'01…' UUID  29.99   2938471556  {"reference": "A-1", …}
 //!                7  1767229200000  x'01…' UUID  -29.99  1180264977  {"of": …}        a refund
 //!
@@ -64,7 +64,7 @@ pub(super) const COLUMNS: &str = "timestamp, id, price, checksum, details, useri
 pub(super) const TIMESTAMP: usize = 0;
 pub(super) const ID: usize = 1;
 const PRICE: usize = 2;
-const HASH: usize = 3;
+const CHECKSUM: usize = 3;
 const DETAILS: usize = 4;
 const USER_ID: usize = 5;
 const USER_NAME: usize = 6;
@@ -110,7 +110,7 @@ pub(super) fn read_purchase_of_user(
 
     verify_values(
         row,
-        HASH,
+        CHECKSUM,
         checksum_with_details(user_checksum, details_value),
         [timestamp_value, id_value, price_value],
     )?;
@@ -134,7 +134,7 @@ pub(super) fn read_time_and_price(row: &Row<'_>) -> rusqlite::Result<(i64, Price
     let price = parse_signed_price(row.get_ref(PRICE)?, PRICE)?;
 
     let row_seed = checksum_with_details(read_user_checksum(row)?, row.get_ref(DETAILS)?);
-    verify_columns(row, row_seed, TIMESTAMP..HASH)?;
+    verify_columns(row, row_seed, TIMESTAMP..CHECKSUM)?;
     Ok((timestamp, price))
 }
 

@@ -209,9 +209,9 @@ impl CurrencyStore for EmbeddedStore {
 
 #[async_trait]
 impl ImportedFiles for EmbeddedStore {
-    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
+    async fn last_reading(&self, file: Uuid, new_reading: Option<&str>) -> Result<Option<String>> {
         let setting = imported_file_setting(file);
-        let Some(kept) = kept.map(str::to_owned) else {
+        let Some(new_reading) = new_reading.map(str::to_owned) else {
             return self
                 .readers
                 .read(move |connection| settings::find(connection, &setting))
@@ -219,14 +219,15 @@ impl ImportedFiles for EmbeddedStore {
         };
         self.writer
             .write(move |connection| {
-                settings::set(connection, &setting, &kept)?;
-                Ok::<_, rusqlite::Error>(Some(kept.clone()))
+                settings::set(connection, &setting, &new_reading)?;
+                Ok::<_, rusqlite::Error>(Some(new_reading.clone()))
             })
             .await
     }
 }
 
-/// Returns the name of the setting that keeps how the file with the digest `file` was read.
+/// Returns the name of the setting that keeps the reading of the file with the digest `file`, which
+/// is how its last import read it.
 fn imported_file_setting(file: Uuid) -> String {
     format!("imported-file {file}")
 }
