@@ -26,7 +26,7 @@ pub(crate) struct Acknowledgements {
     /// The number of acknowledgements so far, by which they are ordered.
     count: AtomicU64,
     partitions: Mutex<BTreeMap<(Arc<str>, u32), PartitionAcknowledgements>>,
-    /// The acknowledged ranges that the log lost, until
+    /// The ranges of acknowledged records that the log lost, until
     /// [`take_lost_ranges`](Self::take_lost_ranges) removes them.
     lost_ranges: Mutex<Vec<LostRange>>,
 }
@@ -66,7 +66,7 @@ impl Acknowledgements {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Notes that a broker acknowledged a record at `offset`, and detects a loss of earlier
+    /// Records that a broker acknowledged a record at `offset`, and detects a loss of earlier
     /// records.
     ///
     /// `count_at_send` is the number of acknowledgements before the record was sent, see
@@ -138,7 +138,8 @@ impl Acknowledgements {
         failing
     }
 
-    /// Returns whether a loss was detected in any topic and was not taken yet.
+    /// Returns whether there are lost ranges, in any topic, that
+    /// [`take_lost_ranges`](Self::take_lost_ranges) has not removed yet.
     pub(crate) fn has_lost_ranges(&self) -> bool {
         !lock(&self.lost_ranges).is_empty()
     }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::kafka_error;
-use crate::producer::{ReportedPosition, no_position};
+use crate::producer::{ReportedPosition, no_position_error};
 use crate::shared::KafkaLogInner;
 
 /// Limits how much of the producer's queue the batches of purchases fill: half of the queue. The
@@ -58,9 +58,9 @@ impl BatchRoom {
             if permits.is_ok() {
                 publish_chunk(log, chunk, deadline, &mut receipts).await;
             } else {
-                let full = "other batches have filled the producer's queue";
+                let message = "other batches have filled the producer's queue";
                 for _ in chunk {
-                    receipts.push(Err(kafka_error(ErrorKind::Overloaded, full)));
+                    receipts.push(Err(kafka_error(ErrorKind::Overloaded, message)));
                 }
             }
         }
@@ -89,12 +89,16 @@ async fn publish_chunk(
         let position = match reports.next() {
             Some(Ok(Some(position))) => Ok(position),
             Some(Err(error)) => Err(error),
-            // No broker reported the position, so it is not certain that the record was written. It
-            // must not be published again behind a later purchase of the same user.
-            _ if is_followed(purchase, &chunk[index + 1..], reports.as_slice()) => {
-                Err(no_position())
+            // No broker reported the position, so it is not certain that the record was written.
+            // The purchase is published again, but not behind a later purchase of the same user.
+            Some(Ok(None)) | None => {
+                let later = &chunk[index + 1..];
+                if is_followed(purchase, later, reports.as_slice()) {
+                    Err(no_position_error())
+                } else {
+                    publish_again(log, purchase).await
+                }
             }
-            _ => publish_again(log, purchase).await,
         };
         receipts.push(
             position.map(|position| Receipt::new(purchase.id, durability).with_position(position)),
@@ -142,7 +146,7 @@ mod tests {
     #[test]
     fn a_purchase_is_not_retried_after_later_ones_of_its_user() {
         let written: ReportedPosition = Ok(Some(RecordPosition::new("topic", 0, 1)));
-        let (without_position, rejected) = (Ok(None), Err(no_position()));
+        let (without_position, rejected) = (Ok(None), Err(no_position_error()));
         let is_followed = |later: [(&str, &ReportedPosition); 2]| {
             let purchases = later.map(|(user, _)| purchase(user));
             let reports = later.map(|(_, report)| report.clone());

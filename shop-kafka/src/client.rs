@@ -125,7 +125,8 @@ fn parse_topic_id(line: &str) -> Option<(&str, &str)> {
     Some((topic, id))
 }
 
-/// The state of a kind of client, which receives the statistics of librdkafka.
+/// The state that only one kind of client has, such as the member of a group that a consumer belongs
+/// to. It receives the statistics of librdkafka. Other clients have the state `()`.
 pub(crate) trait StatisticsHandler: Send + Sync {
     /// Handles the statistics that librdkafka emits periodically while the client is polled.
     fn update_statistics(&self, _statistics: &Statistics) {}
@@ -139,7 +140,7 @@ pub(crate) struct Context<T = ()> {
     health: Arc<ClientHealth>,
     /// Whether the client requested its first token.
     token_requested: AtomicBool,
-    /// The state of the client's kind, such as a member of a group.
+    /// The state that only this kind of client has, see [`StatisticsHandler`].
     pub(crate) client_state: T,
 }
 

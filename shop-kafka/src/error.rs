@@ -79,11 +79,11 @@ pub(crate) fn is_refused_record(error: &KafkaError) -> bool {
     )
 }
 
-/// Converts the error of a client that is created during a call, and not when the log is opened.
+/// Converts the error of a client that a call creates after the log was opened.
 ///
-/// librdkafka rejects a setting then. This is not [`Invalid`](ErrorKind::Invalid), which would
-/// blame the call.
-pub(crate) fn during_call(error: Error) -> Error {
+/// If librdkafka rejects a setting of the client, the error becomes [`Denied`](ErrorKind::Denied),
+/// which an operator must fix. [`Invalid`](ErrorKind::Invalid) would blame the caller of the call.
+pub(crate) fn blame_settings(error: Error) -> Error {
     if error.kind() != ErrorKind::Invalid {
         return error;
     }
@@ -376,6 +376,6 @@ mod tests {
     fn a_setting_that_is_rejected_during_a_call_is_not_the_fault_of_the_call() {
         let rejected = || from_kafka(KafkaError::ClientCreation("no such setting".to_owned()));
         assert_eq!(rejected().kind(), ErrorKind::Invalid, "at the opening");
-        assert_eq!(during_call(rejected()).kind(), Denied);
+        assert_eq!(blame_settings(rejected()).kind(), Denied);
     }
 }

@@ -22,7 +22,9 @@ use crate::client::{
     ClientHealth, Context, close_in_background, create_client, fetch_partitions, lock,
 };
 use crate::delivery::{DeliverySlot, UndeliveredRecord};
-use crate::error::{during_call, from_code, from_kafka, is_refused_record, kafka_error, too_late};
+use crate::error::{
+    blame_settings, from_code, from_kafka, is_refused_record, kafka_error, too_late,
+};
 use crate::{KafkaLogOptions, config};
 
 type Producer = ThreadedProducer<Context>;
@@ -47,7 +49,8 @@ impl<'a> RecordParts<'a> {
     }
 }
 
-/// The position of a published record, if a broker reported it.
+/// The position of a published record, `None` if no broker reported the position, or the error of
+/// the publish.
 pub(crate) type ReportedPosition = Result<Option<RecordPosition>>;
 
 /// A producer of librdkafka, and the batch size with which it was created.
@@ -101,7 +104,7 @@ impl ProducerHandle {
     ///
     /// # Errors
     /// If librdkafka rejects the configuration.
-    fn current(&self) -> Result<Arc<Producer>> {
+    fn current_producer(&self) -> Result<Arc<Producer>> {
         let batch_bytes = self.health.batch_limit.batch_bytes();
         let mut guard = lock(&self.current);
         if let Some(current) = &*guard
@@ -126,7 +129,7 @@ impl ProducerHandle {
     fn create(&self, batch_bytes: usize) -> Result<CurrentProducer> {
         let config = config::producer(&self.options, batch_bytes);
         Ok(CurrentProducer {
-            producer: Arc::new(create_client(&config, &self.health, ()).map_err(during_call)?),
+            producer: Arc::new(create_client(&config, &self.health, ()).map_err(blame_settings)?),
             created_at: Instant::now(),
             batch_bytes,
         })
@@ -145,7 +148,7 @@ impl ProducerHandle {
 
     /// Creates the producer in advance, so that the first record does not wait for a connection.
     pub(crate) fn prepare(&self) {
-        if let Err(error) = self.current() {
+        if let Err(error) = self.current_producer() {
             tracing::warn!(error = %error.chain(), "failed to create a producer");
         }
     }
@@ -153,7 +156,7 @@ impl ProducerHandle {
     /// Requests the indexes of the partitions of a topic. Blocks.
     pub(crate) fn fetch_partitions(&self, topic: &str) -> Result<Vec<i32>> {
         let timeout = self.options.publish_timeout;
-        fetch_partitions(self.current()?.client(), topic, timeout)
+        fetch_partitions(self.current_producer()?.client(), topic, timeout)
             .map_err(|error| self.health.explain(error))
     }
 
@@ -196,12 +199,12 @@ impl ProducerHandle {
     /// The error of the last attempt, with the outcome `NotApplied`. It is
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full.
     fn send(&self, record: QueueRecord<'_>) -> Result<()> {
-        let Err((mut error, rejected_record)) = self.current()?.send(record) else {
+        let Err((mut error, rejected_record)) = self.current_producer()?.send(record) else {
             return Ok(());
         };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
-            match self.current()?.send(rejected_record) {
+            match self.current_producer()?.send(rejected_record) {
                 Ok(()) => return Ok(()),
                 Err((second_error, _)) => error = second_error,
             }
@@ -237,7 +240,7 @@ impl ProducerHandle {
             let delivery = enqueue().map_err(|error| error.with_outcome(Outcome::Unknown))?;
             position = delivery.wait_for_report(self).await?;
         }
-        position.ok_or_else(no_position)
+        position.ok_or_else(no_position_error)
     }
 
     /// Publishes `count` records, and returns the reported position of each record in the order of
@@ -489,7 +492,7 @@ impl PendingDelivery {
 }
 
 /// Creates the error of a record whose position no broker reported. Its outcome is `Unknown`.
-pub(crate) fn no_position() -> Error {
+pub(crate) fn no_position_error() -> Error {
     let message = "the record was acknowledged without its position, and may not be in the log";
     kafka_error(ErrorKind::Unavailable, message).with_outcome(Outcome::Unknown)
 }

@@ -31,7 +31,7 @@ use crate::error::{from_kafka, kafka_error};
 use crate::number::{int32, unsigned};
 use crate::record::from_message;
 use crate::shared::KafkaLogInner;
-use crate::standalone::REQUEST_TIMEOUT;
+use crate::standalone::{ConsumerKind, REQUEST_TIMEOUT};
 
 /// The index of a partition, and consecutive records of this partition.
 pub(crate) type PartitionBatch = (u32, Vec<LogRecord>);
@@ -84,7 +84,7 @@ impl ScanRange {
     }
 
     /// Returns whether the scan also reads records that are appended later, and so has no end.
-    const fn follows(&self) -> bool {
+    const fn is_endless(&self) -> bool {
         matches!(self, Self::Tail(_))
     }
 }
@@ -146,10 +146,9 @@ struct TopicScan {
     topic: Arc<str>,
     /// The end offsets of the partitions that are not completely read.
     end_offsets: BTreeMap<u32, u64>,
-    /// Whether the scan continues behind the ends, see [`ScanRange::follows`].
-    follows: bool,
-    /// Whether the scan reads only a few records, so that its client prefetches as few as possible.
-    reads_few: bool,
+    /// Whether the scan continues behind the ends, see [`ScanRange::is_endless`].
+    is_endless: bool,
+    consumer_kind: ConsumerKind,
     /// The value of [`ClientHealth::topic_changes`](crate::client::ClientHealth::topic_changes) at
     /// the start. If the value changes, the records may come from another topic of this name.
     topic_changes: u64,
@@ -158,7 +157,7 @@ struct TopicScan {
     /// The size of the buffered records, in bytes.
     buffered_bytes: usize,
     /// The memory from which the contents of the records are allocated.
-    buffer: BytesMut,
+    content_memory: BytesMut,
 }
 
 impl TopicScan {
@@ -174,15 +173,17 @@ impl TopicScan {
         topic: Arc<str>,
         range: &ScanRange,
     ) -> Result<(Self, OffsetRanges, UnstableCounts)> {
-        // For a few records, the client should not fetch many more than these.
-        let reads_few = matches!(range, ScanRange::Between(_) | ScanRange::At(..));
+        let consumer_kind = match range {
+            ScanRange::Between(_) | ScanRange::At(..) => ConsumerKind::FewRecords,
+            ScanRange::All | ScanRange::From(_) | ScanRange::Tail(_) => ConsumerKind::General,
+        };
         let topic_changes = log.health.topic_changes();
-        let consumer = log.take_consumer(&topic, reads_few)?;
+        let consumer = log.take_consumer(&topic, consumer_kind)?;
 
         // The monitor's client reads uncommitted records, so it sees the ends behind open
         // transactions. These ends are requested before the stable ends, so a record that is
         // appended in between does not count as unstable.
-        let unstable_ends = if range.follows() {
+        let unstable_ends = if range.is_endless() {
             request_ranges(&log.monitor.admin.metadata_client, &topic, &ScanRange::All)?
         } else {
             OffsetRanges::new()
@@ -215,12 +216,12 @@ impl TopicScan {
             consumer,
             topic,
             end_offsets,
-            follows: range.follows(),
-            reads_few,
+            is_endless: range.is_endless(),
+            consumer_kind,
             topic_changes,
             buffered: BTreeMap::new(),
             buffered_bytes: 0,
-            buffer: BytesMut::new(),
+            content_memory: BytesMut::new(),
         };
         Ok((scan, ranges, unstable))
     }
@@ -229,14 +230,13 @@ impl TopicScan {
     fn run(mut self, log: &KafkaLogInner, batches: &mpsc::Sender<Result<PartitionBatch>>) {
         let mut last_read_at = Instant::now();
         let mut last_error = None;
-        let idle_timeout = if self.reads_few {
-            REQUEST_TIMEOUT
-        } else {
-            IDLE_TIMEOUT
+        let idle_timeout = match self.consumer_kind {
+            ConsumerKind::FewRecords => REQUEST_TIMEOUT,
+            ConsumerKind::General => IDLE_TIMEOUT,
         };
         while !self.is_complete() && !batches.is_closed() {
-            // A follower sends the buffered records before it waits for more.
-            let must_flush = self.follows && self.buffered_bytes > 0;
+            // An endless scan sends the buffered records before it waits for more.
+            let must_flush = self.is_endless && self.buffered_bytes > 0;
             let timeout = if must_flush {
                 Duration::ZERO
             } else {
@@ -249,7 +249,7 @@ impl TopicScan {
                     }
                     continue;
                 }
-                None if self.follows || last_read_at.elapsed() < idle_timeout => continue,
+                None if self.is_endless || last_read_at.elapsed() < idle_timeout => continue,
                 None => {
                     let message = "the topic scan is incomplete: no record was received in time";
                     let error =
@@ -258,14 +258,17 @@ impl TopicScan {
                     // consequence.
                     return drop(batches.blocking_send(Err(log.health.explain(error))));
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) if self.follows => continue,
+                Some(Err(KafkaError::PartitionEOF(_))) if self.is_endless => continue,
                 // The partition may end before the expected end, for example because its last
                 // offsets contain no records.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.end_offsets.remove(&unsigned::<u32>(partition));
                 }
-                // A requested offset is not in the log, so the scan ends without its record.
-                Some(Err(error)) if self.reads_few && is_outside_log(&error) => {
+                // A requested offset is not in the log, so the scan ends without its record. Only a
+                // consumer for a few records reports this as an error.
+                Some(Err(error))
+                    if self.consumer_kind == ConsumerKind::FewRecords && is_outside_log(&error) =>
+                {
                     self.end_offsets.clear();
                 }
                 // librdkafka recovers by itself, or the scan times out.
@@ -280,7 +283,7 @@ impl TopicScan {
                 }
                 Some(Ok(message)) => {
                     let partition = unsigned(rdkafka::Message::partition(&message));
-                    let record = from_message(&message, &mut self.buffer);
+                    let record = from_message(&message, &mut self.content_memory);
                     drop(message);
                     self.buffer_record(partition, record);
                 }
@@ -299,14 +302,13 @@ impl TopicScan {
 
         if self.is_complete() {
             // A scan that was read to its end leaves its consumer to the next scan.
-            log.return_consumer(self.topic, self.reads_few, self.consumer);
+            log.return_consumer(self.topic, self.consumer_kind, self.consumer);
         }
     }
 
-    /// Returns whether all partitions are read to their ends. A scan that follows the topic is
-    /// never complete.
+    /// Returns whether all partitions are read to their ends. An endless scan is never complete.
     fn is_complete(&self) -> bool {
-        self.end_offsets.is_empty() && !self.follows
+        self.end_offsets.is_empty() && !self.is_endless
     }
 
     /// Adds a record to the buffer, unless the record is behind the end of its partition. Pauses a
@@ -314,7 +316,7 @@ impl TopicScan {
     fn buffer_record(&mut self, partition: u32, record: LogRecord) {
         let next_offset = record.offset + 1;
         let end_offset = match self.end_offsets.get(&partition) {
-            _ if self.follows => u64::MAX,
+            _ if self.is_endless => u64::MAX,
             Some(end_offset) => *end_offset,
             None => return,
         };
@@ -360,7 +362,7 @@ fn request_ranges(
         let (low, high) = watermarks(consumer, topic, partition)?;
         let index = unsigned(partition);
         let (start, end) = range.bounds_in(index, unsigned(low), unsigned(high));
-        if start < end || range.follows() {
+        if start < end || range.is_endless() {
             ranges.insert(index, (start, end));
         }
     }

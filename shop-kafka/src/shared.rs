@@ -39,8 +39,9 @@ pub(crate) struct KafkaLogInner {
     pub(crate) idle_consumers: IdleConsumers,
     /// The last epoch that [`next_epoch`](Self::next_epoch) returned.
     last_epoch: Mutex<u64>,
-    /// The ranges of records that the brokers acknowledged to this process, and that the log lost.
-    lost_gaps: Mutex<Vec<Gap>>,
+    /// The gaps that [`convert_lost_ranges`](Self::convert_lost_ranges) returned so far: records
+    /// that the brokers acknowledged to this process, and that the log lost.
+    acknowledged_gaps: Mutex<Vec<Gap>>,
 }
 
 impl KafkaLogInner {
@@ -63,7 +64,7 @@ impl KafkaLogInner {
             dead_letter_index: tokio::sync::Mutex::default(),
             idle_consumers: IdleConsumers::default(),
             last_epoch: Mutex::default(),
-            lost_gaps: Mutex::default(),
+            acknowledged_gaps: Mutex::default(),
         }
     }
 
@@ -142,24 +143,24 @@ impl KafkaLogInner {
             .iter()
             .map(|partition| format!("{topic}-{partition}"))
             .collect();
-        faults.lost.clone_from(&lock(&self.lost_gaps));
+        faults.lost.clone_from(&lock(&self.acknowledged_gaps));
         faults
     }
 
-    /// Returns a gap for each range of acknowledged records whose loss was detected since the last
-    /// call. Blocks.
+    /// Converts each range of acknowledged records whose loss was detected since the last call to a
+    /// gap, and returns the gaps. Blocks.
     ///
     /// Each gap is logged, and kept for [`faults`](Self::faults). The caller puts the gaps among
     /// the dead letters, which operators resolve.
-    pub(crate) fn take_lost_gaps(&self) -> Vec<Gap> {
+    pub(crate) fn convert_lost_ranges(&self) -> Vec<Gap> {
         let topic = &self.topic.name;
         let lost_ranges = self.producer.acknowledgements.take_lost_ranges(topic);
         if lost_ranges.is_empty() {
             return Vec::new();
         }
 
-        // First asks for the id of the topic. If the topic was created again, its offsets begin
-        // again, and nothing is lost.
+        // A metadata request reports the present id of the topic. If the topic was created again,
+        // which the request adds to `topic_changes`, the offsets began again and nothing is lost.
         let admin = &self.monitor.admin;
         if let Err(error) = admin.describe(topic) {
             tracing::debug!(%error, "the topic's id is not known now");
@@ -189,7 +190,7 @@ impl KafkaLogInner {
                 GapCause::Truncated,
             ));
         }
-        lock(&self.lost_gaps).extend_from_slice(&gaps);
+        lock(&self.acknowledged_gaps).extend_from_slice(&gaps);
         gaps
     }
 

@@ -76,10 +76,10 @@ impl KafkaSink {
     /// - [`Closed`](ErrorKind::Closed) if the sink is closed meanwhile
     /// - the error of the first check of the topic
     /// - the error of the delivery otherwise
-    async fn publish_before_ready(&self, purchase: Purchase) -> Result<Receipt> {
+    async fn publish_before_response(&self, purchase: Purchase) -> Result<Receipt> {
         if self.waiting_tasks.len() >= self.log.options.producer_queue_capacity {
-            let full = "too many purchases are waiting for kafka's first response";
-            return Err(kafka_error(ErrorKind::Overloaded, full));
+            let message = "too many purchases are waiting for kafka's first response";
+            return Err(kafka_error(ErrorKind::Overloaded, message));
         }
 
         let log = Arc::clone(&self.log);
@@ -125,9 +125,9 @@ impl KafkaSink {
         }
         let log = Arc::clone(&self.log);
         tokio::spawn(async move {
-            let search_log = Arc::clone(&log);
+            let blocking_log = Arc::clone(&log);
             let gaps = blocking("search for lost records", move || {
-                Ok(search_log.take_lost_gaps())
+                Ok(blocking_log.convert_lost_ranges())
             })
             .await
             .unwrap_or_default();
@@ -138,8 +138,8 @@ impl KafkaSink {
             let now = SystemClock.now();
             let dead_letters: Vec<_> = gaps.iter().map(|gap| gap.to_dead_letter(now)).collect();
             let topic = log.dead_letter_topic();
-            let port = KafkaDeadLetters { log, topic };
-            if let Err(error) = port.put(&dead_letters).await {
+            let dead_letter_port = KafkaDeadLetters { log, topic };
+            if let Err(error) = dead_letter_port.put(&dead_letters).await {
                 tracing::warn!(
                     error = %error.chain(),
                     "the lost records are kept in the log of this program alone: the dead-letter topic cannot be written"
@@ -161,7 +161,7 @@ impl KafkaSink {
     /// # Errors
     /// - [`Closed`](ErrorKind::Closed) if the sink is closed
     /// - the error of the last check if the topic is unavailable
-    fn is_ready(&self) -> Result<bool> {
+    fn has_kafka_responded(&self) -> Result<bool> {
         self.check_open()?;
         self.log.topic.is_checked()
     }
@@ -176,9 +176,9 @@ async fn append_for_receipt(log: &KafkaLogInner, purchase: &Purchase) -> Result<
 #[async_trait]
 impl PurchaseSink for KafkaSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        if !self.is_ready()? {
+        if !self.has_kafka_responded()? {
             // Boxed, so that the future of every other publish need not be as large as this one.
-            return Box::pin(self.publish_before_ready(purchase.clone())).await;
+            return Box::pin(self.publish_before_response(purchase.clone())).await;
         }
         let receipt = append_for_receipt(&self.log, purchase).await;
         self.report_lost_records();
@@ -186,7 +186,7 @@ impl PurchaseSink for KafkaSink {
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        match self.is_ready() {
+        match self.has_kafka_responded() {
             Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
             // Shortly after the start, each purchase waits for Kafka's first response.
             Ok(false) => publish_each(self, purchases).await,

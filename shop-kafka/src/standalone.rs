@@ -20,18 +20,28 @@ use crate::client::{
     fetch_partitions, is_of_other_topic, lock,
 };
 use crate::config;
-use crate::error::{during_call, from_kafka};
+use crate::error::{blame_settings, from_kafka};
 use crate::number::unsigned;
 use crate::shared::KafkaLogInner;
 
 /// The timeout of a request.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How a standalone consumer is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ConsumerKind {
+    /// For requests, and for scans that may read many records.
+    General,
+    /// For scans of a few records at known offsets. The consumer prefetches as few records as
+    /// possible, and reports an offset that is not in the log as an error.
+    FewRecords,
+}
+
 /// The consumers that no scan or request uses now.
 #[derive(Default)]
 pub(crate) struct IdleConsumers {
-    /// The idle consumers, by group and by whether they read only a few records.
-    consumers: Mutex<HashMap<(Arc<str>, bool), StandaloneConsumer>>,
+    /// The idle consumers, by group.
+    consumers: Mutex<HashMap<(Arc<str>, ConsumerKind), StandaloneConsumer>>,
     /// The lock that a request about a group holds, so that requests run one after the other.
     request_lock: Arc<tokio::sync::Mutex<()>>,
 }
@@ -40,33 +50,30 @@ impl KafkaLogInner {
     /// Takes an idle consumer with the group id `group`, or creates one. The consumer never joins
     /// the group.
     ///
-    /// If `reads_few` is true, the consumer prefetches as few records as possible, and reports an
-    /// offset that is not in the log as an error.
-    ///
     /// # Errors
     /// If librdkafka rejects the configuration.
     pub(crate) fn take_consumer(
         &self,
         group: &Arc<str>,
-        reads_few: bool,
+        kind: ConsumerKind,
     ) -> Result<StandaloneConsumer> {
-        let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), reads_few));
+        let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), kind));
         if let Some(consumer) = idle {
-            // While the consumer was idle, events and requests for a token queued up.
+            // Events and requests for a token queued up while the consumer was idle.
             deliver_events(&consumer);
             return Ok(consumer);
         }
 
         let mut config = config::reader(&self.options, group);
         config.set("enable.partition.eof", "true");
-        if reads_few {
+        if kind == ConsumerKind::FewRecords {
             config
                 .set("queued.min.messages", "1")
                 .set("fetch.message.max.bytes", "65536")
                 .set("auto.offset.reset", "error");
         }
 
-        let consumer = create_client(&config, &self.health, ()).map_err(during_call)?;
+        let consumer = create_client(&config, &self.health, ()).map_err(blame_settings)?;
         authenticate(&consumer);
         Ok(consumer)
     }
@@ -76,14 +83,13 @@ impl KafkaLogInner {
     pub(crate) fn return_consumer(
         &self,
         group: Arc<str>,
-        reads_few: bool,
+        kind: ConsumerKind,
         consumer: StandaloneConsumer,
     ) {
         if consumer.unassign().is_ok() {
             // Another consumer may have been returned meanwhile. It is dropped after the lock is
             // released.
-            let _replaced =
-                lock(&self.idle_consumers.consumers).insert((group, reads_few), consumer);
+            let _replaced = lock(&self.idle_consumers.consumers).insert((group, kind), consumer);
         }
     }
 
@@ -106,9 +112,9 @@ impl KafkaLogInner {
         blocking("request of a group", move || {
             // The thread holds the lock until the request ends, even if this future is dropped.
             let _request_guard = request_guard;
-            let consumer = log.take_consumer(&group, false)?;
+            let consumer = log.take_consumer(&group, ConsumerKind::General)?;
             let response = request(&consumer, &log, &group)?;
-            log.return_consumer(group, false, consumer);
+            log.return_consumer(group, ConsumerKind::General, consumer);
             Ok(response)
         })
         .await

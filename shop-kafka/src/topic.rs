@@ -287,12 +287,12 @@ impl Topic {
         let mut description = existing.unwrap_or_default();
         let deadline = Instant::now() + LEADER_TIMEOUT;
         loop {
-            let is_over = Instant::now() >= deadline;
+            let has_timed_out = Instant::now() >= deadline;
             // The leaders of a new topic are elected shortly after its creation, and not every
             // broker knows the topic yet. So a new topic is awaited until all its partitions have
             // leaders.
             let has_leaders = !description.leaders.is_empty()
-                && (description.leaderless.is_empty() || !is_new || is_over);
+                && (description.leaderless.is_empty() || !is_new || has_timed_out);
             let settings = if has_leaders {
                 self.read_settings(admin, &description)
             } else {
@@ -304,7 +304,7 @@ impl Topic {
                     description.settings = settings;
                     return Ok(description);
                 }
-                Err(error) if error.is_retryable() && !is_over => {}
+                Err(error) if error.is_retryable() && !has_timed_out => {}
                 Err(error) if error.is_retryable() && has_leaders => {
                     // The partitions with a leader serve, whatever their settings are.
                     tracing::warn!(kafka.topic = &*self.name, error = %error.chain(), "the topic's settings cannot be read yet");

@@ -124,20 +124,20 @@ impl TopicMonitor {
     /// If librdkafka rejects the options, or if the system starts no thread.
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<ClientHealth>) -> Result<Self> {
         let config = config::metadata_client(options);
-        let mut uncommitted = config.clone();
+        let mut metadata_config = config.clone();
         // With uncommitted reads, this client sees the ends of partitions behind open transactions.
-        uncommitted.set("isolation.level", "read_uncommitted");
+        metadata_config.set("isolation.level", "read_uncommitted");
         let admin = TopicAdmin {
-            metadata_client: Arc::new(create_client(&uncommitted, health, ())?),
+            metadata_client: Arc::new(create_client(&metadata_config, health, ())?),
             health: Arc::clone(health),
             config,
             cluster: Arc::default(),
         };
 
-        let (new_topics, topics) = channel();
+        let (new_topics, new_topics_receiver) = channel();
         let thread_admin = admin.clone();
         start_thread("shop-kafka-topics", move || {
-            run_monitor(&thread_admin, &topics);
+            run_monitor(&thread_admin, &new_topics_receiver);
         })?;
         Ok(Self { admin, new_topics })
     }

@@ -11,7 +11,7 @@ use crate::record::to_headers;
 /// The header of a marker with the resolution: `replayed` or `dropped`. All headers of a marker are
 /// text.
 pub(super) const RESOLUTION: &str = "dead-letter-settled";
-/// The header of a marker with the position of the record, for human readers.
+/// The header of a marker with the position of the record in the log, for human readers.
 pub(super) const RECORD: &str = "dead-letter-record";
 /// The header of a marker with the record id, by which the dead letter is found.
 pub(super) const RECORD_ID: &str = "dead-letter-place";
@@ -60,10 +60,10 @@ pub(crate) fn encode_headers(dead_letter: &DeadLetter) -> OwnedHeaders {
 
 /// Decodes a record of the dead-letter topic. Returns `None` if the record is not a dead letter.
 pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
-    let all: Vec<(&str, Option<&[u8]>)> = encoded.headers.iter().collect();
+    let all_headers: Vec<(&str, Option<&[u8]>)> = encoded.headers.iter().collect();
     // The headers are counted from the end, because the original record may itself contain headers
     // with these names: it may be a replayed dead letter.
-    let (original_headers, own_headers) = all.split_last_chunk::<{ NAMES.len() }>()?;
+    let (original_headers, own_headers) = all_headers.split_last_chunk::<{ NAMES.len() }>()?;
     let mut values = [""; NAMES.len()];
     for (index, (name, value)) in own_headers.iter().enumerate() {
         if *name != NAMES[index] {

@@ -37,17 +37,18 @@ pub(crate) struct DlqIndex {
     /// The next offset to read in each partition.
     next_offsets: BTreeMap<u32, u64>,
     /// The pending dead letters, by the id of the record and the partition of the dead-letter
-    /// topic. Several partitions may contain a copy of the same dead letter.
+    /// topic. A dead letter that was put several times may have a copy in several partitions.
     pending: BTreeMap<(RecordId, u32), IndexedDeadLetter>,
-    /// The ids of the pending records, by their position in the log. Two ids may share a position,
-    /// because a gap may start at the offset of a record.
-    positions: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
+    /// The ids of the records with a pending dead letter, by the position of the record in the log.
+    /// Two ids may share a position, because a gap may start at the offset of a record.
+    ids_by_position: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
     /// The markers of resolved dead letters, by the id of the record.
     pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
 }
 
 /// The properties of a dead letter by which a filter selects it, and its offset.
 struct IndexedDeadLetter {
+    /// The position of the record in the log.
     position: RecordPosition,
     kind: ReasonKind,
     time: Timestamp,
@@ -55,7 +56,8 @@ struct IndexedDeadLetter {
     offset: u64,
 }
 
-/// The partition and the offset of a dead letter in the dead-letter topic.
+/// The partition and the offset of a dead letter in the dead-letter topic. The position of its
+/// record in the log is a [`RecordPosition`].
 pub(crate) type DlqPosition = (u32, u64);
 
 impl DlqIndex {
@@ -95,7 +97,7 @@ impl DlqIndex {
 
     /// Returns whether the index contains a pending or resolved dead letter for the record `id`.
     pub(crate) fn contains(&self, id: RecordId) -> bool {
-        self.resolved.contains_key(&id) || self.first_copy(id).is_some()
+        self.resolved.contains_key(&id) || self.find_pending(id).is_some()
     }
 
     /// Returns where to read the pending dead letters that `filter` selects, for at most `limit`
@@ -110,47 +112,49 @@ impl DlqIndex {
                 .after
                 .as_ref()
                 .map_or(Bound::Unbounded, Bound::Excluded);
-            let following = self.positions.range((after, Bound::Unbounded));
-            self.select_copies(following.map(|(_, ids)| ids), filter, limit)
+            let ids_after = self.ids_by_position.range((after, Bound::Unbounded));
+            self.select_pending(ids_after.map(|(_, ids)| ids), filter, limit)
         } else {
-            let listed = filter.positions.iter();
-            let ids = listed.filter_map(|position| self.positions.get(position));
-            self.select_copies(ids, filter, limit)
+            let positions = filter.positions.iter();
+            let ids_at = positions.filter_map(|position| self.ids_by_position.get(position));
+            self.select_pending(ids_at, filter, limit)
         }
     }
 
-    /// Returns where to read the dead letters that `filter` selects out of `ids_by_position`.
+    /// Returns where to read the pending dead letters that `filter` selects out of those with
+    /// `candidate_ids`.
     ///
-    /// Each item contains the ids of one position of the log. The selection ends after `limit`
-    /// items with a selected dead letter.
-    fn select_copies<'a>(
+    /// Each item of `candidate_ids` contains the ids at one position of the log. The selection ends
+    /// after `limit` items with a selected dead letter.
+    fn select_pending<'a>(
         &self,
-        ids_by_position: impl Iterator<Item = &'a BTreeSet<RecordId>>,
+        candidate_ids: impl Iterator<Item = &'a BTreeSet<RecordId>>,
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> BTreeSet<DlqPosition> {
         let mut selected = BTreeSet::new();
-        let mut position_count = 0;
-        for ids in ids_by_position {
-            if position_count == limit {
+        let mut selected_position_count = 0;
+        for ids in candidate_ids {
+            if selected_position_count == limit {
                 break;
             }
-            let mut is_selected = false;
+            let mut is_position_selected = false;
             for id in ids {
-                if let Some((dlq_position, entry)) = self.first_copy(*id)
+                if let Some((dlq_position, entry)) = self.find_pending(*id)
                     && filter.selects_at(&entry.position, entry.kind, entry.time)
                 {
                     selected.insert(dlq_position);
-                    is_selected = true;
+                    is_position_selected = true;
                 }
             }
-            position_count += usize::from(is_selected);
+            selected_position_count += usize::from(is_position_selected);
         }
         selected
     }
 
-    /// Returns the pending copy of the dead letter `id` in the lowest partition.
-    fn first_copy(&self, id: RecordId) -> Option<(DlqPosition, &IndexedDeadLetter)> {
+    /// Finds the pending dead letter of the record `id`. If several partitions of the dead-letter
+    /// topic contain a copy, returns the copy in the lowest partition.
+    fn find_pending(&self, id: RecordId) -> Option<(DlqPosition, &IndexedDeadLetter)> {
         let ((_, partition), entry) = self.pending.range((id, 0)..=(id, u32::MAX)).next()?;
         Some(((*partition, entry.offset), entry))
     }
@@ -175,12 +179,12 @@ impl DlqIndex {
 
         let mut position = dead_letter.position();
         // The positions share the memory of the topic's name.
-        if let Some((other, _)) = self.positions.first_key_value()
+        if let Some((other, _)) = self.ids_by_position.first_key_value()
             && other.topic == position.topic
         {
             position.topic = Arc::clone(&other.topic);
         }
-        self.positions
+        self.ids_by_position
             .entry(position.clone())
             .or_default()
             .insert(id);
@@ -195,8 +199,8 @@ impl DlqIndex {
 
     /// Applies the marker of a resolved dead letter, which was read from `partition`.
     ///
-    /// A marker resolves a record in all partitions. It resolves a gap in its own partition alone,
-    /// where the gap was put before the marker.
+    /// The marker of a record resolves the copies of the dead letter in all partitions. The marker
+    /// of a gap resolves only the copy in `partition`, which was written before the marker.
     fn resolve(&mut self, marker: ResolvedDeadLetter, partition: u32) {
         let id = marker.record_id;
         self.resolved.insert(id, marker);
@@ -215,21 +219,22 @@ impl DlqIndex {
         };
 
         // The position stays in the index as long as another partition contains a pending copy.
-        if self.first_copy(id).is_none()
-            && let Some(ids) = self.positions.get_mut(&position)
+        if self.find_pending(id).is_none()
+            && let Some(ids) = self.ids_by_position.get_mut(&position)
         {
             ids.remove(&id);
             if ids.is_empty() {
-                self.positions.remove(&position);
+                self.ids_by_position.remove(&position);
             }
         }
     }
 }
 
-/// Reads the dead letters at `positions`, in the order of their positions in the log.
+/// Reads the dead letters at `positions` of the dead-letter topic, and returns them in the order of
+/// their records in the log.
 ///
-/// Returns `None` if a record is no longer in the topic, or is not a dead letter: the index is then
-/// out of date.
+/// Returns `None` if the index from which the positions come is out of date: the topic no longer
+/// contains a record at one of the positions, or the record there is not a dead letter.
 ///
 /// # Errors
 /// The errors of the scans.
@@ -283,8 +288,8 @@ pub(crate) async fn read_dead_letters(
     Ok(Some(dead_letters.into_values().collect()))
 }
 
-/// Returns the first offset and the end of the first run: offsets that are at most [`MAX_DISTANCE`]
-/// apart.
+/// Returns the first offset and the end of the first run of `offsets`. The offsets of a run are each
+/// at most [`MAX_DISTANCE`] behind the previous one.
 fn first_run(offsets: &BTreeSet<u64>) -> (u64, u64) {
     let first = offsets.first().copied().unwrap_or_default();
     let mut last = first;

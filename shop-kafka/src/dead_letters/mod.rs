@@ -34,7 +34,7 @@ use index::{DlqIndex, DlqPosition, read_dead_letters};
 
 /// The maximum number of bytes that are kept of a key and of a value, if the topic does not accept
 /// the whole dead letter.
-const MAX_HEAD: usize = 64 << 10;
+const MAX_KEPT_BYTES: usize = 64 << 10;
 /// The maximum number of attempts to read dead letters that are no longer where the index found
 /// them. Each further attempt reads the whole topic.
 const MAX_READS: usize = 3;
@@ -46,23 +46,23 @@ pub(crate) struct KafkaDeadLetters {
     pub(crate) topic: Arc<Topic>,
 }
 
-/// Returns `dead_letter` with at most the first [`MAX_HEAD`] bytes of its key and of its value. A
-/// small dead letter stays as it is.
+/// Returns `dead_letter` with at most the first [`MAX_KEPT_BYTES`] bytes of its key and of its value.
+/// A small dead letter stays as it is.
 ///
 /// A record that the log accepted may be too large for the dead-letter topic, because its producer
 /// may have compressed it to a few kilobytes.
 fn truncate(dead_letter: &DeadLetter) -> DeadLetter {
     let mut truncated = dead_letter.clone();
     let size = dead_letter.record.size();
-    if size <= MAX_HEAD {
+    if size <= MAX_KEPT_BYTES {
         return truncated;
     }
 
     let record = &mut truncated.record;
     for bytes in [&mut record.key, &mut record.value].into_iter().flatten() {
-        bytes.truncate(MAX_HEAD);
+        bytes.truncate(MAX_KEPT_BYTES);
     }
-    if record.headers.as_bytes().len() > MAX_HEAD {
+    if record.headers.as_bytes().len() > MAX_KEPT_BYTES {
         record.headers = Headers::EMPTY;
     }
     record.headers = record
@@ -70,7 +70,7 @@ fn truncate(dead_letter: &DeadLetter) -> DeadLetter {
         .with(CUT_HEADER, Some(size.to_string().as_bytes()));
 
     let detail = format!(
-        "{}; of its {size} bytes, the first {MAX_HEAD} of key and value are kept",
+        "{}; of its {size} bytes, the first {MAX_KEPT_BYTES} of key and value are kept",
         truncated.reason.detail()
     );
     truncated.reason = Reason::from_parts(truncated.reason.kind(), detail);
@@ -82,8 +82,8 @@ impl KafkaDeadLetters {
     ///
     /// [`Log::put_dead_letters`]: shop_core::log::Log::put_dead_letters
     pub(crate) async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        // The error is about the topic, which an operator can fix, and not about these dead
-        // letters. So a retry is safe.
+        // An error here is about the topic, and no dead letter was published yet. An operator can
+        // fix the topic, so a retry is safe and may succeed.
         self.topic
             .wait_until_ready()
             .await
@@ -157,8 +157,8 @@ impl KafkaDeadLetters {
 
         let (pending_positions, markers) = self
             .with_index(|index| {
-                let all = index.select_page(&DeadLetterFilter::default(), usize::MAX);
-                (all, index.resolved.clone())
+                let all_pending = index.select_page(&DeadLetterFilter::default(), usize::MAX);
+                (all_pending, index.resolved.clone())
             })
             .await?;
 
@@ -198,8 +198,8 @@ impl KafkaDeadLetters {
             {
                 return Ok(dead_letters);
             }
-            // The retention of the topic deleted dead letters, or the topic was created again. The
-            // index starts empty.
+            // The retention of the topic deleted dead letters, or the topic was created again. With
+            // an empty index, the next attempt reads the whole topic.
             *self.log.dead_letter_index.lock().await = DlqIndex::default();
         }
         let message = "dead letters were deleted each time they were read: try again, or raise retention.ms of their topic";

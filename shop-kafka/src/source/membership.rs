@@ -54,11 +54,12 @@ pub(super) trait Membership {
     /// Seeks the partition to the committed position, or to the place where the log was cut before
     /// this position.
     ///
-    /// An unclean leader election may cut the log, and other records may be written at the same offsets. librdkafka
-    /// recognizes the cut by the leader epoch that the position carries: it asks the present leader for the offset
-    /// at which this epoch ends (<https://cwiki.apache.org/confluence/display/KAFKA/KIP-320>). It asks when a
-    /// consumer seeks, but not when a consumer starts at a position. Without the seek, the records between the cut
-    /// and the position would be skipped. A position without a leader epoch is not checked.
+    /// An unclean leader election may cut the log, and other records may be written at the same
+    /// offsets. librdkafka recognizes the cut by the leader epoch that the position carries: it asks
+    /// the present leader for the offset at which this epoch ends
+    /// (<https://cwiki.apache.org/confluence/display/KAFKA/KIP-320>). librdkafka asks when a consumer
+    /// seeks, but not when a consumer starts at a position. Without the seek, the records between
+    /// the cut and the position would be skipped. A position without a leader epoch is not checked.
     fn seek_to_committed(&self, committed: Committed, timeout: Duration) -> Result<()>;
 
     /// Returns whether the brokers stated the id of the topic.

@@ -232,7 +232,8 @@ impl Reader {
             if let Some(error) = self.member.log.topic.refusal() {
                 return Err(error);
             }
-            // Also without a record: a group that was rebalanced while the topic was missing has no
+            // `handle_message` checks the id with each record. It is checked here as well, because
+            // no record may come: a group that was rebalanced while the topic was missing has no
             // partitions, and librdkafka does not rebalance it when the topic is there again.
             self.check_topic_id()?;
             self.apply_backpressure(consumer);
@@ -324,7 +325,8 @@ impl Reader {
             // and all are paused below if the queue is still full.
             self.resume_partitions(consumer);
         }
-        // `deliver_batch` and `deliver_gaps` reset this when the queue is full.
+        // `deliver_batch`, `deliver_gaps` and `deliver_end` set `has_room` to false when they fill
+        // the queue.
         if self.has_room {
             return;
         }
