@@ -76,9 +76,9 @@ pub trait Entity: Event + PartialEq {
         Ok(record.with_headers(headers))
     }
 
-    /// Returns the reference to the other service's row that a store keeps: its id, and the number
-    /// of the row here that owns it, if there is one. A user owns its orders; a user itself has no
-    /// owner.
+    /// Returns the reference that a store keeps to the row of the other service in the event
+    /// `other`: the id of that row, and the number of the row in this store that owns it, if there
+    /// is one. A user owns its orders, and a user has no owner.
     fn reference(other: &Self::ForeignEvent) -> (i64, Option<i64>);
 }
 
@@ -151,7 +151,8 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the log cannot be reached, or does not
 /// deliver an event of each partition in time.
 pub async fn highest_published<E: Entity>(log: &dyn Log) -> Result<i64> {
-    // The ends of the partitions that were not read to their end yet.
+    // The first scan only asks for the ends of the partitions. An end is removed once its partition
+    // is read up to there.
     let mut unread_ends = log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
     let start = unread_ends
         .iter()
@@ -167,7 +168,8 @@ pub async fn highest_published<E: Entity>(log: &dyn Log) -> Result<i64> {
     let mut highest = 0;
     while !unread_ends.is_empty() {
         let Ok(received) = timeout(NEXT_EVENT_TIMEOUT, events.batches.try_next()).await else {
-            // Some of the last offsets of a partition may be without an event, but not all.
+            // The last offsets of a partition may be without an event, but not all 1,000 of them.
+            // So reading is complete once each partition has delivered an event and no other comes.
             if silent_partitions.is_empty() {
                 break;
             }

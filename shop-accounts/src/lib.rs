@@ -1,8 +1,9 @@
 //! Users and orders beside purchases, for services with all three.
 //!
 //! A user or an order is stored with an event about it in one transaction, in an
-//! [`outbox`], whose `Relay` publishes the event. The other role stores a projection of the event:
-//! an order is accepted for a user who is registered, and a user has a list of orders.
+//! [`outbox`], whose `Relay` publishes the event. A service can have the role users, the role
+//! orders, or both. Each role stores references from the events of the other role: an order is
+//! accepted for a user who is registered, and a user has a list of orders.
 //!
 //! | module | content |
 //! |---|---|

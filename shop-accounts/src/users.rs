@@ -138,14 +138,14 @@ shop_core::text_type! {
 }
 
 /// Checks and normalizes a plain address: no display name, no quotes, and a domain with at least
-/// one dot.
+/// one dot. `max_bytes` limits the normalized address.
 ///
 /// # Errors
 /// [`Invalid`] with the reason. Common errors use the words of Python's email-validator.
 fn normalize_email(
     text: &str,
     max_bytes: usize,
-    _too_long: Invalid,
+    _usual_length_error: Invalid,
 ) -> Result<CompactString, Invalid> {
     let invalid = |reason| Invalid::malformed("the email address is not valid:", reason);
 

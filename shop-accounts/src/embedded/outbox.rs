@@ -82,8 +82,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct SqliteOutbox {
     connection: Arc<Mutex<Connection>>,
     path: Arc<Path>,
-    /// Notified by [`notify_relay`](Self::notify_relay), after a commit of the caller.
-    written: Arc<Notify>,
+    /// Wakes the relay, by [`notify_relay`](Self::notify_relay) after a commit of the caller.
+    relay_wakeup: Arc<Notify>,
 }
 
 impl SqliteOutbox {
@@ -95,13 +95,14 @@ impl SqliteOutbox {
     /// locked for 5 s, [`Corrupt`](shop_core::ErrorKind::Corrupt) when it is not a database.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: Arc<Path> = path.into().into();
-        let file = Arc::clone(&path);
-        let open_file = move || open(&file).map_err(|error| sqlite_error(error, &file));
-        let connection = blocking(open_file).await?;
+        let blocking_path = Arc::clone(&path);
+        let open_database =
+            move || open(&blocking_path).map_err(|error| sqlite_error(error, &blocking_path));
+        let connection = blocking(open_database).await?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             path,
-            written: Arc::default(),
+            relay_wakeup: Arc::default(),
         })
     }
 
@@ -121,7 +122,7 @@ impl SqliteOutbox {
     /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls
     /// the table.
     pub fn notify_relay(&self) {
-        self.written.notify_one();
+        self.relay_wakeup.notify_one();
     }
 
     /// Runs `work` with the connection on a thread for blocking work. Calls of several clones run
@@ -170,7 +171,7 @@ impl Outbox for SqliteOutbox {
     }
 
     async fn wait_for_entries(&self) {
-        self.written.notified().await;
+        self.relay_wakeup.notified().await;
     }
 }
 
@@ -199,12 +200,13 @@ pub(super) fn insert(connection: &Connection, event: &LogRecord) -> rusqlite::Re
 }
 
 /// Reads an entry from a row of the query of [`pending`].
-fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     let read_bytes = |column: usize| {
         Ok::<_, rusqlite::Error>(row.get::<_, Option<Vec<u8>>>(column)?.map(Bytes::from))
     };
     let time = Timestamp::from_millis(row.get(1)?).map_err(unreadable(1))?;
     let headers = Headers::from_bytes(read_bytes(3)?.unwrap_or_default()).map_err(unreadable(3))?;
+    // The log gives the record its offset and its time.
     let record = LogRecord::new(0, Timestamp::MIN, read_bytes(4)?)
         .with_key(read_bytes(2)?)
         .with_headers(headers);
@@ -216,7 +218,7 @@ pub(super) fn pending(connection: &Connection, limit: usize) -> rusqlite::Result
     let sql = "SELECT id, time, key, headers, value FROM outbox ORDER BY id LIMIT ?1";
     connection
         .prepare_cached(sql)?
-        .query_map([row_limit(limit)], entry)?
+        .query_map([row_limit(limit)], read_entry)?
         .collect()
 }
 

@@ -88,8 +88,9 @@ impl<E: SqliteEntity> EmbeddedEntities<E> {
 
 /// Inserts the row `new` with the next number, and its event, within the caller's transaction.
 ///
-/// Inserts nothing if the idempotency key or the unique member is taken, or if the row of the other
-/// service that `new` requires is unknown.
+/// Inserts nothing if the idempotency key is taken, if another row has the value of the
+/// [unique member](Entity::unique), or if the row of the other service that `new`
+/// [requires](Entity::requires) is unknown.
 fn insert<E: SqliteEntity>(
     connection: &Connection,
     new: &E::New,

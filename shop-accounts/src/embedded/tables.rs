@@ -116,8 +116,8 @@ fn orders_of(
     numbers.collect::<rusqlite::Result<_>>().map(Some)
 }
 
-/// Erases the personal data of a user and its pending event, within the caller's transaction.
-/// Returns whether there was such a user.
+/// Erases the personal data and the pending event of a user, within the caller's transaction.
+/// Returns whether there was such a user that was not erased yet.
 fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
     let sql = "UPDATE users SET key = 'erased ' || id, email = 'erased ' || id, name = ''
                WHERE id = ?1 AND instr(email, '@') > 0";

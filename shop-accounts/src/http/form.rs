@@ -95,8 +95,8 @@ impl RequestForm for StrictForm {
         let quantity = body.read("quantity", strict::quantity);
         let total_price = body.read("total_price", strict::total_price);
 
-        let read = user_id.zip(product).zip(quantity.zip(total_price));
-        let ((user_id, product), (quantity, total_price)) = body.finish(read)?;
+        let values = user_id.zip(product).zip(quantity.zip(total_price));
+        let ((user_id, product), (quantity, total_price)) = body.finish(values)?;
         Ok(OrderFields {
             user_id: UserNumber::new(user_id),
             product,

@@ -25,8 +25,9 @@ use crate::orders::{NewOrder, Order, OrderNumber, place_order};
 use crate::users::{NewUser, UserNumber, UserOrdersBody, UserStore};
 
 /// The time that is left for the last attempt to place an order of an unknown user.
-const LAST_ATTEMPT: Duration = Duration::from_millis(50);
+const LAST_ATTEMPT_TIME: Duration = Duration::from_millis(50);
 
+/// The noun, and the names of a failed write and of a failed query in the log.
 const USER: Subject = Subject::Other(["user", "write user", "query users"]);
 const ORDER: Subject = Subject::Other(["order", "write order", "query orders"]);
 /// There is no such user, or its event has not been received yet.
@@ -129,15 +130,16 @@ pub(super) async fn post_user(state: UsersState, request: WriteRequest) -> HttpR
         .await?
         .into_user(state.form)?;
     let key = new.key.clone();
-    // Anonymous callers share their keys.
-    if let Some(name) = caller.owner() {
-        new.key = key.scoped_to_owner(name);
+    // The keys of different owners are independent of each other. The keys of anonymous callers,
+    // who have no owner, are one common set.
+    if let Some(owner) = caller.owner() {
+        new.key = key.scoped_to_owner(owner);
     }
 
     let inserting = with_failpoints("row", state.store.insert(&new));
     let failure = |error| HttpError::failed_write(error, USER, key);
-    let inserted = insert(service, "users", inserting, failure).await?;
-    state.respond_to_insert(inserted, "/v1/users", USER, EMAIL_TAKEN, &mount)
+    let insertion = insert(service, "users", inserting, failure).await?;
+    state.respond_to_insert(insertion, "/v1/users", USER, EMAIL_TAKEN, &mount)
 }
 
 /// Handles `POST /orders`: places an order.
@@ -150,21 +152,21 @@ pub(super) async fn post_order(state: OrdersState, request: WriteRequest) -> Htt
         .into_order(state.form)?;
     service.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
 
-    // No attempt starts that the timeout of the call would cut off: the user is known to be unknown
-    // then.
-    let last_attempt = service
+    // The last attempt starts early enough to end before the timeout of the call. So the response
+    // says that the user is unknown, and not that the outcome of the write is unknown.
+    let last_attempt_start = service
         .options()
         .publish_timeout
-        .saturating_sub(LAST_ATTEMPT);
-    let user_wait = state.unknown_user_wait.min(last_attempt);
+        .saturating_sub(LAST_ATTEMPT_TIME);
+    let user_wait = state.unknown_user_wait.min(last_attempt_start);
     let placing = place_order(&*state.store, &new, user_wait);
     let failure = |error| HttpError::failed_write(error, ORDER, new.key.clone());
-    let inserted = insert(service, "orders", placing, failure).await?;
-    state.respond_to_insert(inserted, "/v1/orders", ORDER, UNKNOWN_USER, &mount)
+    let insertion = insert(service, "orders", placing, failure).await?;
+    state.respond_to_insert(insertion, "/v1/orders", ORDER, UNKNOWN_USER, &mount)
 }
 
-/// Returns the result of `call`, which inserts a row of `part`, if it completes in time. Records the
-/// result for `/health`.
+/// Returns the result of `call`, which inserts a row, if it completes in time. Records the result
+/// for the part of `/health` that is named `part`.
 ///
 /// # Errors
 /// 404 if the backend does not support this role, or else the error of `failure`.
@@ -205,17 +207,17 @@ fn is_unsupported<T>(result: &PortResult<T>) -> bool {
 }
 
 impl<S> EntityState<S> {
-    /// Returns the response to an insert. The location of a row is below `path`.
+    /// Returns the response to an insert. The location of a row is below `parent_path`.
     ///
     /// # Errors
     /// - 409 if the key was used for another row
-    /// - `refused` if the store refused the row
+    /// - `refusal` if the store refused the row
     fn respond_to_insert<E: Entity + Serialize>(
         &self,
         insertion: Insertion<E>,
-        path: &str,
+        parent_path: &str,
         subject: Subject,
-        refused: HttpError,
+        refusal: HttpError,
         mount: &Mount,
     ) -> HttpResult {
         let (row, is_replayed) = match insertion {
@@ -224,16 +226,16 @@ impl<S> EntityState<S> {
             Insertion::KeyTaken => {
                 return Err(HttpError::key_taken(problem::KEY_TAKEN, subject));
             }
-            Insertion::Refused => return Err(refused),
+            Insertion::Refused => return Err(refusal),
         };
 
         let mut location = None;
         if self.form.has_location() {
-            let path = mount.path(format_args!("{path}/{}", row.number()));
+            let path = mount.path(format_args!("{parent_path}/{}", row.number()));
             location = Some([(header::LOCATION, path)]);
         }
-        let replayed = is_replayed.then_some([(REPLAYED, "true")]);
-        Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
+        let replayed_header = is_replayed.then_some([(REPLAYED, "true")]);
+        Ok((StatusCode::CREATED, location, replayed_header, Json(row)).into_response())
     }
 }
 

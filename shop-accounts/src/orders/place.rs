@@ -16,7 +16,7 @@ use crate::entity::{EntityStore, Insertion};
 /// The errors of [`EntityStore::insert`].
 ///
 /// # Cancel safety
-/// Dropping the future places the order or not. The same call can be repeated.
+/// If the future is dropped, the order may have been placed. The same call can be repeated.
 pub(crate) async fn place_order(
     store: &dyn EntityStore<Order>,
     new: &NewOrder,

@@ -80,8 +80,9 @@ pub trait PostgresEntity: Entity {
     const COLUMNS: &'static str;
     /// The SQL condition for rows that are not erased.
     const PRESENT: &'static str = "true";
-    /// The SQL condition under which a row may be inserted, such as an unused address. `$2` is the
-    /// value of the first column.
+    /// The SQL condition under which a row may be inserted: the address of a user is not used, or
+    /// the user of an order is known. `$2` is the value of the first of the
+    /// [`COLUMNS`](Self::COLUMNS).
     const IS_FREE: &'static str;
     /// The table of references to rows of the other service, with their `id`, and with their owner
     /// if there is one.
@@ -181,17 +182,17 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     pub async fn read_all(&self) -> Result<(u64, Vec<UnreadableEntry>)> {
         let mut count = 0;
         let mut unreadable = Vec::new();
-        let mut last = i64::MIN;
+        let mut last_read = i64::MIN;
         loop {
-            let rows = self.connection.query(slice_query::<E>(last)).await?;
+            let rows = self.connection.query(slice_query::<E>(last_read)).await?;
             if rows.is_empty() {
                 return Ok((count, unreadable));
             }
             count += rows.len() as u64;
             for row in &rows {
-                last = row.try_get("number").map_err(from_driver)?;
+                last_read = row.try_get("number").map_err(from_driver)?;
                 if let Err(error) = E::from_row(row) {
-                    unreadable.push(UnreadableEntry::new(last.to_string(), error));
+                    unreadable.push(UnreadableEntry::new(last_read.to_string(), error));
                 }
             }
         }
@@ -247,8 +248,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             if !state.is_free {
                 return Ok(Insertion::Refused);
             }
-            // The last number is as expected, and the key is unused. So the row violates a unique
-            // index of another program, and a retry would fail too.
+            // No other insert took the number or the key, which the store itself keeps unique. So
+            // the row violates a unique index of another program, and a retry would fail too.
             if let Some(error) = violation
                 && state.last_number == last.number
             {
@@ -256,8 +257,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             }
 
             if state.last_number < last.number {
-                // The server lost rows. It is a standby that lacked them when it was promoted, or a
-                // restored backup.
+                // The server lost rows: it is a standby that lacked these rows when it was promoted,
+                // or a restored backup.
                 self.skip_lost_numbers(state.last_number, last.number, deadline)
                     .await?;
             } else {

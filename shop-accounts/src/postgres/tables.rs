@@ -21,8 +21,8 @@ use crate::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 /// The change that creates the tables of keys and events, and sets the last number in
 /// `shop_numbers`.
 ///
-/// The program whose tables are adopted may have created rows. The last number continues after the highest id and
-/// after the sequence, which may be ahead of the ids.
+/// Another program may have created rows in adopted tables. So the last number begins at the highest
+/// id or at the last value of the sequence, which may be ahead of the ids.
 const KEYS_AND_OUTBOX: &str = "
     create table {table}_keys (id bigint primary key, key text collate \"C\" not null unique);
     create table {table}_outbox (
