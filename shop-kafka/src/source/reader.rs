@@ -470,7 +470,7 @@ impl Reader {
     }
 
     /// Delivers the ends of partitions that were reached, if offsets without a record are before
-    /// them: the group's position must pass these, although no record follows.
+    /// them: the group's position must pass these offsets, although no record follows.
     ///
     /// librdkafka reports the end of a partition once, after everything before it. An end whose
     /// request fails is compared again after [`END_RETRY_INTERVAL`].

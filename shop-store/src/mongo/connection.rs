@@ -143,10 +143,10 @@ impl MongoConnection {
         let client = Client::with_options(with_defaults(client_options)).map_err(from_uri)?;
 
         let collection = client.database(&name).collection(&options.collection);
-        let primary = DatabaseOptions::builder()
+        let read_from_primary = DatabaseOptions::builder()
             .selection_criteria(SelectionCriteria::from(ReadPreference::Primary))
             .build();
-        let database = client.database_with_options(&name, primary);
+        let database = client.database_with_options(&name, read_from_primary);
         let half_of_calls = options.max_concurrent_calls.div_ceil(2).max(1);
 
         Ok(Self {

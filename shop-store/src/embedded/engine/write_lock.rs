@@ -407,6 +407,9 @@ impl OpenedRecord {
     /// Compares the write-ahead log of the file at `database`, which SQLite has opened as
     /// `connection`, with the record. Must be called before the connection writes.
     ///
+    /// Returns the record unchanged if the log continues the recorded one. Otherwise, returns a
+    /// record that counts one more overwrite and contains no log.
+    ///
     /// A log that does not continue the recorded one is no error here, unlike in
     /// [`check_log`](WriteGuard::check_log): the disk may have lost the record of a later log in a
     /// power cut, because records are not synced.
