@@ -19,6 +19,7 @@ use shop_core::{Clock, NewPurchase, Purchase, Shop, SystemClock, Timestamp};
 use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, backup, check_integrity,
 };
+use shop_store::postgres::tokio_postgres::Client;
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
 use super::kafka_to_postgres::connect;
@@ -36,6 +37,8 @@ const YEAR: u64 = 365 * 86_400_000;
 const USERS: f64 = 100_000.0;
 /// The user with an eighth of all purchases.
 const WHALE: &str = "whale";
+/// One of the users who buy often.
+const ANOTHER: &str = "u77";
 /// The seed of the purchases.
 const SEED: u64 = 88_172_645_463_325_252;
 /// The group whose position moves with each commit that stores.
@@ -106,7 +109,7 @@ async fn measure_reads(store: &dyn PurchaseQuery, scale: Scale) -> Figures {
         figures.push((format!("totals {what}"), Unit::Milliseconds, times.await));
     }
     let page = PageRequest::first(ListOrder::NewestFirst, PageLimit::new(50).unwrap());
-    for (who, selector) in [("a user", user("u77")), ("the whale", user(WHALE))] {
+    for (who, selector) in [("a user", user(ANOTHER)), ("the whale", user(WHALE))] {
         let listing = timed(scale.pairs(), || async {
             store.page(&selector, &page).await.unwrap();
         });
@@ -365,6 +368,27 @@ async fn measure_embedded(scale: Scale, emit: &mut dyn FnMut(Row)) {
     shop.close().await;
 }
 
+/// Asks for the sums of the measured users, and waits until PostgreSQL keeps them and has folded all
+/// changes.
+///
+/// A store asks for the sums of one user in a second, and learns by a later question that they are
+/// complete. So each user is asked for again after the sums are.
+async fn wait_for_sums(store: &PostgresStore, client: &Client, schema: &str) {
+    let is_complete = format!(
+        "select coalesce(bool_and(ready), false) and not exists (select from {schema}.purchases_deltas)
+         from {schema}.purchases_kept"
+    );
+    let mut complete_rounds = 0;
+    while complete_rounds < 2 {
+        for id in [WHALE, ANOTHER] {
+            store.summary(&user(id)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+        }
+        let row = client.query_one(&is_complete, &[]).await.unwrap();
+        complete_rounds = if row.get(0) { complete_rounds + 1 } else { 0 };
+    }
+}
+
 /// Measures the reads and an insert of PostgreSQL at each size.
 #[expect(clippy::future_not_send, reason = "the rows are shown by one thread")]
 async fn measure_postgres(url: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
@@ -402,6 +426,7 @@ async fn measure_postgres(url: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
         stored = *size;
         let analyze = format!("analyze {schema}.purchases");
         client.batch_execute(&analyze).await.unwrap();
+        wait_for_sums(&store, &client, &schema).await;
         let mut figures = measure_reads(&store, scale).await;
         let last = inserts.split_off(inserts.len().saturating_sub(100));
         let what = "inserts in batches of 1,000, one after the other".to_owned();
