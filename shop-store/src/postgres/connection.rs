@@ -621,8 +621,12 @@ fn session_options(timeout: Duration) -> String {
     let statement_timeout = (timeout - timeout / 10).as_millis().max(1);
 
     // Without sorts, the server reads a page in the order of an index, even if the statistics of
-    // the table are old. The settings are options of the start of the session, because a pooler
-    // that shares sessions rejects such options. It would accept a `set` statement, and the setting
-    // would also hold for other clients of the session.
-    format!("-c statement_timeout={statement_timeout} -c enable_sort=off")
+    // the table are old. A sort that cannot be avoided gets a cost of 10¹⁰ then, for which the
+    // server would compile the statement each time (`jit`). That takes 140 ms of a processor, and
+    // no statement reads so much that it would be worth it.
+    //
+    // The settings are options of the start of the session, because a pooler that shares sessions
+    // rejects such options. It would accept a `set` statement, and the setting would also hold for
+    // other clients of the session.
+    format!("-c statement_timeout={statement_timeout} -c enable_sort=off -c jit=off")
 }

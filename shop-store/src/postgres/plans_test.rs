@@ -115,3 +115,18 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         assert!(!(is_page && plan.contains("Sort")), "{sql}\n{plan}");
     }
 }
+
+#[tokio::test]
+async fn no_statement_is_compiled() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    let connection = &fixture.postgres().connection;
+    let setting = || Statement::new("select current_setting('jit') as jit");
+    for rows in [
+        connection.query(setting()).await.unwrap(),
+        connection.write(setting()).await.unwrap(),
+    ] {
+        assert_eq!(rows[0].get::<_, &str>("jit"), "off");
+    }
+}
