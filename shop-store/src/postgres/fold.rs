@@ -42,20 +42,28 @@ const IDLE_PAUSE: Duration = Duration::from_secs(5);
 /// The maximum pause after a round that failed.
 const MAX_PAUSE_AFTER_ERROR: Duration = Duration::from_secs(30);
 
-/// The statement that tries to take the lock of the fold until the end of the transaction, and
-/// records whether the transaction has the lock. It runs before the statement that needs the lock,
-/// so that the snapshot of that statement is newer.
+/// The SQL expression that tries to take the lock of the fold until the end of the transaction, and
+/// records whether the transaction has the lock.
 ///
 /// The first key tells the lock from other advisory locks. The second one is the table, because
 /// several stores may be in one database.
-const LOCK: &str = "select set_config('shop.has_sums_lock', pg_try_advisory_xact_lock(
-    1936224115, 'purchases_kept'::regclass::oid::integer)::text, true)";
+macro_rules! try_lock {
+    () => {
+        "set_config('shop.has_sums_lock', pg_try_advisory_xact_lock(
+            1936224115, 'purchases_kept'::regclass::oid::integer)::text, true)"
+    };
+}
+
+/// The statement that tries to take the lock. It runs before the statement that needs the lock, so
+/// that the snapshot of that statement is newer.
+const LOCK: &str = concat!("select ", try_lock!());
 
 /// The statement [`LOCK`] for a build, which has no timeout because it reads all purchases of its
 /// scope.
-const LOCK_WITHOUT_TIMEOUT: &str = "select set_config('statement_timeout', '0', true),
-    set_config('shop.has_sums_lock', pg_try_advisory_xact_lock(
-        1936224115, 'purchases_kept'::regclass::oid::integer)::text, true)";
+const LOCK_WITHOUT_TIMEOUT: &str = concat!(
+    "select set_config('statement_timeout', '0', true), ",
+    try_lock!()
+);
 
 /// The condition that the transaction has the lock, see [`LOCK`].
 const HAS_LOCK: &str = "current_setting('shop.has_sums_lock') = 'true'";
@@ -292,13 +300,18 @@ impl Fold {
 /// Returns the SQL that moves the deltas into the sums.
 ///
 /// The answer is one row with the column `has_empty_sums`: whether a sum is zero now.
+///
+/// `kept` locks the scopes before their sums. Whoever deletes a scope locks them in this order too,
+/// so that neither statement fails.
 fn fold_sql() -> String {
     format!(
         "with moved as (
             delete from purchases_deltas where {HAS_LOCK} returning scope, start, count, total
+        ), kept as materialized (
+            select scope from purchases_kept where scope in (select scope from moved) for key share
         ), quarters as materialized (
             select scope, start, sum(count)::bigint as count, sum(total) as total
-            from moved join purchases_kept using (scope) group by scope, start
+            from moved join kept using (scope) group by scope, start
         ), changes as (
             select scope, false as is_day, start, count, total from quarters
             union all

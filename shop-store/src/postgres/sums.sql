@@ -78,14 +78,27 @@ begin
 end
 $$;
 
--- The function runs with the rights of its owner, so it must not find tables of its caller, and
--- nobody else may attach it to another table.
-do $$
+-- An emptied table has no sums. They are built again.
+create function purchases_forget_sums() returns trigger
+language plpgsql security definer as $$
 begin
-    execute format('alter function purchases_add_deltas() set search_path = pg_catalog, %I, pg_temp', current_schema());
+    truncate purchases_kept, purchases_deltas, purchases_sums;
+    return null;
 end
 $$;
-revoke all on function purchases_add_deltas() from public;
+
+-- The functions run with the rights of their owner, so they must not find tables of their caller, and
+-- nobody else may attach them to another table.
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['purchases_add_deltas', 'purchases_forget_sums'] loop
+        execute format('alter function %I() set search_path = pg_catalog, %I, pg_temp', name, current_schema());
+        execute format('revoke all on function %I() from public', name);
+    end loop;
+end
+$$;
 
 create trigger purchases_sums_insert after insert on purchases
     referencing new table as changed_rows for each statement execute function purchases_add_deltas('1');
@@ -95,20 +108,5 @@ create trigger purchases_sums_update_old after update on purchases
     referencing old table as changed_rows for each statement execute function purchases_add_deltas('-1');
 create trigger purchases_sums_update_new after update on purchases
     referencing new table as changed_rows for each statement execute function purchases_add_deltas('1');
-
--- An emptied table has no sums. They are built again.
-create function purchases_forget_sums() returns trigger
-language plpgsql security definer as $$
-begin
-    truncate purchases_kept, purchases_deltas, purchases_sums;
-    return null;
-end
-$$;
-do $$
-begin
-    execute format('alter function purchases_forget_sums() set search_path = pg_catalog, %I, pg_temp', current_schema());
-end
-$$;
-revoke all on function purchases_forget_sums() from public;
 create trigger purchases_sums_truncate after truncate on purchases
     for each statement execute function purchases_forget_sums();
