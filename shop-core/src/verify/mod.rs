@@ -91,7 +91,7 @@ pub use spot_check::SpotCheck;
 /// - one batch of the log, and the purchases of 10,000 records that are looked up again
 ///
 /// A purchase is remembered by 16 bytes: 72 bits of a hash of its id, and 56 bits of a hash of its
-/// content. The hashes are keyed with a random key for each verification, so nobody can prepare
+/// content. The hashes are keyed with a random key for each verification, so nobody can construct
 /// collisions. Among 10,000,000 purchases, two ids have the same hash in one of 100,000,000
 /// verifications. Then a purchase may be reported as a duplicate wrongly, or a missing purchase with
 /// the same user, price and details as the other one is overlooked. With another random key, the

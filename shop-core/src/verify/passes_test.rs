@@ -137,21 +137,31 @@ async fn a_purchase_beyond_the_memory_is_not_looked_up() {
     assert!(progress.iter().all(|progress| progress.scanned <= 30));
 }
 
+/// Verifies `world` in several passes, and calls `change` during each pass after the first one.
+async fn verify_and_change_between_passes(
+    world: &World,
+    change: impl Fn() + Send + Sync,
+) -> VerifyReport {
+    let store = Arc::new(world.store.clone());
+    let verify = Verify::new(store, VerifyOptions::default().dedup_window(7));
+    let change_after_first_pass = |progress: VerifyProgress| {
+        if progress.pass > 1 {
+            change();
+        }
+    };
+    verify
+        .run(&world.log, change_after_first_pass)
+        .await
+        .unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_appended_between_two_passes_is_not_verified() {
     let world = World::new().await;
-    let verify = Verify::new(
-        Arc::new(world.store.clone()),
-        VerifyOptions::default().dedup_window(7),
-    );
-    let report = verify
-        .run(&world.log, |progress| {
-            if progress.pass > 1 {
-                drop(world.log.append(undecodable_record()));
-            }
-        })
-        .await
-        .unwrap();
+    let report = verify_and_change_between_passes(&world, || {
+        drop(world.log.append(undecodable_record()));
+    })
+    .await;
     assert!(report.is_clean(), "{report:?}");
     assert_eq!((report.records, report.purchases), (30, 30));
 }
@@ -159,18 +169,7 @@ async fn a_record_that_is_appended_between_two_passes_is_not_verified() {
 #[tokio::test(start_paused = true)]
 async fn records_that_are_deleted_between_two_passes_are_not_reported_as_verified() {
     let world = World::new().await;
-    let verify = Verify::new(
-        Arc::new(world.store.clone()),
-        VerifyOptions::default().dedup_window(7),
-    );
-    let report = verify
-        .run(&world.log, |progress| {
-            if progress.pass > 1 {
-                world.log.delete_before(0, 4);
-            }
-        })
-        .await
-        .unwrap();
+    let report = verify_and_change_between_passes(&world, || world.log.delete_before(0, 4)).await;
     assert!(report.is_clean(), "{report:?}");
     let topic = "purchases".to_owned();
     assert_eq!(report.first_offsets[&(topic.clone(), 0)], 4);
