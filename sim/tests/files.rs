@@ -28,6 +28,8 @@ pub const RECOVERY: Duration = Duration::from_secs(10);
 pub enum Fault {
     /// A sync fails, and a part of what it should have written is never written, as on Linux.
     Sync,
+    /// The sync at the end of a copy of the log fails in this way.
+    CopySync,
     /// A write fails: the disk is full.
     Full,
     /// A write ends in its middle. SQLite writes the rest.
@@ -248,7 +250,13 @@ fn sync(fd: c_int) -> c_int {
         return 0;
     };
     let mut state = locked(&folder.state);
-    let fault = state.count(&folder.history, &[Fault::Sync]);
+    let is_log = name.as_encoded_bytes().ends_with(b"-wal");
+    let possible = if is_log {
+        &[Fault::Sync][..]
+    } else {
+        &[Fault::Sync, Fault::CopySync]
+    };
+    let fault = state.count(&folder.history, possible);
     let mut random = state.random.fork();
     let file = file_on(&mut state.disk, &folder.path, name);
     if fault.is_some() {

@@ -271,7 +271,8 @@ async fn run(seed: u64, operations: usize) -> Checked<Done> {
     let folder = folder();
     let history = Arc::new(History::with_clock(Clock::IsSet));
     // Some have time for several copies of the log.
-    let (operations, per_cut) = if seed % 12 == 11 {
+    let is_long = seed % 12 == 11;
+    let (operations, per_cut) = if is_long {
         (operations * 5, 1_000)
     } else {
         (operations, 150)
@@ -279,7 +280,7 @@ async fn run(seed: u64, operations: usize) -> Checked<Done> {
     let watched = WatchedFolder::new(folder.path(), &history, random.u64(..), per_cut);
     // Most have a disk that fails once.
     let fault = [
-        None,
+        is_long.then_some(Fault::CopySync),
         Some(Fault::Sync),
         Some(Fault::Full),
         Some(Fault::Short),
