@@ -72,9 +72,9 @@ pub enum Blame {
 impl ErrorKind {
     /// Returns whose fault an error of this kind is.
     ///
-    /// An adapter that converts the errors of its driver must choose a kind with the right blame: a
-    /// purchase that fails by the fault of its caller is not tried again, and becomes a dead letter
-    /// in ingest, while all other purchases are tried again.
+    /// An adapter that converts the errors of its driver must choose a kind with the right blame.
+    /// Ingest retries a purchase that fails, unless the caller is to blame: then the purchase becomes
+    /// a dead letter.
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {
@@ -154,8 +154,8 @@ struct ErrorInner {
 /// Awaits `calls` of ports, and turns a panic in the calls into an
 /// [`Internal`](ErrorKind::Internal) error.
 ///
-/// A port may be implemented by the embedder, so its panic must not end a task of this crate. The
-/// error of a panic states `origin`, unless it is empty.
+/// An embedder may implement a port, and a panic in that port must not end a task of this crate. The
+/// error of a panic has the origin `origin`. An empty `origin` is not printed.
 pub async fn catch_panic<T>(
     origin: &'static str,
     calls: impl Future<Output = Result<T>>,
@@ -199,11 +199,12 @@ impl Error {
 
     /// Creates the error of a call that ended with `panic`, and adds the text of the panic.
     fn from_panic(panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text
+        // `panic!` with arguments panics with a `String`, and without arguments with a `&str`.
+        let formatted_text = panic.downcast_ref::<String>().map(String::as_str);
+        let panic_text = formatted_text
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no text");
-        Self::new(ErrorKind::Internal, "a port has panicked").with_context("panic", text)
+        Self::new(ErrorKind::Internal, "a port has panicked").with_context("panic", panic_text)
     }
 
     /// Replaces the retry advice of this error.
@@ -305,7 +306,7 @@ impl Error {
         self.0
             .context
             .iter()
-            .find(|(known, _)| *known == name)
+            .find(|(fact_name, _)| *fact_name == name)
             .map(|(_, value)| value.as_str())
     }
 
@@ -317,10 +318,11 @@ impl Error {
 
     /// Checks whether the same call may succeed later, and is safe to repeat.
     ///
-    /// A caller that queues purchases should drop a purchase that is
-    /// [`Invalid`](ErrorKind::Invalid), [`TooLarge`](ErrorKind::TooLarge), a
-    /// [`Conflict`](ErrorKind::Conflict) or [`Erased`](ErrorKind::Erased), and keep a purchase that
-    /// failed with another kind, even if it is not retryable until an operator acts.
+    /// A caller that queues purchases should drop a purchase that failed as
+    /// [`Invalid`](ErrorKind::Invalid), [`TooLarge`](ErrorKind::TooLarge),
+    /// [`Conflict`](ErrorKind::Conflict) or [`Erased`](ErrorKind::Erased). The caller should keep a
+    /// purchase that failed with another kind, also if the error is not retryable: an operator may
+    /// solve the problem.
     ///
     /// Repeating a write without a key is not safe if the write may have taken effect: a second buy
     /// would be a second purchase. With the [`idempotency_key`](Self::idempotency_key) of the

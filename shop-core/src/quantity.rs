@@ -27,11 +27,11 @@ pub const MAX_MILLIS: u64 = 100_000 * 24 * 3_600_000;
 /// Returns the text of an error if the number or the unit is missing or unknown, or if the quantity
 /// is beyond the range of `u64`.
 fn read_quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    for (name, factor) in units {
-        if *name == unit
-            && let Ok(number) = number.parse::<u64>()
+    let digit_count = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number_text, unit_text) = text.split_at(digit_count);
+    for (unit, factor) in units {
+        if *unit == unit_text
+            && let Ok(number) = number_text.parse::<u64>()
             && let Some(quantity) = number.checked_mul(*factor)
         {
             return Ok(quantity);

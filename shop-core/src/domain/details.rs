@@ -56,10 +56,10 @@ macro_rules! details {
             const NONE: Self = Self { $($name: None,)+ unknown: UnknownMembers::NONE };
 
             /// Checks whether the members of both are equal, except the members whose names are in
-            /// `ignored`.
-            fn equals_except(&self, other: &Self, ignored: &[&str]) -> bool {
+            /// `ignored_members`.
+            fn equals_except(&self, other: &Self, ignored_members: &[&str]) -> bool {
                 self.unknown == other.unknown
-                    $(&& (ignored.contains(&$member) || self.$name == other.$name))+
+                    $(&& (ignored_members.contains(&$member) || self.$name == other.$name))+
             }
         }
 
@@ -347,8 +347,9 @@ impl Details {
 
     /// Reads the details from the JSON object `json`, without the members that `except` names.
     ///
-    /// Stores read the details that they keep with this function. Members that this version does not
-    /// know are kept as JSON, also those that the details of a record must not have.
+    /// Stores read their own rows with this function. Members that this version does not know are
+    /// kept as JSON. Their size and depth are not checked, so that every stored purchase can be
+    /// read.
     ///
     /// # Errors
     /// Returns the name of the first member that is not valid, and the reason. If `json` is no JSON
@@ -357,14 +358,15 @@ impl Details {
         let (mut details, unknown) = Self::read_known(json, except)?;
         // Writing to `unknown` allocates the details, so it is avoided where there is nothing.
         if !unknown.is_empty() {
-            details.unknown = UnknownMembers::unchecked(&unknown);
+            details.unknown = UnknownMembers::encode_unchecked(&unknown);
         }
         Ok(details)
     }
 
-    /// Reads the details from the value of a record, as [`from_json`](Self::from_json) does, and
-    /// refuses those that a file or a request could not contain. So every purchase that is stored
-    /// can be exported, read, and imported again.
+    /// Reads the details from the value of a record, without the members that `except` names.
+    ///
+    /// Unlike [`from_json`](Self::from_json), this function refuses members that a file or a request
+    /// could not contain. So every purchase that is stored can be exported and imported again.
     ///
     /// # Errors
     /// Returns the name of a member that is not valid, and the reason.
@@ -377,7 +379,7 @@ impl Details {
         }
 
         if !unknown.is_empty() {
-            details.unknown = UnknownMembers::new(&unknown).map_err(|invalid| {
+            details.unknown = UnknownMembers::try_encode(&unknown).map_err(|invalid| {
                 let member = invalid.name.unwrap_or("the unknown members".to_owned());
                 (member, invalid.reason.to_owned())
             })?;
@@ -385,8 +387,8 @@ impl Details {
         Ok(details)
     }
 
-    /// Reads the members that this version knows from the JSON object `json`, and returns the others
-    /// beside them. Members that `except` names are left out.
+    /// Reads the JSON object `json`. Returns the members that this version knows as details, and
+    /// the other members as raw JSON. Members that `except` names are in neither.
     ///
     /// # Errors
     /// Returns the errors of [`from_json`](Self::from_json).
@@ -415,27 +417,29 @@ impl Details {
     /// Checks whether the details of two purchases with the same id are equal, so that one purchase
     /// repeats the other.
     ///
-    /// A purchase without a currency is in the one currency of the shop. So an absent currency
-    /// equals any other: a purchase from before `SHOP_CURRENCY` was set is repeated, and not
-    /// contradicted, by the same purchase from afterwards.
+    /// An absent currency equals any other, because all purchases of a shop are in one currency.
+    /// Purchases that were made before `SHOP_CURRENCY` was set have none.
     ///
     /// A refund takes its currency and its reference from its purchase, so these two are not
     /// compared for refunds.
     pub(crate) fn same_content(&self, other: &Self) -> bool {
         // This comparison runs for each purchase that is published or stored, and most purchases
-        // carry no details.
-        if self.0.is_none() && other.0.is_none() {
+        // have no details.
+        let Self(own_members) = self;
+        let Self(other_members) = other;
+        if own_members.is_none() && other_members.is_none() {
             return true;
         }
 
-        let ignored: &[&str] = if self.of.is_some() {
+        let is_refund = self.of.is_some();
+        let ignored_members: &[&str] = if is_refund {
             &["currency", "reference"]
         } else if self.currency.is_none() || other.currency.is_none() {
             &["currency"]
         } else {
             &[]
         };
-        self.equals_except(other, ignored)
+        self.equals_except(other, ignored_members)
     }
 
     /// Returns the members that this version does not know as a JSON object, or `None` if there are
@@ -447,8 +451,8 @@ impl Details {
 
     /// Returns the size of the members that this version does not know, in bytes.
     ///
-    /// Each other text has few characters, so a number of purchases takes a bounded number of bytes
-    /// without these members. A caller that holds many purchases limits these bytes too.
+    /// All other members are short. So a caller that holds many purchases limits their number, and
+    /// the sum of these sizes.
     #[must_use]
     pub fn unknown_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |members| members.unknown.len())
@@ -464,8 +468,7 @@ impl Details {
     /// Replaces the members that this version does not know by the members of the JSON object
     /// `json`.
     ///
-    /// This is the value of the member `more` in an export that a later version wrote, or that
-    /// contains records with unknown members.
+    /// An export contains this object as the value of its member `more`.
     ///
     /// # Errors
     /// [`InvalidMembers`] if `json` is no JSON object, names a member that this version knows, or
@@ -473,30 +476,38 @@ impl Details {
     pub fn set_unknown_members(&mut self, json: &str) -> Result<(), InvalidMembers> {
         let members: RawMembers<'_> =
             serde_json::from_str(json).map_err(|_no_object| InvalidMembers::NO_OBJECT)?;
-        let unknown = UnknownMembers::new(&members)?;
+        let unknown_members = UnknownMembers::try_encode(&members)?;
 
         // Writing to `self.unknown` allocates the members, so it is avoided where nothing changes.
-        if unknown != self.unknown {
-            self.unknown = unknown;
+        if unknown_members != self.unknown {
+            self.unknown = unknown_members;
         }
         Ok(())
     }
 
     /// Sets the currency to the currency of the shop, if the details state no currency.
     ///
+    /// `shop_currency` is `None` for a shop without a currency, which accepts no purchase with one.
+    ///
     /// # Errors
-    /// Returns a reason, without the name of the member, if the details state another currency than
-    /// `shop`, or any currency although `shop` is `None`.
-    pub fn adopt_currency(&mut self, shop: Option<&Currency>) -> Result<(), String> {
-        match (&self.currency, shop) {
-            (None, Some(shop)) => self.currency = Some(shop.clone()),
-            (Some(_), None) => {
-                return Err("is not accepted: set SHOP_CURRENCY to that of the shop".to_owned());
+    /// Returns the reason, without the name of the member, if the details state another currency than
+    /// the shop.
+    pub fn adopt_currency(&mut self, shop_currency: Option<&Currency>) -> Result<(), String> {
+        match (&self.currency, shop_currency) {
+            (None, Some(shop_currency)) => {
+                self.currency = Some(shop_currency.clone());
+                Ok(())
             }
-            (Some(stated), Some(shop)) if stated != shop => return Err(format!("must be {shop}")),
-            _ => {}
+            // Writing to `self.currency` would allocate the details.
+            (None, None) => Ok(()),
+            (Some(_), None) => {
+                Err("is not accepted: set SHOP_CURRENCY to that of the shop".to_owned())
+            }
+            (Some(own_currency), Some(shop_currency)) if own_currency != shop_currency => {
+                Err(format!("must be {shop_currency}"))
+            }
+            (Some(_), Some(_)) => Ok(()),
         }
-        Ok(())
     }
 
     /// Returns all members as a JSON object, or `None` if there are none. Stores keep the details

@@ -60,13 +60,14 @@ impl NewPurchaseDraft<(UserId, UserName)> {
         Ok(purchase.with_details(self.details))
     }
 
-    /// Changes the details by `set`, unless an earlier member is not valid.
+    /// Changes the details by `set_detail`. Does nothing if an earlier member is not valid, so that
+    /// its error is kept.
     pub(super) fn with_detail(
         mut self,
-        set: impl FnOnce(&mut Details) -> Result<(), Invalid>,
+        set_detail: impl FnOnce(&mut Details) -> Result<(), Invalid>,
     ) -> Self {
         if self.members.is_ok()
-            && let Err(invalid) = set(&mut self.details)
+            && let Err(invalid) = set_detail(&mut self.details)
         {
             self.members = Err(invalid);
         }

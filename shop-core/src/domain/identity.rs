@@ -68,9 +68,11 @@ pub fn id_from_values(user: &UserId, key: &IdempotencyKey, time: Timestamp) -> P
     match (id.as_uuid(), millis) {
         (Some(uuid), Some(millis)) if millis < 1 << 48 => {
             let mut bytes = *uuid.as_bytes();
+            // The last 6 of 8 bytes are the low 48 bits.
             bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
             PurchaseId::from_uuid(Uuid::new_v8(bytes))
         }
+        // A time before 1970 does not fit into the id.
         _ => id,
     }
 }
@@ -108,8 +110,7 @@ text_type! {
 /// # Errors
 /// A malformed [`Invalid`] about the subject of `too_long`, even if the text is too long.
 fn parse_key(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
-    let key = unquoted_key(text);
-    if let Some(key) = key
+    if let Some(key) = unquote_key(text)
         && (1..=max).contains(&key.len())
         && key.bytes().all(|byte| byte.is_ascii_graphic())
     {
@@ -121,14 +122,20 @@ fn parse_key(text: &str, max: usize, too_long: Invalid) -> Result<CompactString,
     ))
 }
 
-/// Returns `text` without the quotes around it. Returns `None` if it begins with a quote and is no
-/// string of RFC 9651, or one that contains escaped characters.
-fn unquoted_key(text: &str) -> Option<&str> {
-    let Some(rest) = text.strip_prefix('"') else {
+/// Returns `text` without the quotes around it. A text that does not begin with a quote is returned
+/// as it is.
+///
+/// Returns `None` for a text that begins with a quote and is not a string of RFC 9651. A string with
+/// escaped characters is not accepted, either.
+fn unquote_key(text: &str) -> Option<&str> {
+    let Some(after_quote) = text.strip_prefix('"') else {
         return Some(text);
     };
-    let content = rest.strip_suffix('"')?;
-    (!content.contains(['"', '\\'])).then_some(content)
+    let content = after_quote.strip_suffix('"')?;
+    if content.contains(['"', '\\']) {
+        return None;
+    }
+    Some(content)
 }
 
 impl IdempotencyKey {
@@ -205,11 +212,11 @@ const INVALID_STORED_ID: Invalid = Invalid::malformed(
 );
 
 impl PurchaseId {
-    /// Parses the text of an id that a store wrote, in the only form in which stores write ids: in
-    /// small letters.
+    /// Parses the text of an id that a store wrote. Stores write ids in small letters only.
     ///
-    /// Stores find a purchase by the text of its id. A text in another form, which another program
-    /// wrote, names a purchase that no read by its id finds, so it is no id of a stored purchase.
+    /// Stores find a purchase by the text of its id. Another program may have written the text in
+    /// another form, such as in capitals. No read by the id would find that purchase, so the text is
+    /// refused.
     ///
     /// # Errors
     /// A malformed [`Invalid`] if [`to_string`](ToString::to_string) of the id would be another text.
@@ -320,11 +327,12 @@ impl From<Uuid> for PurchaseId {
 impl FromStr for PurchaseId {
     type Err = Invalid;
 
-    /// Parses the hyphenated form of a UUID in either case, or 24 hex digits.
+    /// Parses the hyphenated form of a UUID, or the 24 hex digits of an ObjectId of MongoDB, in
+    /// either case.
     ///
-    /// Other notations of a UUID (32 bare digits, braces, `urn:uuid:`) are rejected. Idempotency
-    /// keys are parsed here too, and a key that *is* an id counts for all users, but a key of 32
-    /// hex digits is far more often a hash than a UUID.
+    /// Other notations of a UUID (32 bare digits, braces, `urn:uuid:`) are rejected. An idempotency
+    /// key that parses as a random UUID becomes the id of the purchase for every user. A key of 32
+    /// hex digits is usually a hash, so accepting 32 digits would let the keys of two users collide.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.len() {
             36 => Uuid::try_parse(text)

@@ -83,19 +83,27 @@ impl Price {
     /// # Errors
     /// [`Invalid`] for text that is not a number, and for a price that is negative or too large.
     pub fn parse_rounded(text: &str) -> Result<Self, Invalid> {
-        let error = match Self::from_any_decimal(text) {
+        // Only a price with too many decimals is rounded.
+        let too_many_decimals = match Self::from_any_decimal(text) {
             Err(error) if error.kind() == InvalidKind::TooManyDecimals => error,
             result => return result,
         };
 
-        let exact = text
+        let unrounded: Decimal = text
             .parse()
             .or_else(|_exponent| Decimal::from_scientific(text))
-            .map_err(|_unreadable| error)?;
-        exact.round_dp(Self::MAX_DECIMALS).normalize().try_into()
+            .map_err(|_unreadable| too_many_decimals)?;
+        unrounded
+            .round_dp(Self::MAX_DECIMALS)
+            .normalize()
+            .try_into()
     }
 
-    /// Parses decimal text in any form that other systems write, such as `.5` or `+05`.
+    /// Parses decimal text in any form that other systems write, such as `.5`, `+05` or `5e2`.
+    ///
+    /// # Errors
+    /// [`Invalid`] for text that is not a number, and for a price that is negative, is too large, or
+    /// has too many decimals.
     fn from_any_decimal(text: &str) -> Result<Self, Invalid> {
         if let Ok(value) = parse_plain_decimal(text) {
             return value.try_into();
@@ -148,16 +156,18 @@ impl Price {
 
     /// Writes the text into the end of `buffer`, without the cost of formatting, and returns the
     /// text.
+    ///
+    /// The digits are written from the last to the first one.
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a [u8] {
         let units = self.0.mantissa().unsigned_abs();
-        let decimals = self.0.scale() as usize;
-        let one = 10_u64.pow(self.0.scale());
+        let decimal_count = self.0.scale() as usize;
+        let units_of_one = 10_u64.pow(self.0.scale());
         // Most prices fit into 64 bits, whose division is much faster than a division of 128 bits.
         let (whole, fraction) = if let Ok(units) = u64::try_from(units) {
-            (units / one, units % one)
+            (units / units_of_one, units % units_of_one)
         } else {
-            let whole = units / u128::from(one);
-            let fraction = units % u128::from(one);
+            let whole = units / u128::from(units_of_one);
+            let fraction = units % u128::from(units_of_one);
             // Both are far below 2^64, so the defaults never apply.
             (
                 u64::try_from(whole).unwrap_or_default(),
@@ -166,11 +176,12 @@ impl Price {
         };
 
         let mut start = buffer.len();
-        if decimals > 0 {
-            start = write_digits(buffer, start, fraction, decimals) - 1;
+        if decimal_count > 0 {
+            start = write_digits(buffer, start, fraction, decimal_count) - 1;
             buffer[start] = b'.';
         }
-        start = write_digits(buffer, start, whole, 1);
+        let min_whole_digits = 1;
+        start = write_digits(buffer, start, whole, min_whole_digits);
         if self.is_negative() {
             start -= 1;
             buffer[start] = b'-';
@@ -185,6 +196,7 @@ fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, min_digits: usiz
     let mut start = end;
     while number > 0 || end - start < min_digits {
         start -= 1;
+        // The remainder is a single digit, so the default never applies.
         buffer[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
         number /= 10;
     }
@@ -197,6 +209,7 @@ impl fmt::Display for Price {
             (None, None) => f.write_str(&String::from_utf8_lossy(
                 self.encode(&mut [0; Self::MAX_BYTES]),
             )),
+            // The decimal knows how to pad and to round.
             _ => fmt::Display::fmt(&self.0, f),
         }
     }
@@ -250,12 +263,15 @@ impl FromStr for Price {
 /// The number of digits of the maximum price.
 const MAX_WHOLE_DIGITS: usize = 16;
 
-/// Removes the zeros at the end of `text` that are behind its eighth decimal. They do not change
-/// the value, but may be too many to parse.
+/// Removes the zeros at the end of `text` that are behind its eighth decimal. These zeros do not
+/// change the value, but may be too many to parse.
 fn trim_spare_zeros(text: &str) -> &str {
-    let point = text.find('.').unwrap_or(text.len());
-    match text.split_at_checked(point + 1 + Price::MAX_DECIMALS as usize) {
-        Some((kept, spare)) => &text[..kept.len() + spare.trim_end_matches('0').len()],
+    let point_index = text.find('.').unwrap_or(text.len());
+    let eighth_decimal_end = point_index + 1 + Price::MAX_DECIMALS as usize;
+    match text.split_at_checked(eighth_decimal_end) {
+        Some((kept_text, further_decimals)) => {
+            &text[..kept_text.len() + further_decimals.trim_end_matches('0').len()]
+        }
         None => text,
     }
 }
@@ -295,6 +311,12 @@ fn parse_plain_decimal(text: &str) -> Result<Decimal, Invalid> {
 }
 
 /// Returns `mantissa * 10^exponent`, exactly.
+///
+/// # Errors
+/// - [`InvalidKind::NotANumber`] if `exponent` is not an integer, or more than 308
+/// - [`InvalidKind::Negative`] for a negative mantissa
+/// - [`InvalidKind::TooLarge`] or [`InvalidKind::TooManyDecimals`] if a [`Decimal`] cannot hold the
+///   product
 fn apply_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> {
     /// The largest exponent of a double. Other systems read a larger exponent as infinity, which is
     /// not a valid number here.
@@ -325,6 +347,7 @@ fn apply_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid>
         return Decimal::try_from_i128_with_scale(units, scale)
             .map_err(|_scale| invalid(InvalidKind::TooManyDecimals));
     }
+    // A negative scale is a multiplication by a power of ten.
     multiply_by_power_of_ten(units, -scale).ok_or(invalid(InvalidKind::TooLarge))
 }
 
@@ -407,7 +430,9 @@ impl Total {
         const CENT: i128 = UNITS / 100;
         let cents = self.0.div_euclid(CENT);
         let remainder = self.0.rem_euclid(CENT);
-        let rounds_up = remainder * 2 > CENT || remainder * 2 == CENT && cents % 2 != 0;
+        let is_above_half = remainder * 2 > CENT;
+        let is_half_above_odd = remainder * 2 == CENT && cents % 2 != 0;
+        let rounds_up = is_above_half || is_half_above_odd;
         Self((cents + rounds_up as i128) * CENT)
     }
 }
@@ -439,22 +464,26 @@ impl FromStr for Total {
         const INVALID: Invalid =
             Invalid::malformed("the sum", "must be a number with no more than 8 decimals");
 
-        let unsigned = text.strip_prefix('-').unwrap_or(text);
-        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let (is_negative, unsigned_text) = match text.strip_prefix('-') {
+            Some(unsigned_text) => (true, unsigned_text),
+            None => (false, text),
+        };
+        let (whole, fraction) = unsigned_text.split_once('.').unwrap_or((unsigned_text, ""));
         let fraction = fraction.trim_end_matches('0');
-        let is_number = unsigned
+        let is_number = unsigned_text
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'.'))
-            && unsigned.contains(|c: char| c.is_ascii_digit());
+            && unsigned_text.contains(|char: char| char.is_ascii_digit());
         if !is_number || fraction.len() > Price::MAX_DECIMALS as usize {
             return Err(INVALID);
         }
 
-        // A second point is left in the digits, and is an error here.
+        // The digits of the whole and eight decimals are the number of units. A second point is
+        // still among them, and is an error here.
         let units: i128 = format!("{whole}{fraction:0<8}")
             .parse()
             .map_err(|_no_integer| INVALID)?;
-        Ok(Self(if unsigned == text { units } else { -units }))
+        Ok(Self(if is_negative { -units } else { units }))
     }
 }
 

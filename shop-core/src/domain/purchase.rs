@@ -63,8 +63,8 @@ impl NewPurchase {
     /// Creates a purchase of `price` by the user, made now, without a key.
     ///
     /// The arguments are values of their types. Use [`for_user`](Self::for_user) for text: it names
-    /// each member. The type of a `parse` in the positions of these arguments is not inferred, so
-    /// that an id and a name cannot be confused.
+    /// each member. A call of `parse` as an argument does not compile, so that an id and a name
+    /// cannot be confused.
     ///
     /// ```compile_fail,E0283
     /// # fn main() -> Result<(), shop_core::Invalid> {
@@ -133,10 +133,14 @@ impl NewPurchase {
     /// - A purchase that has an id keeps it.
     /// - The id of a purchase with a key follows from the user id and the key, so a repeated call
     ///   results in the same id.
-    /// - `fresh` creates the id of a purchase without a key. Outside of tests it is a UUIDv7.
+    /// - `generate_id` creates the id of a purchase without a key. Outside of tests it is a UUIDv7.
     ///
-    /// `received` is the time of a purchase without a timestamp.
-    pub fn into_purchase(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
+    /// A purchase without a timestamp gets the time `received_at`.
+    pub fn into_purchase(
+        self,
+        received_at: Timestamp,
+        generate_id: impl FnOnce() -> Uuid,
+    ) -> Purchase {
         let Self {
             id,
             key,
@@ -147,17 +151,17 @@ impl NewPurchase {
             details,
         } = self;
         let id = match (&details.of, id, &key) {
-            (Some(of), _, _) => of.refund_id(),
+            (Some(refunded_id), _, _) => refunded_id.refund_id(),
             (None, Some(id), _) => id,
             (None, None, Some(key)) => id_from_key(&user_id, key),
-            (None, None, None) => fresh().into(),
+            (None, None, None) => generate_id().into(),
         };
         Purchase {
             id,
             user_name,
             user_id,
             price,
-            timestamp: timestamp.unwrap_or(received),
+            timestamp: timestamp.unwrap_or(received_at),
             details,
             context: None,
         }
@@ -191,8 +195,10 @@ impl From<Purchase> for NewPurchase {
 impl TryFrom<Result<Self>> for NewPurchase {
     type Error = Error;
 
-    fn try_from(built: Result<Self>) -> Result<Self> {
-        built
+    /// Returns `result` as it is, so that a function that takes a purchase also takes the result of
+    /// a draft.
+    fn try_from(result: Result<Self>) -> Result<Self> {
+        result
     }
 }
 
@@ -250,9 +256,10 @@ impl Purchase {
         self
     }
 
-    /// Makes the refund of `amount`, or of the whole price without an amount, of this purchase.
+    /// Makes a refund of this purchase: of `amount`, or of the whole price without an amount.
     ///
-    /// The refund is a further entry of the same user, whose negative price is added to all sums.
+    /// The refund is a further entry of the same user. Its price is negative, and is added to all
+    /// sums.
     /// The id of the refund follows from the id of the purchase, so that a purchase is refunded at
     /// most once.
     ///
@@ -315,8 +322,8 @@ impl Purchase {
 
     /// Checks whether two purchases with the same id have the same content.
     ///
-    /// The content is the same if user id, user name, details, and the value of the price are
-    /// equal. The second purchase is a duplicate then, and a conflict otherwise.
+    /// The content is the same if user id, user name, details, and the value of the price are equal.
+    /// A second purchase with the same content is a duplicate. One with other content is a conflict.
     ///
     /// - Times are not compared, because a repeated call gets a new time of receipt.
     /// - An absent currency equals every currency: a shop uses only one.
@@ -352,53 +359,57 @@ impl Purchase {
         self.details.of.is_some()
     }
 
-    /// Returns this refund as a store keeps it, if it is a valid refund of the purchase `bought`.
+    /// Returns this refund as a store keeps it, if it is a valid refund of `purchase`.
     ///
     /// The user name, the currency and the reference are taken from the purchase. So the stored row
     /// does not depend on these members of the record. The time of the refund is kept.
     ///
-    /// A refund that is earlier than the purchase is not of this purchase: it is of one that
-    /// retention has deleted, and whose id this purchase has taken again. So a purchase is never
-    /// refunded by a refund that waited before the purchase was made.
+    /// A refund that is earlier than `purchase` belongs to an earlier purchase with the same id,
+    /// which retention has deleted. So a refund that waited before the purchase was made never
+    /// refunds this purchase.
     ///
     /// A store calls this function once it contains the purchase of a refund, and rejects the
     /// refund with the error.
     ///
     /// # Errors
-    /// [`Invalid`] if this refund contradicts `bought`: another user, another id, an amount above
+    /// [`Invalid`] if this refund contradicts `purchase`: another user, another id, an amount above
     /// the price, an earlier time, or a refund of a refund.
-    pub fn as_refund_of(&self, bought: &Self) -> Result<Self, Invalid> {
+    pub fn as_refund_of(&self, purchase: &Self) -> Result<Self, Invalid> {
         // A refund under another id than the derived one could be a second refund of the same
         // purchase.
-        let is_of_purchase = self.id == bought.id.refund_id()
-            && self.details.of == Some(bought.id)
-            && self.user_id == bought.user_id
-            && !bought.is_refund();
-        if !is_of_purchase || !self.price.is_negative() {
+        let names_purchase = self.id == purchase.id.refund_id()
+            && self.details.of == Some(purchase.id)
+            && self.user_id == purchase.user_id
+            && !purchase.is_refund();
+        if !names_purchase || !self.price.is_negative() {
             return Err(Invalid::malformed(
                 "the refund",
                 "is not of a purchase of its user",
             ));
         }
-        if self.price.negated() > bought.price {
+        if self.price.negated() > purchase.price {
             return Err(Invalid::malformed(
                 "the refund",
                 "is above the price of its purchase",
             ));
         }
-        if self.timestamp < bought.timestamp {
+        if self.timestamp < purchase.timestamp {
             return Err(Invalid::malformed(
                 "the refund",
                 "is earlier than its purchase",
             ));
         }
 
-        let mut stored = self.clone_stored();
-        stored.user_name.clone_from(&bought.user_name);
-        let details = &bought.details;
-        stored.details.currency.clone_from(&details.currency);
-        stored.details.reference.clone_from(&details.reference);
-        Ok(stored)
+        let mut stored_refund = self.clone_stored();
+        stored_refund.user_name.clone_from(&purchase.user_name);
+        let stored_details = &mut stored_refund.details;
+        stored_details
+            .currency
+            .clone_from(&purchase.details.currency);
+        stored_details
+            .reference
+            .clone_from(&purchase.details.reference);
+        Ok(stored_refund)
     }
 }
 

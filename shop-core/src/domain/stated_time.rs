@@ -35,37 +35,52 @@ pub struct StatedTime<'a> {
 }
 
 impl<'a> StatedTime<'a> {
-    /// Reads the forms of ISO 8601, and those of programs that put spaces between the date, the time
-    /// of day and the zone. The time of day is midnight if there is none.
+    /// Reads a date, a time of day, and a zone, in a form of ISO 8601 or with spaces between them.
+    ///
+    /// | text | time of day | `offset` | `zone_name` |
+    /// |---|---|---|---|
+    /// | `2024-01-15` | midnight | none | none |
+    /// | `2024-01-15 23:30 -0500` | 23:30 | -5 h | none |
+    /// | `2024-01-15 23:30 UTC` | 23:30 | 0 | none |
+    /// | `2024-01-15 23:30 EST` | 23:30 | none | `EST` |
+    /// | `2024-01-15 23:30 -0500 UTC` | 23:30 | -5 h | `UTC` |
+    ///
+    /// The word after the time of day is not looked up: the caller decides about a `zone_name`.
+    ///
+    /// Returns `None` if the text has none of these forms.
     pub fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim_ascii();
-        let (time, word) = split_last_word(text);
-        let time = join_offset(time.trim_ascii_end());
-        let pieces = Pieces::parse(&*time).ok()?;
-        let offset = pieces.to_numeric_offset();
-        if pieces.time().is_none() && !word.is_empty() {
+        let (date_time_text, zone_word) = split_last_word(text);
+        let date_time_text = join_offset(date_time_text.trim_ascii_end());
+        let pieces = Pieces::parse(&*date_time_text).ok()?;
+        // A word after a date alone is not a zone, because only a time of day has a zone.
+        if pieces.time().is_none() && !zone_word.is_empty() {
             return None;
         }
 
-        let stated = Self {
+        let offset = pieces.to_numeric_offset();
+        let time_without_word = Self {
             date_time: pieces.date().to_datetime(pieces.time().unwrap_or_default()),
             offset,
             zone_name: text.find('[').map(|start| &text[start..]),
         };
-        if word.is_empty() {
-            return Some(stated);
+        if zone_word.is_empty() {
+            return Some(time_without_word);
         }
-        // Go writes both, as in `+0000 UTC`.
-        let is_utc = UTC_WORDS.iter().any(|utc| word.eq_ignore_ascii_case(utc));
-        if is_utc && offset.is_none_or(Offset::is_zero) {
+
+        let is_utc_word = UTC_WORDS
+            .iter()
+            .any(|utc_word| zone_word.eq_ignore_ascii_case(utc_word));
+        // Go writes an offset and a word, as in `+0000 UTC`. The word adds nothing to a zero offset.
+        if is_utc_word && offset.is_none_or(Offset::is_zero) {
             return Some(Self {
                 offset: Some(Offset::UTC),
-                ..stated
+                ..time_without_word
             });
         }
         Some(Self {
-            zone_name: Some(word),
-            ..stated
+            zone_name: Some(zone_word),
+            ..time_without_word
         })
     }
 
@@ -88,17 +103,21 @@ impl<'a> StatedTime<'a> {
     }
 }
 
-/// Splits the letters at the end off `text`.
+/// Splits `text` before the letters at its end, as `2024-01-15 23:30 ` and `EST`. The second part is
+/// empty if `text` does not end with a letter.
 fn split_last_word(text: &str) -> (&str, &str) {
-    let rest = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    text.split_at(rest.len())
+    let text_before_word = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    text.split_at(text_before_word.len())
 }
 
-/// Removes the spaces in front of the offset, which ISO 8601 does not have.
+/// Removes the spaces in front of an offset at the end of `text`: ISO 8601 allows none there.
+///
+/// `2024-01-15 23:30 -0500` becomes `2024-01-15 23:30-0500`. A text without an offset stays as it
+/// is.
 fn join_offset(text: &str) -> Cow<'_, str> {
     match text.rsplit_once(' ') {
-        Some((time, offset)) if offset.starts_with(['+', '-']) => {
-            format!("{}{offset}", time.trim_ascii_end()).into()
+        Some((date_time_text, offset)) if offset.starts_with(['+', '-']) => {
+            format!("{}{offset}", date_time_text.trim_ascii_end()).into()
         }
         _ => text.into(),
     }

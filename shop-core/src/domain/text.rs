@@ -44,8 +44,8 @@ pub(super) fn validate_visible(
     max: usize,
     too_long: Invalid,
 ) -> Result<CompactString, Invalid> {
-    // Most texts are printable ASCII and contain more than spaces. Such a text can break the rule
-    // about its length alone, so the slower checks by Unicode character are skipped.
+    // Most texts are printable ASCII and contain more than spaces. Such a text can only be too long,
+    // so the slower checks by Unicode character are skipped.
     let is_printable_ascii = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if is_printable_ascii && text.bytes().any(|byte| byte > b' ') {
         return validate_length(text, max, too_long);

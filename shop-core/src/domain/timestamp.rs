@@ -78,10 +78,9 @@ impl Timestamp {
         }
     }
 
-    /// Returns the instant `number` seconds or milliseconds after 1970-01-01T00:00:00Z, whichever
-    /// is plausible.
+    /// Returns the instant `number` seconds or milliseconds after 1970-01-01T00:00:00Z.
     ///
-    /// Numbers from 10^11 on are milliseconds.
+    /// Numbers below 10^11 are seconds, and numbers from 10^11 on are milliseconds.
     ///
     /// # Errors
     /// [`Invalid`] if the instant is out of range.
@@ -150,25 +149,24 @@ impl Timestamp {
         let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
         // Every instant of the range is a civil time in UTC, so the default never applies.
         let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
-        let at = jiff::tz::Offset::UTC.to_datetime(instant);
+        let date_time = jiff::tz::Offset::UTC.to_datetime(instant);
 
-        let pairs: [i16; 8] = [
-            at.year() / 100,
-            at.year() % 100,
-            at.month().into(),
-            at.day().into(),
-            at.hour().into(),
-            at.minute().into(),
-            at.second().into(),
-            at.millisecond() / 10,
+        // The two digits of each pair, and the index of the first one in the template.
+        let digit_pairs: [(usize, i16); 8] = [
+            (1, date_time.year() / 100),
+            (3, date_time.year() % 100),
+            (6, date_time.month().into()),
+            (9, date_time.day().into()),
+            (12, date_time.hour().into()),
+            (15, date_time.minute().into()),
+            (18, date_time.second().into()),
+            (21, date_time.millisecond() / 10),
         ];
-        // Each pair of digits is written at its byte of the template, whose first byte is the
-        // quote.
-        for (start, pair) in [1, 3, 6, 9, 12, 15, 18, 21].into_iter().zip(pairs) {
-            text[start] = digit(pair / 10);
-            text[start + 1] = digit(pair % 10);
+        for (index, pair) in digit_pairs {
+            text[index] = digit(pair / 10);
+            text[index + 1] = digit(pair % 10);
         }
-        text[23] = digit(at.millisecond() % 10);
+        text[23] = digit(date_time.millisecond() % 10);
         text
     }
 }
@@ -188,7 +186,7 @@ fn digit(number: i16) -> u8 {
 ///
 /// The date, the hour and the minute are not checked to be in range.
 fn has_rfc3339_form(text: &str) -> bool {
-    // The form is the text with `0` in place of each digit, and can be compared with fixed text.
+    // In the form, `0` stands for each digit, so the form can be compared with fixed text.
     let form: String = text
         .chars()
         .map(|char| match char {
@@ -208,12 +206,14 @@ fn has_rfc3339_form(text: &str) -> bool {
     if &text[17..19] > "59" {
         return false;
     }
-    let zone = &text[text.len() - zone_form.len()..];
+    let zone_text = &text[text.len() - zone_form.len()..];
     match zone_form {
         "Z" => true,
         // The offset must be less than a day: hours up to 23, and minutes up to 59.
         "+00:00" | "-00:00" | "+0000" | "-0000" => {
-            &zone[1..3] <= "23" && &zone[zone.len() - 2..] <= "59"
+            let hours = &zone_text[1..3];
+            let minutes = &zone_text[zone_text.len() - 2..];
+            hours <= "23" && minutes <= "59"
         }
         _ => false,
     }
@@ -239,11 +239,12 @@ impl FromStr for Timestamp {
     /// [`Invalid`] for other text, for the name of a zone without an offset, and outside of
     /// [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let stated = StatedTime::parse(text).ok_or(Self::INVALID)?;
-        if stated.offset.is_none() && stated.zone_name.is_some() {
+        let stated_time = StatedTime::parse(text).ok_or(Self::INVALID)?;
+        // The zone that a name stands for is not known here.
+        if stated_time.offset.is_none() && stated_time.zone_name.is_some() {
             return Err(Self::INVALID);
         }
-        stated.in_zone(&TimeZone::UTC)
+        stated_time.in_zone(&TimeZone::UTC)
     }
 }
 

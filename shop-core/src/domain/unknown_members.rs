@@ -1,7 +1,7 @@
 //! The members of a purchase that this version does not know, such as those of a later version.
 //!
 //! A record of the log, the line of a file, and the line of a batch may contain such members. They
-//! are kept as one JSON text and written as they were read. [`UnknownMembers::new`] limits them
+//! are kept as one JSON text and written as they were read. [`UnknownMembers::try_encode`] limits them
 //! wherever records and lines are read, so that each part of this program, and each store, can read
 //! what another part has written. Only a store may return members beyond the limits, if another
 //! program wrote them there: these members are passed on without a check.
@@ -40,6 +40,8 @@ const PURCHASE_MEMBERS: [&str; 8] = [
 /// Together with the longest texts of the other members, the JSON of a purchase has less than 64
 /// KiB: the length of a row of a file, and of the response with one purchase that a client reads.
 const MAX_BYTES: usize = 56 << 10;
+/// The reason why members beyond [`MAX_BYTES`] are refused.
+const TOO_LARGE: &str = "must not have more than 57344 bytes";
 /// The maximum number of arrays and objects inside of each other in the value of a member.
 ///
 /// Readers of JSON have limits of their own, of which 128 is a usual one, and count the arrays and
@@ -59,30 +61,33 @@ impl UnknownMembers {
     /// No members.
     pub(super) const NONE: Self = Self(None);
 
-    /// Creates the text of `members`, which are the JSON of values by their names, if each reader and
-    /// each store can read these members.
+    /// Checks that every reader and every store can read `members`, and encodes them as a JSON
+    /// object.
     ///
     /// # Errors
-    /// The first member that is beyond a limit, or whose name a purchase uses otherwise.
-    pub(super) fn new(members: &RawMembers<'_>) -> Result<Self, InvalidMembers> {
-        let unknown = Self::unchecked(members);
-        if unknown.len() > MAX_BYTES {
-            return Err(InvalidMembers::all("must not have more than 57344 bytes"));
+    /// [`InvalidMembers`] if the members exceed [`MAX_BYTES`], or with the first member that exceeds
+    /// another limit, or whose name is reserved for another member of a purchase.
+    pub(super) fn try_encode(members: &RawMembers<'_>) -> Result<Self, InvalidMembers> {
+        let encoded_members = Self::encode_unchecked(members);
+        if encoded_members.len() > MAX_BYTES {
+            return Err(InvalidMembers::all(TOO_LARGE));
         }
 
         for (name, value) in members {
-            if let Some(reason) = member_fault(name, value.as_json()) {
+            if let Some(reason) = reason_to_refuse(name, value.as_json()) {
                 return Err(InvalidMembers {
                     name: Some(name.chars().take(MAX_NAME_CHARS).collect()),
                     reason,
                 });
             }
         }
-        Ok(unknown)
+        Ok(encoded_members)
     }
 
-    /// Creates the text of `members` as a store has returned them.
-    pub(super) fn unchecked(members: &RawMembers<'_>) -> Self {
+    /// Encodes `members` as a JSON object without the checks of [`try_encode`](Self::try_encode).
+    ///
+    /// Only for members that a store returned: a stored purchase must stay readable.
+    pub(super) fn encode_unchecked(members: &RawMembers<'_>) -> Self {
         if members.is_empty() {
             return Self::NONE;
         }
@@ -129,8 +134,9 @@ impl UnknownMembers {
     }
 }
 
-/// Returns the reason why there must be no member `name` with the JSON `value`, if there is one.
-fn member_fault(name: &str, value: &str) -> Option<&'static str> {
+/// Returns the reason why an unknown member `name` with the JSON `value` is refused, or `None` if it
+/// is accepted.
+fn reason_to_refuse(name: &str, value: &str) -> Option<&'static str> {
     if name == MORE || Details::COLUMNS.contains(&name) || PURCHASE_MEMBERS.contains(&name) {
         return Some("is the name of another member of a purchase");
     }

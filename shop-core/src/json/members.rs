@@ -53,7 +53,12 @@ impl<'a, const N: usize> Members<'a, N> {
         Self::parse_with(json, names, RepeatedMembers::KeepLast)
     }
 
-    /// Parses a JSON object whose known members are `names`.
+    /// Parses a JSON object whose known members are `names`, and treats repeated members as
+    /// `repeated_members` says.
+    ///
+    /// # Errors
+    /// Returns an error if `json` is not a JSON object, or for a repeated member with
+    /// [`RepeatedMembers::Reject`].
     fn parse_with(
         json: &'a [u8],
         names: [&'static str; N],
@@ -74,25 +79,35 @@ impl<'a, const N: usize> Members<'a, N> {
     /// Returns the raw value of the known member `name`, if the object contains this member.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<RawScalar<'a>> {
-        let index = self.names.iter().position(|known| *known == name)?;
+        let index = self
+            .names
+            .iter()
+            .position(|known_name| *known_name == name)?;
         self.values[index]
     }
 
-    /// Returns the raw value of a member with any of the names in `names`.
+    /// Returns the raw value of the known member that has any of the names in `names`, or `None` if
+    /// the object contains no such member.
+    ///
+    /// The names are the spellings of one member, such as `userid` and `user_id`.
     ///
     /// # Errors
-    /// Returns an error if several members with these names differ in value.
+    /// Returns an error if the object contains several of these names with different values. The
+    /// message contains the first of `names`.
     pub fn get_alias(&self, names: &[&str]) -> Result<Option<RawScalar<'a>>, serde_json::Error> {
         let mut values = names.iter().filter_map(|name| self.get(name));
-        let first = values.next();
-        if values.any(|other| Some(other) != first) {
-            let text = format!(
+        let Some(first_value) = values.next() else {
+            return Ok(None);
+        };
+
+        if values.any(|value| value != first_value) {
+            let message = format!(
                 "{} and an alias of it differ",
                 names.first().copied().unwrap_or_default()
             );
-            return Err(serde_json::Error::custom(text));
+            return Err(serde_json::Error::custom(message));
         }
-        Ok(first)
+        Ok(Some(first_value))
     }
 
     /// Returns whether the object contains no members, neither known nor unknown ones.
@@ -145,8 +160,9 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
         let mut values = [None; N];
         let mut unknown = Vec::new();
         while let Some(MemberName(name)) = map.next_key()? {
-            match names.iter().position(|known| *known == name) {
+            match names.iter().position(|known_name| *known_name == name) {
                 Some(index) => {
+                    // `replace` stores the value, and returns the value of an earlier repetition.
                     let is_repeated = values[index].replace(map.next_value()?).is_some();
                     if is_repeated && repeated_members == RepeatedMembers::Reject {
                         return Err(A::Error::duplicate_field(names[index]));

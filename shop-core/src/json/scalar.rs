@@ -15,7 +15,7 @@ use crate::{Invalid, Price, Timestamp};
 pub struct RawScalar<'a>(&'a str);
 
 impl<'a> RawScalar<'a> {
-    /// Returns the unescaped text of a JSON string.
+    /// Returns the unescaped text of a JSON string, or `None` for another value.
     #[must_use]
     pub fn text(&self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
@@ -25,7 +25,7 @@ impl<'a> RawScalar<'a> {
         Some(Cow::Borrowed(inner))
     }
 
-    /// Returns the text of a string, or the digits of an integer.
+    /// Returns the text of a string, or the digits of an integer. Returns `None` for another value.
     #[must_use]
     pub fn text_or_integer(&self) -> Option<Cow<'a, str>> {
         let digits = self.0.strip_prefix('-').unwrap_or(self.0);
@@ -36,7 +36,8 @@ impl<'a> RawScalar<'a> {
         }
     }
 
-    /// Returns the text of a string, or a number in the notation of its sender.
+    /// Returns the text of a string, or a number in the notation of its sender. Returns `None` for
+    /// another value.
     #[must_use]
     pub fn text_or_json_number(&self) -> Option<Cow<'a, str>> {
         if self.is_number() {
@@ -56,10 +57,14 @@ impl<'a> RawScalar<'a> {
             .or_else(|| self.float().map(|number| Cow::Owned(number.to_string())))
     }
 
-    /// Returns the double that is nearest to a number. It is not exact enough for money.
+    /// Returns the double that is nearest to a number, or `None` for another value. A double is not
+    /// exact enough for money.
     #[must_use]
     pub fn float(&self) -> Option<f64> {
-        self.is_number().then(|| self.0.parse().ok())?
+        if !self.is_number() {
+            return None;
+        }
+        self.0.parse().ok()
     }
 
     /// Parses a price from a number or a string.
@@ -87,6 +92,7 @@ impl<'a> RawScalar<'a> {
         if let Some(text) = self.text() {
             return text.parse();
         }
+        // A value that is neither a text nor a number becomes NaN, which is not a time.
         Timestamp::from_unix_seconds_or_millis(self.float().unwrap_or(f64::NAN))
     }
 

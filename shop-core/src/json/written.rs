@@ -23,8 +23,7 @@ pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson
 }
 
 /// Appends `purchase` as a JSON object with `username`, `userid`, `price`, `timestamp` and its
-/// details, in this order. Only the texts of a client are escaped, so it costs less than a derived
-/// implementation.
+/// details, in this order. The id is not written.
 ///
 /// ```
 /// use shop_core::json::write_members;
@@ -41,14 +40,16 @@ pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson
 /// # }
 /// ```
 pub fn write_members(purchase: &Purchase, json: &mut impl BufMut) {
-    write_from_name(purchase, json, "{\"username\":");
+    write_name_to_time(purchase, json, "{\"username\":");
     purchase.details.write_all(json);
     json.put_u8(b'}');
 }
 
-/// Appends `start`, which ends with the name of the member `username`, and then the user name, the
-/// user id, the price and the time of `purchase`.
-fn write_from_name(purchase: &Purchase, json: &mut impl BufMut, start: &str) {
+/// Appends the user name, the user id, the price and the time of `purchase`.
+///
+/// `start` precedes the user name: it is the name of the member `username`, after a brace or a
+/// comma.
+fn write_name_to_time(purchase: &Purchase, json: &mut impl BufMut, start: &str) {
     write_member(json, start, &purchase.user_name);
     write_member(json, ",\"userid\":", &purchase.user_id);
     write_member(json, ",\"price\":", &purchase.price);
@@ -74,7 +75,7 @@ pub(crate) use write_json;
 write_json! {
     Purchase: |purchase, json| {
         write_member(json, "{\"id\":", &purchase.id);
-        write_from_name(purchase, json, ",\"username\":");
+        write_name_to_time(purchase, json, ",\"username\":");
         purchase.details.write_json(json);
         json.put_u8(b'}');
     };

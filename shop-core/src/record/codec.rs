@@ -53,14 +53,15 @@ pub const MEMBERS: [&str; 4] = ["username", "userid", "price", "timestamp"];
 
 /// Decodes the purchase or refund in `record`, which was read from `partition`.
 ///
-/// The value is a JSON object with these members. This also holds for records of other programs:
+/// The value is a JSON object with these members, whether this or another program wrote the record:
 ///
 /// - `userid` and `username`: text
 /// - `price`: a number, or the text of one, with at most 8 decimals
-/// - `timestamp`: the text of a time. If it is absent or null, the timestamp of the record replaces
-///   it, or the time of the call if the record lacks one, too.
-/// - further members: [`Details`] if the schema header is `2`. They are ignored otherwise. Members
-///   that this version does not know are within the limits of those in a file.
+/// - `timestamp`: the text of a time. If it is absent or null, the purchase gets the timestamp of
+///   the record. If the log assigned no timestamp either, the purchase gets the time of the call.
+/// - further members: [`Details`] if the schema header is `2`. Without this header, they are
+///   ignored. Members that this version does not know are kept, within the limits that an import
+///   from a file has, too: 56 KiB together, and 32 levels of arrays and objects.
 ///
 /// A record without an id header gets an id that is derived from its position, so that every
 /// redelivery decodes to the same purchase. The context of the request is not decoded: it stays in
@@ -91,11 +92,11 @@ pub fn purchase_id(record: &LogRecord, partition: &Partition) -> Result<Purchase
     PurchaseHeaders::from_record(record, partition).map(|headers| headers.id)
 }
 
-/// Decodes the refund `id` from the value of its record, as [`encode`] wrote it.
+/// Decodes the refund with the id `id` from the value of its record, as [`encode`] wrote it.
 ///
-/// A refund that arrives before its purchase waits in the store. The store keeps the value of the
-/// refund's record and the id, but not the headers. A refund always uses our second schema, because
-/// the purchase that it refunds is one of its details.
+/// A refund that arrives before its purchase waits in the store. The store keeps the id and the value
+/// of the refund's record, but not its headers. A refund always has the schema of purchases with
+/// details, because the id of its purchase is a detail.
 ///
 /// # Errors
 /// [`DecodeError`] if the value is not a refund.
@@ -183,20 +184,18 @@ impl<'a> PurchaseHeaders<'a> {
         for (name, value) in record.headers.iter() {
             match (name, value) {
                 (header::PURCHASE_ID, value) => {
-                    let invalid = || {
+                    let header_id = value.and_then(PurchaseId::from_header);
+                    id = Some(header_id.ok_or_else(|| {
                         member_error(
                             "the header purchase-id",
                             "is neither a UUID nor 24 hex digits",
                         )
-                    };
-                    id = Some(
-                        value
-                            .and_then(PurchaseId::from_header)
-                            .ok_or_else(invalid)?,
-                    );
+                    })?);
                 }
                 (header::SCHEMA, Some(version)) => match str::from_utf8(version) {
-                    Ok(known @ (SCHEMA_VERSION | DETAILED_SCHEMA)) => schema = Some(known),
+                    Ok(known_version @ (SCHEMA_VERSION | DETAILED_SCHEMA)) => {
+                        schema = Some(known_version);
+                    }
                     _ => {
                         return Err(DecodeError::UnknownSchema(
                             String::from_utf8_lossy(version).into_owned(),
@@ -204,15 +203,17 @@ impl<'a> PurchaseHeaders<'a> {
                     }
                 },
                 (header::TYPE, value) => type_header = value,
+                // The other headers do not decide how the value is decoded.
                 _ => {}
             }
         }
         // Other producers may use a header `type` for purposes of their own. It only counts beside
         // a schema header, which marks a record of this program.
         let record_type = type_header.filter(|_| schema.is_some());
-        if let Some(unknown) = record_type.filter(|name| *name != REFUND.as_bytes()) {
+        let unknown_type = record_type.filter(|name| *name != REFUND.as_bytes());
+        if let Some(unknown_type) = unknown_type {
             return Err(DecodeError::UnknownType(
-                String::from_utf8_lossy(unknown).into_owned(),
+                String::from_utf8_lossy(unknown_type).into_owned(),
             ));
         }
 
@@ -239,14 +240,16 @@ impl From<DecodeError> for Reason {
     }
 }
 
-/// Creates the error about one part of a record, such as a member or a header, from the rest of the
-/// sentence about it.
-fn member_error(part: &str, problem: &str) -> DecodeError {
-    DecodeError::NotAPurchase(format!("{part} {problem}"))
+/// Creates the error about a member or a header of a record. `problem` is the rest of a sentence that
+/// begins with `subject`.
+fn member_error(subject: &str, problem: &str) -> DecodeError {
+    DecodeError::NotAPurchase(format!("{subject} {problem}"))
 }
 
-/// Returns the value of a member that every purchase must contain, or the error that names the
-/// missing `member`.
+/// Returns `value`, the value of a member that every purchase must contain.
+///
+/// # Errors
+/// [`DecodeError::NotAPurchase`] without a value. The error names `member`.
 fn require_member<'a>(
     member: &str,
     value: Option<RawScalar<'a>>,

@@ -54,8 +54,8 @@ pub trait RecordDecoder<R = Purchase>: Debug + Send + Sync + 'static {
     /// a store recognizes a record that is delivered again by its id.
     fn decode(&self, record: &LogRecord, partition: &Partition) -> Option<Result<R, DecodeError>>;
 
-    /// Returns the id of the user whom `record` names, although it does not decode, or `None` (the
-    /// default) if it names no user.
+    /// Returns the id of the user whom `record` names, if `record` is in the format of this decoder,
+    /// but does not decode. The default is `None`.
     ///
     /// The erasure of a user erases such records too.
     fn named_user<'a>(&self, record: &'a LogRecord) -> Option<Cow<'a, str>> {
