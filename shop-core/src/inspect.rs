@@ -16,7 +16,7 @@ use crate::{Result, Timestamp};
 
 /// The number of positions whose dead letters are read at once.
 const PAGE_SIZE: usize = 50;
-/// How long the oldest unread records are awaited. There may be no record to wait for, because the
+/// The maximum time to wait for the oldest unread records. There may be no such record, because the
 /// last offsets of a partition may contain none.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -113,23 +113,25 @@ impl GroupProgress {
             });
         }
 
-        let read = read_oldest_unread(&mut partitions, &mut unread_records.batches);
-        // A partition whose first unread record was not read in time has no time of it.
-        timeout(UNREAD_TIMEOUT, read).await.unwrap_or(Ok(()))?;
+        let read_times = read_oldest_unread(&mut partitions, &mut unread_records.batches);
+        // The timeout is no error: the partitions that were not reached stay without a time.
+        timeout(UNREAD_TIMEOUT, read_times)
+            .await
+            .unwrap_or(Ok(()))?;
         Ok(partitions)
     }
 
     /// Returns whether the partition may contain an unread record whose time is not known yet.
-    fn is_time_missing(&self) -> bool {
+    fn may_need_time(&self) -> bool {
         self.lag > 0 && self.oldest_unread.is_none()
     }
 }
 
-/// Sets the time of the first unread record of each of `partitions`, until each has one that may
-/// have one.
+/// Reads `batches`, and sets the time of the oldest unread record of each of `partitions`.
 ///
-/// `batches` are the records from the positions of the group on, so the first record of a partition
-/// is its oldest unread one.
+/// `batches` begin at the positions of the group, so the first record of a partition is its oldest
+/// unread one. The function waits for a record of each partition that may contain one. The caller
+/// limits the time.
 ///
 /// # Errors
 /// Returns the errors of the scan.
@@ -137,14 +139,15 @@ async fn read_oldest_unread(
     partitions: &mut [GroupProgress],
     batches: &mut BoxStream<'static, Result<Batch>>,
 ) -> Result<()> {
-    while partitions.iter().any(GroupProgress::is_time_missing) {
+    while partitions.iter().any(GroupProgress::may_need_time) {
         let Some(batch) = batches.try_next().await? else {
             break;
         };
-        let partition = partitions.iter_mut().find(|progress| {
-            progress.partition == batch.partition.index && progress.is_time_missing()
+        // A further batch of the same partition is not its oldest one.
+        let progress = partitions.iter_mut().find(|progress| {
+            progress.partition == batch.partition.index && progress.may_need_time()
         });
-        if let Some(progress) = partition {
+        if let Some(progress) = progress {
             progress.oldest_unread = batch.records.first().and_then(LogRecord::known_time);
         }
     }

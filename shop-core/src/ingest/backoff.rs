@@ -42,10 +42,8 @@ impl Backoff {
         }
     }
 
-    /// Records a failure of the call at `now`, and returns when to retry the call.
-    ///
-    /// That is after the next pause, or later if `error` carries a longer
-    /// [`retry_after`](Error::retry_after).
+    /// Records a failure of the call at `now`, and returns when to retry the call: after the next
+    /// pause, or after the [`retry_after`](Error::retry_after) of `error` if this is longer.
     pub(super) fn record_failure(&mut self, error: &Error, now: Instant) -> Instant {
         self.record_error(error, now);
 
@@ -63,10 +61,9 @@ impl Backoff {
         self.failing = Some((since, error.clone()));
     }
 
-    /// Records a success of the call, which resets the pauses, and returns whether the call was
-    /// failing.
+    /// Records a success of the call, and resets the pauses. Returns whether the call was failing.
     ///
-    /// The instant before which the call is not made stays: commits use it for their interval.
+    /// `not_before` stays as it is, because commits use it for their interval.
     pub(super) fn record_success(&mut self) -> bool {
         let was_failing = self.failing.take().is_some();
         if was_failing {
@@ -84,14 +81,14 @@ impl Backoff {
 
     /// Checks whether the call may be made at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.not_before.is_none_or(|at| at <= now)
+        self.not_before.is_none_or(|not_before| not_before <= now)
     }
 
-    /// Returns the instant at which a retry that has not failed by then counts as a success, or
-    /// `None` if the call does not fail or no pause was set for its retry.
+    /// Returns the instant at which the retry of a failing call counts as a success, unless it has
+    /// failed by then. Returns `None` if the call is not failing, or if no retry is planned.
     ///
-    /// A call that reads from the source waits while the log delivers nothing, so a successful
-    /// retry may return nothing for a long time.
+    /// A call that reads from the source waits for records. So a retry that works may return nothing
+    /// for a long time.
     pub(super) fn healthy_at(&self) -> Option<Instant> {
         self.failing.as_ref()?;
         let not_before = self.not_before?;

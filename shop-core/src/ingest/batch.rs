@@ -17,13 +17,15 @@ use crate::{Error, ErrorKind, with_failpoints};
 impl<R: Record> BatchWorker<R> {
     /// Processes the batch of `job` until it is durable, and returns its outcome.
     ///
-    /// A batch is durable when each of its records is stored or dead-lettered. Returns `None` if
-    /// the batch was abandoned, which cancels `job.cancellation`: a part of the batch may be stored
-    /// then. A defect becomes an outcome that stops the pipeline.
+    /// A batch is durable when each of its records is stored or dead-lettered. A defect becomes an
+    /// outcome that stops the pipeline.
+    ///
+    /// Returns `None` if the pipeline abandoned the batch by cancelling `job.cancellation`. A part
+    /// of the batch may be stored then.
     pub(super) async fn process(&self, job: &BatchJob) -> Option<BatchOutcome> {
         let processed = match &job.gap {
             Some(gap) => self.dead_letter_gap(gap, job).await,
-            None => self.try_to_process(job).await,
+            None => self.process_records(job).await,
         };
 
         match processed {
@@ -33,43 +35,43 @@ impl<R: Record> BatchWorker<R> {
         }
     }
 
-    /// Processes the records of a batch: decodes, inserts, and dead-letters them.
+    /// Decodes the records of a batch, inserts them, and dead-letters the rejected ones.
     ///
-    /// The outcome says how far the batch is durable. It is not durable to its end if the limit of
-    /// dead letters was reached within the batch.
+    /// Returns the offset up to which the batch is durable. This is the end of the batch, unless the
+    /// limit of dead letters was reached within the batch.
     ///
     /// # Errors
     /// - [`Aborted::Abandoned`] if the batch was abandoned
     /// - [`Aborted::Broken`] if the store or a dead letter shows a defect
-    async fn try_to_process(&self, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
+    async fn process_records(&self, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
         let (decoded, mut rejected) = decode_all(&job.batch, &self.decoders);
         let (mut counters, freshness) = self.insert_all(decoded, &mut rejected, job).await?;
         // Records are rejected by decoding first and then in the order of the calls to the store.
         // The limit counts them in the order of the log.
         rejected.sort_by_key(|record| record.index);
 
-        // Another consumer may own the partition by now. It dead-letters the rejected records
-        // itself.
+        // A cancelled batch is of a partition that another consumer may own by now. That consumer
+        // dead-letters the rejected records itself.
         if job.cancellation.is_cancelled() {
             return Err(Aborted::Abandoned);
         }
-        let (admitted, stop) = self.dead_letter_rejected(job, &rejected).await?;
-        for record in &rejected[..admitted] {
+        let (dead_letter_count, stop_error) = self.dead_letter_rejected(job, &rejected).await?;
+        for record in &rejected[..dead_letter_count] {
             counters.count_dead_letter(record.reason.kind());
         }
 
-        // The position stays at the first rejected record for which the limit allowed no dead
-        // letter.
         let records = &job.batch.records;
-        let state = match rejected.get(admitted) {
-            Some(refused) => BatchState::StoppedAt(records[refused.index].offset),
+        let state = match rejected.get(dead_letter_count) {
+            // The limit allowed no dead letter for this record, so the position stays before it.
+            Some(first_kept_back) => BatchState::StoppedAt(records[first_kept_back.index].offset),
+            // A batch without records moves no position: each position is at least 0.
             None => BatchState::Durable(records.last().map_or(0, |last| last.offset + 1)),
         };
         Ok(BatchOutcome {
             counters,
             gap: None,
             state,
-            stop,
+            stop: stop_error,
             freshness,
         })
     }
@@ -128,16 +130,17 @@ impl<R: Record> BatchWorker<R> {
             })
             .collect();
 
-        // A batch without a dead letter that counts does not wait for the batches that do count.
+        // Only a batch with a dead letter that counts towards the limit waits for its turn.
         let is_limited = self.options.dead_letter_limit.max_consecutive().is_some();
-        if !is_limited || !rejected.iter().any(RejectedRecord::counts_towards_limit) {
+        let needs_turn = is_limited && rejected.iter().any(RejectedRecord::counts_towards_limit);
+        if !needs_turn {
             self.breaker
                 .count_stored(batch.records.len() - rejected.len());
             self.put_dead_letters(job, &dead_letters).await?;
             return Ok((rejected.len(), None));
         }
 
-        // From here to the end of this function, `counts` is locked. The next batch is counted when
+        // `counts` stays locked to the end of this function. So the next batch is counted only when
         // it is known whether these dead letters were put.
         let turn = job
             .cancellation
@@ -147,7 +150,8 @@ impl<R: Record> BatchWorker<R> {
 
         let admitted = &dead_letters[..admission.admitted];
         if let Err(aborted) = self.put_dead_letters(job, admitted).await {
-            // A record counts once its dead letter was put. These were not, and are redelivered.
+            // A record counts once its dead letter was put. These dead letters were not put, and
+            // their records are redelivered.
             counts.undo_admission(job.number, &admission);
             return Err(aborted);
         }
@@ -156,8 +160,8 @@ impl<R: Record> BatchWorker<R> {
 
     /// Puts `dead_letters`, and retries until all are stored.
     ///
-    /// A group that the storage of dead letters rejects is split in halves, until the dead letter
-    /// at fault is alone. It is retried as well, because an operator can raise the limit that
+    /// A group that the storage of dead letters rejects is split in halves, until the rejected dead
+    /// letter is alone. This one is retried as well, because an operator can raise the limit that
     /// rejects it.
     ///
     /// # Errors
@@ -175,8 +179,8 @@ impl<R: Record> BatchWorker<R> {
                 continue;
             }
 
-            // The group contains a dead letter that is rejected. The halves find it, and store the
-            // others. The first half is pushed last, so it is next.
+            // The group contains a dead letter that the storage rejects. The halves isolate it, and
+            // the others are stored. The first half is pushed last, so it is put next.
             let (first, second) = group.split_at(group.len() / 2);
             groups.extend([(second, backoff.clone()), (first, backoff)]);
         }

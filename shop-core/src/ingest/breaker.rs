@@ -94,9 +94,11 @@ pub(super) struct DeadLetterCounts {
     record_count: u64,
     /// The number of the first record that may be in the current streak of dead letters.
     streak_start: u64,
-    /// The dead letters among the last records, oldest first: the number and the position of each.
+    /// The dead letters in the window of the last records, oldest first: the record number and the
+    /// position of each.
     window_dead_letters: VecDeque<(u64, RecordPosition)>,
-    /// The positions in `window_dead_letters`, to recognize records that are redelivered.
+    /// The positions in `window_dead_letters`. A redelivered record has its position in this set,
+    /// and is not counted again.
     counted_positions: BTreeSet<RecordPosition>,
     /// The number of the batch that reached the limit, and the error, once the limit was reached.
     opened_by: Option<(u64, Error)>,
@@ -187,20 +189,19 @@ impl DeadLetterCounts {
         admission
     }
 
-    /// Counts the record at `position` as a dead letter, and removes the dead letters from the
-    /// window that are not among its last records any more.
+    /// Counts the record at `position` as a dead letter, and removes the dead letters that have
+    /// fallen out of the window of the last records.
     ///
-    /// The queue contains the dead letters in order, with the number of each record, so that the
-    /// oldest ones can be removed. The set finds a position, so that a redelivered record is not
-    /// counted again.
+    /// `record_count` is the number of this record. It advances here, and in `add_stored` for the
+    /// records that are not dead letters.
     fn add_dead_letter(&mut self, position: RecordPosition) {
         self.counted_positions.insert(position.clone());
         self.window_dead_letters
             .push_back((self.record_count, position));
         self.record_count += 1;
 
-        while let Some((oldest_number, oldest_position)) = self.window_dead_letters.front()
-            && self.record_count - oldest_number > self.limit.window_size()
+        while let Some((oldest_record_number, oldest_position)) = self.window_dead_letters.front()
+            && self.record_count - oldest_record_number > self.limit.window_size()
         {
             self.counted_positions.remove(oldest_position);
             self.window_dead_letters.pop_front();

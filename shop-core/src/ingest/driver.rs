@@ -108,15 +108,16 @@ impl<R: Record> Driver<R> {
             let event = self.next_event(shutdown.as_mut(), now).await;
             now = Instant::now();
 
-            let mut close_time = None;
+            let mut close_timeout = None;
             for action in self.pipeline.handle(event, now.into_std()) {
-                // Only a close returns a time, and no later action of the same event may hide it.
-                close_time = self.perform_action(action).or(close_time);
+                // Only a close returns a timeout. The other actions of the event return `None`, which
+                // must not replace the timeout.
+                close_timeout = self.perform_action(action).or(close_timeout);
             }
             self.publish_status();
 
-            if let Some(close_time) = close_time {
-                self.close_source(close_time).await;
+            if let Some(close_timeout) = close_timeout {
+                self.close_source(close_timeout).await;
                 let failure = self.pipeline.failure.clone();
                 self.report_end(failure.clone());
                 return match failure {
@@ -131,8 +132,8 @@ impl<R: Record> Driver<R> {
     /// source.
     ///
     /// `now` is the instant at which the pipeline handled the previous event. The pipeline decides
-    /// which events the source is asked for; the source is paused while the pipeline accepts no
-    /// batches.
+    /// which events the source is asked for. While the pipeline accepts no batches, the source is
+    /// asked for control events at most.
     async fn next_event(
         &mut self,
         shutdown: impl Future<Output = ()>,
@@ -150,7 +151,7 @@ impl<R: Record> Driver<R> {
 
         // An error or a batch of the source becomes an event. Without a demand, this branch never
         // completes.
-        let next_result = async {
+        let source_result = async {
             match demand {
                 EventDemand::Next => source.next().await,
                 EventDemand::Control => {
@@ -160,6 +161,7 @@ impl<R: Record> Driver<R> {
                 EventDemand::Nothing => pending().await,
             }
         };
+        // Without a deadline, this branch never completes.
         let deadline_passes = async {
             match deadline {
                 Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
@@ -175,17 +177,20 @@ impl<R: Record> Driver<R> {
             () = shutdown, if !pipeline.is_stopping() => PipelineEvent::Shutdown,
             Some(event) = events.recv() => event,
             () = deadline_passes => PipelineEvent::Time,
-            result = next_result => PipelineEvent::Source { demand, result },
+            result = source_result => PipelineEvent::Source { demand, result },
         }
     }
 
-    /// Performs `action`, and returns the time for closing the source if the action is a close.
+    /// Performs `action`. Batches and commits are only started: their tasks report the results as
+    /// events.
     ///
-    /// Batches and commits are only started here: their tasks report the results as events.
+    /// Returns the timeout of closing the source if the action is a close, which the caller then
+    /// performs. Returns `None` for all other actions.
     fn perform_action(&mut self, action: PipelineAction) -> Option<Duration> {
         match action {
             PipelineAction::Start { number, batch, gap } => self.spawn_batch(number, batch, gap),
             PipelineAction::Abandon(partition) => {
+                // A partition without a token has no batches to abandon.
                 if let Some(cancellation) = self.cancellations.remove(&partition) {
                     cancellation.cancel();
                 }
@@ -198,16 +203,16 @@ impl<R: Record> Driver<R> {
                     call_observer(&**observer, |observer| observer.batch_completed(&report));
                 }
             }
-            PipelineAction::Close(time) => return Some(time),
+            PipelineAction::Close(timeout) => return Some(timeout),
         }
         None
     }
 
-    /// Starts a task that processes `batch`, or that keeps `gap` as a dead letter.
+    /// Starts a task that processes `batch` or, with a `gap`, keeps the gap as a dead letter.
     ///
-    /// Each batch runs in a task of its own, so that an insert is never dropped halfway when the
-    /// driver ends. `number` identifies the batch in the reports of the task. A panic of the task
-    /// is reported as a defect of the batch, and stops the pipeline.
+    /// The task reports its results under the `number` of the batch. A panic in the task is reported
+    /// as a defect of the batch, and stops the pipeline. The task runs to its end even if the driver
+    /// is dropped, so no insert is dropped halfway.
     fn spawn_batch(&mut self, number: u64, batch: Batch, gap: Option<Gap>) {
         let worker = Arc::clone(&self.worker);
         let cancellation = self
@@ -237,11 +242,11 @@ impl<R: Record> Driver<R> {
             };
 
             let processed = catch_panic("ingest", async { Ok(worker.process(&job).await) }).await;
-            let outcome = processed.unwrap_or_else(|error| Some(job.defect_outcome(error)));
-            let state = outcome.as_ref().map(|outcome| outcome.state);
+            let outcome = processed.unwrap_or_else(|panic| Some(job.defect_outcome(panic)));
+            let batch_state = outcome.as_ref().map(|outcome| outcome.state);
 
             // A batch that stopped before its end marks its spans as failed.
-            if let Some(BatchState::StoppedAt(_)) = state {
+            if let Some(BatchState::StoppedAt(_)) = batch_state {
                 for span in &spans {
                     span.record("otel.status_code", "error");
                 }
@@ -252,7 +257,7 @@ impl<R: Record> Driver<R> {
             // `records_durable` is called for durable batches only. The records of an abandoned
             // batch are redelivered to the next consumer of the partition.
             if let Some(observer) = observer
-                && let Some(BatchState::Durable(_)) = state
+                && let Some(BatchState::Durable(_)) = batch_state
             {
                 call_observer(&*observer, |observer| observer.records_durable(&job.batch));
             }
@@ -260,20 +265,20 @@ impl<R: Record> Driver<R> {
         });
     }
 
-    /// Starts a task that commits `offsets` to the source, and reports the outcome as an event.
+    /// Starts a task that commits `positions` to the source, and reports the outcome as an event.
     ///
     /// The commit is a task of its own, so that the loop continues to handle events while the log
     /// answers.
-    fn spawn_commit(&self, offsets: Vec<CommitOffset>) {
+    fn spawn_commit(&self, positions: Vec<CommitOffset>) {
         let source = Arc::clone(&self.source);
-        let events = self.sender.clone();
+        let sender = self.sender.clone();
         tokio::spawn(async move {
-            let commit = with_failpoints("commit", source.commit(&offsets));
+            let commit = with_failpoints("commit", source.commit(&positions));
             let outcome = catch_panic("ingest", commit).await;
-            // Sending fails only after the pipeline ended, when no task needs the outcome.
+            // Sending fails only after the pipeline ended: nobody needs the outcome then.
             drop(
-                events
-                    .send(PipelineEvent::Committed(offsets, outcome))
+                sender
+                    .send(PipelineEvent::Committed(positions, outcome))
                     .await,
             );
         });
@@ -288,26 +293,29 @@ impl<R: Record> Driver<R> {
         self.pipeline.log_transitions();
     }
 
-    /// Closes the source within `time`, so that it leaves its group.
+    /// Closes the source, which gets the time `close_timeout` to leave its group.
     ///
-    /// Waits [`CLOSE_MARGIN`] longer than `time`. A close that fails or takes longer is only
+    /// Waits for [`CLOSE_MARGIN`] beyond this time. A close that fails or takes longer is only
     /// logged, because the pipeline ends in any case.
-    async fn close_source(&self, time: Duration) {
+    async fn close_source(&self, close_timeout: Duration) {
         let source = Arc::clone(&self.source);
         // The close is a task of its own, so that it is not dropped halfway when it takes too long.
-        let close = tokio::spawn(async move { with_failpoints("close", source.close(time)).await });
-        let closed = match timeout(time + CLOSE_MARGIN, close).await {
-            Ok(Ok(closed)) => closed,
-            Ok(Err(error)) => Err(Error::new(
+        let close_task =
+            tokio::spawn(
+                async move { with_failpoints("close", source.close(close_timeout)).await },
+            );
+        let close_result = match timeout(close_timeout + CLOSE_MARGIN, close_task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(join_error)) => Err(Error::new(
                 ErrorKind::Internal,
                 "a task of the pipeline has ended early",
             )
             .with_origin("ingest")
-            .with_source(error)),
-            Err(_elapsed) => Err(overdue_error("the close of the source", time)),
+            .with_source(join_error)),
+            Err(_elapsed) => Err(overdue_error("the close of the source", close_timeout)),
         };
 
-        if let Err(error) = closed {
+        if let Err(error) = close_result {
             tracing::warn!(error = %error.chain(), "source not closed cleanly");
         }
     }
@@ -315,8 +323,8 @@ impl<R: Record> Driver<R> {
     /// Reports the end of the pipeline to the log and to the monitors, and abandons the batches in
     /// flight.
     ///
-    /// A call to the store that is in progress completes in the background, so no insert is dropped
-    /// halfway.
+    /// `failure` is the error for the status. A call to the store that is in progress completes in
+    /// the background, so no insert is dropped halfway.
     fn report_end(&mut self, failure: Option<Error>) {
         if let Some(error) = &self.pipeline.failure {
             tracing::error!(error = %error.chain(), "ingest stopped");

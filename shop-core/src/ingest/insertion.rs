@@ -47,17 +47,16 @@ const MAX_SPLIT_WITHOUT_EVIDENCE: usize = 8;
 const PROBE_STRIDE: usize = 7_919;
 
 impl<R: Record> BatchWorker<R> {
-    /// Applies the `decoded` records until every outcome is known, and returns the counters and the
-    /// freshness.
+    /// Applies the `decoded` records until every outcome is known.
     ///
     /// Only records with an unknown outcome are retried. Records that can never be stored are added
-    /// to `rejected`. The freshness is the age of the oldest inserted record, or `None` if none was
-    /// inserted.
+    /// to `rejected`.
     ///
-    /// A call that keeps failing although the store is healthy is split in halves. Splitting
-    /// requires evidence that the store works: it decided on a record a moment ago. Without
-    /// evidence, one record is tried alone. A store that refuses all writes then costs two calls
-    /// per retry, however large the batch is. With evidence, there is no pause between calls.
+    /// A call that keeps failing although the store is healthy is split in halves, as
+    /// [`requeue`](Self::requeue) describes.
+    ///
+    /// Returns the number of records by outcome, and the freshness: the age of the oldest inserted
+    /// record, or `None` if no record was inserted.
     ///
     /// # Errors
     /// - [`Aborted::Abandoned`] if the batch was abandoned during a pause
@@ -90,15 +89,17 @@ impl<R: Record> BatchWorker<R> {
         let mut backoff = Backoff::new(&self.options);
         while let Some(sub_batch) = insertion.queue.pop_front() {
             let record_count = sub_batch.len();
-            let Some((undecided, error)) = self.attempt(sub_batch, &mut insertion).await? else {
+            let attempt = self.attempt(sub_batch, &mut insertion).await?;
+            let Some((undecided, error)) = attempt else {
                 // The store works, so the pause after the next failure is short again.
                 backoff.retry_now();
                 continue;
             };
 
-            // A store that is down fails every record. Only the failure of a healthy store shows
-            // that the record is at fault.
-            if undecided.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.is_store_healthy().await {
+            // The record may be at fault if the store is healthy. A store that is down fails every
+            // record.
+            let may_be_stuck = undecided.attempts_alone >= STUCK_AFTER_ATTEMPTS;
+            if may_be_stuck && self.is_store_healthy().await {
                 // An operator put this record among the dead letters, so it is not retried.
                 if self.is_parked(&undecided, job).await {
                     insertion.counters.count_dead_letter(ReasonKind::Parked);
@@ -106,9 +107,11 @@ impl<R: Record> BatchWorker<R> {
                     continue;
                 }
 
-                // If the store accepted no other record in the meantime, the store itself may be at
-                // fault, for example because its disk is full.
-                if self.accepted_count.load(Ordering::Relaxed) > undecided.accepted_before {
+                // Only a store that accepted another record since is certainly not at fault. A store
+                // with a full disk accepts none.
+                let accepted_others =
+                    self.accepted_count.load(Ordering::Relaxed) > undecided.accepted_before;
+                if accepted_others {
                     Self::report_stuck(&undecided, &error, job).await;
                 }
             }
@@ -132,11 +135,12 @@ impl<R: Record> BatchWorker<R> {
         Ok((insertion.counters, insertion.freshness))
     }
 
-    /// Attempts to insert the records of `sub_batch` with one call, and counts the outcomes in
-    /// `insertion`.
+    /// Attempts to insert the records of `sub_batch` with one call.
     ///
-    /// Returns the records whose outcome is unknown, with the first of their errors, or `None` if
-    /// all outcomes are known. Rejected records are added to the `rejected` ones of `insertion`.
+    /// Counts the outcomes in `insertion`, and adds the rejected records to its `rejected` records.
+    ///
+    /// Returns the records whose outcome is unknown, with the first of their errors. Returns `None`
+    /// if all outcomes are known.
     ///
     /// # Errors
     /// [`Aborted::Broken`] if the store did not return one outcome per record.
@@ -150,8 +154,8 @@ impl<R: Record> BatchWorker<R> {
         if record_count == 1 {
             sub_batch.attempts_alone += 1;
         } else {
-            // A record that is split off later keeps this value: the records beside it that the
-            // store accepts since are evidence that the store works.
+            // A record that is split off later keeps this number. If the number is higher then, the
+            // store has accepted other records since, which shows that the store works.
             sub_batch.accepted_before = self.accepted_count.load(Ordering::Relaxed);
         }
 
@@ -206,8 +210,8 @@ impl<R: Record> BatchWorker<R> {
             insertion.freshness = insertion.freshness.max(Some(age));
         }
 
-        // The store just decided on a record, so each call in the queue is worth an attempt without
-        // a pause.
+        // The store just decided on a record, so it works. Each call in the queue gets an attempt
+        // without a pause.
         let is_any_decided = undecided_positions.len() < record_count;
         if is_any_decided {
             insertion.tolerated_failures = insertion.queue.len() + 1;
@@ -224,9 +228,9 @@ impl<R: Record> BatchWorker<R> {
             return Ok(None);
         };
 
-        // A batch of a single record starts without a value from an earlier call. Other records
-        // that the store accepted during this first call may have been written before the store
-        // began to fail, so they are no evidence.
+        // A batch of a single record has no number from an earlier call. The number is read after
+        // its first call, because the store may have accepted other records during this call before
+        // it began to fail.
         if record_count == 1 && sub_batch.attempts == 1 {
             sub_batch.accepted_before = self.accepted_count.load(Ordering::Relaxed);
         }
@@ -243,8 +247,8 @@ impl<R: Record> BatchWorker<R> {
     /// # Errors
     /// [`Aborted::Broken`] if the store did not return one outcome per record.
     async fn apply(&self, sub_batch: &SubBatch<R>) -> Result<Vec<InsertOutcome>, Aborted> {
-        let applied = with_failpoints("apply", self.store.apply(Arc::clone(&sub_batch.records)));
-        match applied.await {
+        let call = with_failpoints("apply", self.store.apply(Arc::clone(&sub_batch.records)));
+        match call.await {
             Ok(outcomes) if outcomes.len() == sub_batch.len() => Ok(outcomes),
             Ok(outcomes) => Err(Aborted::Broken(
                 Error::new(
@@ -259,23 +263,31 @@ impl<R: Record> BatchWorker<R> {
         }
     }
 
-    /// Queues the `undecided` records of a failed call again, in halves if that helps.
+    /// Queues the `undecided` records of a failed call again, whole or in halves.
     ///
-    /// `is_partly_applied` says that the call decided on some of its records.
+    /// | Store | Undecided records | Queued |
+    /// |---|---|---|
+    /// | any | a single record, or from a call that failed once, or `is_partly_applied` | whole |
+    /// | unhealthy | any | whole |
+    /// | healthy, and decided on a record a moment ago | any | in halves |
+    /// | healthy, without such evidence | up to 8 | in halves |
+    /// | healthy, without such evidence | more | one record is tried alone: in halves if the store decides on it, else whole |
     ///
-    /// Returns whether the next attempt needs no pause, because the store decided on other records
+    /// So a store that refuses all writes costs two calls per retry, however large the batch is.
+    /// `is_partly_applied` says that the failed call decided on some of its records.
+    ///
+    /// Returns whether the next attempt needs no pause, because the store decided on another record
     /// a moment ago.
     ///
     /// # Errors
-    /// Returns the errors of [`attempt`](Self::attempt), which is called with one record that is
-    /// tried alone.
+    /// Returns the errors of [`attempt`](Self::attempt) for the record that is tried alone.
     async fn requeue(
         &self,
         undecided: SubBatch<R>,
         is_partly_applied: bool,
         insertion: &mut BatchInsertion<'_, R>,
     ) -> Result<bool, Aborted> {
-        let store_accepts = insertion.tolerated_failures > 0;
+        let has_evidence = insertion.tolerated_failures > 0;
         insertion.tolerated_failures = insertion.tolerated_failures.saturating_sub(1);
 
         let may_be_split =
@@ -285,13 +297,13 @@ impl<R: Record> BatchWorker<R> {
             // a pause.
             let has_other_call = !insertion.queue.is_empty();
             insertion.queue.push_back(undecided);
-            return Ok(store_accepts && has_other_call);
+            return Ok(has_evidence && has_other_call);
         }
 
         // A few records are split without evidence: the calls cost little.
-        if store_accepts || undecided.len() <= MAX_SPLIT_WITHOUT_EVIDENCE {
+        if has_evidence || undecided.len() <= MAX_SPLIT_WITHOUT_EVIDENCE {
             insertion.queue.extend(undecided.split_in_halves());
-            return Ok(store_accepts);
+            return Ok(has_evidence);
         }
 
         // There is no evidence that the store works. One record alone either gives the evidence, or
@@ -320,8 +332,8 @@ impl<R: Record> BatchWorker<R> {
     /// Checks whether an operator parked the only record of `sub_batch`, by putting it among the
     /// dead letters.
     ///
-    /// Returns `false` if the dead letters cannot be read: the record is then retried, and looked
-    /// up again.
+    /// Returns `false` if the dead letters cannot be read. The record is then retried, and the dead
+    /// letters are read again after the next failure.
     async fn is_parked(&self, sub_batch: &SubBatch<R>, job: &BatchJob) -> bool {
         let record = &job.batch.records[sub_batch.indices[0]];
         let partition = &job.batch.partition;
@@ -352,7 +364,7 @@ impl<R: Record> BatchWorker<R> {
     async fn report_stuck(sub_batch: &SubBatch<R>, error: &Error, job: &BatchJob) {
         let partition = &job.batch.partition;
         let index = sub_batch.indices[0];
-        let stuck = StuckRecord {
+        let stuck_record = StuckRecord {
             topic: Arc::clone(&partition.topic),
             partition: partition.index,
             offset: job.batch.records[index].offset,
@@ -360,7 +372,7 @@ impl<R: Record> BatchWorker<R> {
             since: job.read_at,
             error: error.clone(),
         };
-        job.report(BatchEvent::Stuck(index, stuck)).await;
+        job.report(BatchEvent::Stuck(index, stuck_record)).await;
     }
 }
 
@@ -425,29 +437,29 @@ impl<R: Record> SubBatch<R> {
     /// Splits this part into its first and its second half.
     fn split_in_halves(&self) -> [Self; 2] {
         let positions: Vec<usize> = (0..self.len()).collect();
-        let (first, second) = positions.split_at(positions.len() / 2);
-        [self.with_records_at(first), self.with_records_at(second)]
+        let (first_half, second_half) = positions.split_at(positions.len() / 2);
+        [
+            self.with_records_at(first_half),
+            self.with_records_at(second_half),
+        ]
     }
 
-    /// Splits this part into one record, which is tried alone, and the other records.
+    /// Splits this part into one record, the *probe*, which is tried alone, and the other records.
     ///
-    /// Each attempt selects another record, so that all records of the part get their turn. The
-    /// last record comes first: after a restart a stuck record is the first one of its batch,
-    /// because the position stays before it, so the last record is the more likely one to be
-    /// accepted.
+    /// The first probe is the last record, and each further attempt selects another one, so that all
+    /// records get their turn. The last record is the most likely to be accepted: after a restart,
+    /// the position stays before a stuck record, so that record is the first one of its batch.
     fn split_off_probe(&self) -> [Self; 2] {
-        // A part can be split for the first time after `SPLIT_AFTER_ATTEMPTS` attempts: then the
-        // last record is selected. Each further attempt selects another one, whether or not a probe
-        // followed the attempts before.
+        // A part is split for the first time after `SPLIT_AFTER_ATTEMPTS` attempts.
         let further_attempts = self.attempts.saturating_sub(SPLIT_AFTER_ATTEMPTS) as usize;
-        let probe = self.len() - 1 - (further_attempts * PROBE_STRIDE) % self.len();
+        let probe_position = self.len() - 1 - (further_attempts * PROBE_STRIDE) % self.len();
 
-        let others: Vec<usize> = (0..self.len())
-            .filter(|position| *position != probe)
+        let other_positions: Vec<usize> = (0..self.len())
+            .filter(|position| *position != probe_position)
             .collect();
         [
-            self.with_records_at(&[probe]),
-            self.with_records_at(&others),
+            self.with_records_at(&[probe_position]),
+            self.with_records_at(&other_positions),
         ]
     }
 }

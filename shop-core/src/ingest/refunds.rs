@@ -76,8 +76,8 @@ pub(super) async fn run_refund_settler<R: Record>(
     }
 }
 
-/// Dead-letters the refunds that can never be applied, and removes them from the store. Returns how
-/// many refunds still wait.
+/// Dead-letters the refunds that can never be applied, and removes them from the store. Returns the
+/// number and the age of the refunds that still wait.
 ///
 /// # Errors
 /// Returns the errors of the store and of the dead letters. The next round continues with the
@@ -87,16 +87,18 @@ async fn settle_waiting_refunds<R: Record>(
     store: &dyn WaitingRefunds,
 ) -> Result<WaitingSummary> {
     // The sequences of the refunds whose dead letters are written, which the next call removes.
-    let mut dead_lettered: Vec<u64> = Vec::new();
+    let mut dead_lettered_sequences: Vec<u64> = Vec::new();
     loop {
-        let refused_refunds = store.apply_waiting(&dead_lettered, MAX_REFUSED).await?;
+        let refused_refunds = store
+            .apply_waiting(&dead_lettered_sequences, MAX_REFUSED)
+            .await?;
         if refused_refunds.is_empty() {
             return store.waiting_summary().await;
         }
 
         let mut dead_letters: Vec<DeadLetter> = Vec::with_capacity(refused_refunds.len());
         for refund in &refused_refunds {
-            // A store returns refused refunds only.
+            // A store returns refused refunds only, so the default never applies.
             let reason = refund
                 .refusal
                 .clone()
@@ -108,7 +110,7 @@ async fn settle_waiting_refunds<R: Record>(
         worker.log.put_dead_letters(&dead_letters).await?;
         log_dead_letters(&dead_letters);
 
-        dead_lettered = refused_refunds
+        dead_lettered_sequences = refused_refunds
             .iter()
             .map(|refund| refund.sequence)
             .collect();

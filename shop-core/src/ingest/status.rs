@@ -74,8 +74,8 @@ impl IngestStatus {
         self.in_flight_records = 0;
         self.in_flight_bytes = 0;
         self.failing_since.clear();
-        for oldest in self.oldest_uncommitted.values_mut() {
-            *oldest = None;
+        for oldest_read_at in self.oldest_uncommitted.values_mut() {
+            *oldest_read_at = None;
         }
         self.stuck = None;
         self.fatal_error = failure;
@@ -229,11 +229,14 @@ impl IngestMonitor {
     /// Returns a future that completes when the ingest has handled a batch after this call. It never
     /// completes after the ingest ended.
     pub fn next_batch(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut watch = self.status.clone();
-        let counters = watch.borrow_and_update().counters;
+        let mut status_receiver = self.status.clone();
+        let counters_at_call = status_receiver.borrow_and_update().counters;
         async move {
-            let handled = watch.wait_for(|status| status.counters != counters).await;
-            let has_ended = handled.map(drop).is_err();
+            // Each batch changes the counters. An error means that the ingest ended.
+            let has_ended = status_receiver
+                .wait_for(|status| status.counters != counters_at_call)
+                .await
+                .is_err();
             if has_ended {
                 pending::<()>().await;
             }
@@ -247,8 +250,11 @@ impl IngestMonitor {
         &self,
         condition: impl FnMut(&IngestStatus) -> bool + Send,
     ) -> IngestStatus {
-        let mut watch = self.status.clone();
-        let matching_status = watch.wait_for(condition).await.map(|status| status.clone());
+        let mut status_receiver = self.status.clone();
+        let matching_status = status_receiver
+            .wait_for(condition)
+            .await
+            .map(|status| status.clone());
         matching_status.unwrap_or_else(|_ended| self.status())
     }
 }

@@ -120,8 +120,8 @@ impl BatchJob {
     ) -> Result<(), Aborted> {
         let now = Instant::now().into_std();
         let retry_at = backoff.record_failure(error, now);
-        let since = backoff.failing.as_ref().map_or(now, |(since, _)| *since);
-        self.report(BatchEvent::Failed(component, since, error.clone()))
+        let failing_since = backoff.failing.as_ref().map_or(now, |(since, _)| *since);
+        self.report(BatchEvent::Failed(component, failing_since, error.clone()))
             .await;
 
         self.cancellation
@@ -130,9 +130,11 @@ impl BatchJob {
             .ok_or(Aborted::Abandoned)
     }
 
-    /// Reports that a call succeeds again, if `backoff` recorded that the call was failing.
+    /// Records a success of a call in `backoff`. Reports to the pipeline that the call succeeds
+    /// again, if it was failing.
     pub(super) async fn report_recovery(&self, backoff: &mut Backoff) {
-        if backoff.record_success() {
+        let has_recovered = backoff.record_success();
+        if has_recovered {
             self.report(BatchEvent::Recovered).await;
         }
     }
@@ -144,6 +146,7 @@ impl BatchJob {
     pub(super) fn defect_outcome(&self, error: Error) -> BatchOutcome {
         let first_offset = match &self.gap {
             Some(gap) => gap.from,
+            // A batch without records has no position to hold back.
             None => self.batch.records.first().map_or(0, |first| first.offset),
         };
         BatchOutcome {

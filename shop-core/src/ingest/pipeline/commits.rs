@@ -39,12 +39,12 @@ impl IngestPipeline {
         }
 
         // A partition without a new durable position is left out.
-        let offsets: Vec<CommitOffset> = self
+        let positions: Vec<CommitOffset> = self
             .partitions
             .values()
             .filter_map(PartitionProgress::commit_offset)
             .collect();
-        if offsets.is_empty() {
+        if positions.is_empty() {
             return;
         }
 
@@ -53,19 +53,19 @@ impl IngestPipeline {
         }
         self.commit_backoff.not_before =
             Some(saturating_instant(now, self.options.commit_interval));
-        // No further commit starts before `on_commit` receives the outcome of this one.
+        // No further commit starts before `on_commit_outcome` receives the outcome of this one.
         self.is_committing = true;
         self.commit_overdue_at = Some(saturating_instant(now, COMMIT_TIMEOUT));
-        self.actions.push(PipelineAction::Commit(offsets));
+        self.actions.push(PipelineAction::Commit(positions));
     }
 
-    /// Handles the outcome of the commit of `offsets`.
+    /// Handles the outcome of the commit of `positions`.
     ///
     /// The log returns one outcome per position. A fenced position belongs to an epoch that is
     /// over: another member owns the partition, so this member leaves it.
-    pub(super) fn on_commit(
+    pub(super) fn on_commit_outcome(
         &mut self,
-        offsets: Vec<CommitOffset>,
+        positions: Vec<CommitOffset>,
         outcome: Result<Vec<CommitOutcome>>,
         now: Instant,
     ) {
@@ -74,17 +74,21 @@ impl IngestPipeline {
 
         // Without one outcome per position, it is unknown which positions were committed.
         let outcomes = match outcome {
-            Ok(outcomes) if outcomes.len() == offsets.len() => outcomes,
+            Ok(outcomes) if outcomes.len() == positions.len() => outcomes,
             Ok(_) => return self.on_commit_error(&miscounted_outcomes_error(), now),
             Err(error) => return self.on_commit_error(&error, now),
         };
-        self.failures_changed |= self.commit_backoff.record_success();
+        let has_recovered = self.commit_backoff.record_success();
+        self.failures_changed |= has_recovered;
 
-        for (offset, outcome) in offsets.into_iter().zip(outcomes) {
+        for (position, outcome) in positions.into_iter().zip(outcomes) {
             if outcome == CommitOutcome::Fenced {
-                self.leave_partitions(&[offset.partition]);
-            } else if let Some(progress) = self.partition_progress(&offset.partition) {
-                progress.confirm_commit(offset.next_offset);
+                self.leave_partitions(&[position.partition]);
+                continue;
+            }
+            // A partition that was left during the commit has no progress to confirm.
+            if let Some(progress) = self.partition_progress(&position.partition) {
+                progress.confirm_commit(position.next_offset);
             }
         }
     }
@@ -105,8 +109,11 @@ impl IngestPipeline {
     /// The commit is not abandoned, because it may have moved the position. No other commit starts
     /// before it ends.
     pub(super) fn report_overdue_commit(&mut self, now: Instant) {
-        let overdue_at = &mut self.commit_overdue_at;
-        if overdue_at.take_if(|at| *at <= now).is_some() {
+        // The time is removed, so that a commit is reported as overdue once.
+        let reached_overdue_at = self
+            .commit_overdue_at
+            .take_if(|overdue_at| *overdue_at <= now);
+        if reached_overdue_at.is_some() {
             self.commit_backoff
                 .record_error(&overdue_error("a commit", COMMIT_TIMEOUT), now);
             self.failures_changed = true;
@@ -114,8 +121,8 @@ impl IngestPipeline {
     }
 }
 
-/// Creates the error for a source that did not return one outcome per position, which is a defect
-/// of the source.
+/// Creates the error for a source that did not return one outcome per position. This is a defect of
+/// the source.
 fn miscounted_outcomes_error() -> Error {
     Error::new(
         ErrorKind::Internal,

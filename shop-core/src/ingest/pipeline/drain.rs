@@ -59,7 +59,7 @@ impl IngestPipeline {
         }
 
         self.draining_revocations.push(Arc::new(revocation));
-        // The rebalance waits for the commit, so it is tried at once, without backoff.
+        // The rebalance waits for the commit, so the commit is tried at once, without backoff.
         self.commit_backoff.retry_now();
     }
 
@@ -109,7 +109,9 @@ impl IngestPipeline {
         let are_batches_done = progress.is_abandoned || progress.is_idle();
         // The commit in progress may contain a position of this partition.
         let is_committed = !self.is_committing && progress.uncommitted_offset().is_none();
-        are_batches_done && is_committed || deadlines.give_up_by <= now
+        let is_complete = are_batches_done && is_committed;
+        let is_out_of_time = deadlines.give_up_by <= now;
+        is_complete || is_out_of_time
     }
 
     /// Checks whether the shutdown with these `deadlines` drained all partitions, so that the

@@ -133,12 +133,16 @@ impl IngestPipeline {
             }
             PipelineEvent::Batch(number, event) => self.on_batch_event(number, event, now),
             PipelineEvent::Committed(offsets, outcome) => {
-                self.on_commit(offsets, outcome, now);
+                self.on_commit_outcome(offsets, outcome, now);
             }
         }
 
         // A source that waits without an error is healthy, even if it delivers nothing.
-        if self.read_backoff.healthy_at().is_some_and(|at| at <= now) {
+        if self
+            .read_backoff
+            .healthy_at()
+            .is_some_and(|healthy_at| healthy_at <= now)
+        {
             self.on_source_healthy();
         }
         self.report_overdue_commit(now);
@@ -167,7 +171,10 @@ impl IngestPipeline {
             EventDemand::Nothing
         } else if self.has_room() && self.read_backoff.is_due(now) {
             EventDemand::Next
-        } else if self.control_not_before.is_none_or(|at| at <= now) {
+        } else if self
+            .control_not_before
+            .is_none_or(|not_before| not_before <= now)
+        {
             // Revocations are requested even without capacity or during a backoff.
             EventDemand::Control
         } else {
@@ -188,12 +195,16 @@ impl IngestPipeline {
             .chain(self.shutdown_deadlines)
             .flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
         let is_commit_awaited = !self.is_committing && self.has_uncommitted_offsets();
-        let commit_due_at = self.commit_backoff.not_before;
+        let commit_due_at = if is_commit_awaited {
+            self.commit_backoff.not_before
+        } else {
+            None
+        };
         let call_deadlines = [
             self.read_backoff.not_before,
             self.read_backoff.healthy_at(),
             self.control_not_before,
-            commit_due_at.filter(|_| is_commit_awaited),
+            commit_due_at,
             self.commit_overdue_at,
         ];
 
@@ -230,9 +241,9 @@ impl IngestPipeline {
             .filter(|progress| progress.partition == *partition && !progress.has_ended)
     }
 
-    /// Returns the progress of `partition`, and begins its epoch if the epoch is new.
+    /// Returns the progress of `partition`, and begins the epoch of `partition` if it is new.
     ///
-    /// A new epoch starts without progress, and abandons the batches of the older one. Returns
+    /// A new epoch starts without progress. The batches of the older epoch are abandoned. Returns
     /// `None` if the epoch of `partition` is over.
     fn enter_epoch(&mut self, partition: &Partition) -> Option<&mut PartitionProgress> {
         let progress = self
@@ -305,10 +316,12 @@ impl IngestPipeline {
 
     /// Ends the recorded failure of reading, if there is one.
     fn on_source_healthy(&mut self) {
-        self.failures_changed |= self.read_backoff.record_success();
+        let has_recovered = self.read_backoff.record_success();
+        self.failures_changed |= has_recovered;
     }
 
-    /// Starts a batch, or the dead letter of a `gap`, whose batch contains no records.
+    /// Starts the processing of `batch`. With a `gap`, the batch contains no records, and the gap is
+    /// kept as a dead letter.
     ///
     /// A batch of an ended epoch is ignored.
     fn start_batch(&mut self, batch: Batch, gap: Option<Gap>, now: Instant) {
@@ -350,11 +363,10 @@ impl IngestPipeline {
         }
     }
 
-    /// Moves the position of a partition to the `end` of the partition, behind offsets without a
-    /// record, as soon as everything before the end is durable.
+    /// Adds the `end` of a partition to its progress, like an empty batch that is durable already.
     ///
-    /// The end passes through the progress of its partition like a batch that is durable already.
-    /// The end of an ended epoch is ignored.
+    /// The last offsets of a partition may contain no record. The position passes them as soon as
+    /// everything before the end is durable. The end is ignored if its epoch is over.
     fn pass_partition_end(&mut self, end: &CommitOffset, now: Instant) {
         let number = self.next_number;
         let Some(progress) = self.enter_epoch(&end.partition) else {
@@ -370,9 +382,8 @@ impl IngestPipeline {
         self.next_number += 1;
     }
 
-    /// Handles a report of the batch `number`.
-    ///
-    /// An unknown number is ignored.
+    /// Handles a report of the batch `number`. The report of a batch that is not in flight is
+    /// ignored.
     fn on_batch_event(&mut self, number: u64, event: BatchEvent, now: Instant) {
         let Some(batch) = self.in_flight.get_mut(&number) else {
             return;
@@ -440,16 +451,16 @@ impl IngestPipeline {
     /// The offsets of the last gap of a partition are not counted again.
     fn count_gap(&mut self, partition: PartitionKey, gap: Range<u64>) {
         let last_gap = self.last_gaps.entry(partition.clone()).or_default();
-        let first_uncounted = if last_gap.contains(&gap.start) {
+        let first_uncounted_offset = if last_gap.contains(&gap.start) {
             last_gap.end
         } else {
             gap.start
         };
-        let newly_lost = gap.end.saturating_sub(first_uncounted);
+        let newly_lost_count = gap.end.saturating_sub(first_uncounted_offset);
 
         *last_gap = gap;
-        *self.lost.entry(partition).or_default() += newly_lost;
-        self.counters.lost += newly_lost;
+        *self.lost.entry(partition).or_default() += newly_lost_count;
+        self.counters.lost += newly_lost_count;
     }
 
     /// Begins the shutdown: drains all partitions within the drain timeout.

@@ -82,7 +82,9 @@ impl PartitionProgress {
 
     /// Checks whether `epoch` is over, so that its batches are ignored.
     pub(super) const fn is_stale_epoch(&self, epoch: u64) -> bool {
-        self.partition.epoch > epoch || self.has_ended && self.partition.epoch == epoch
+        let is_older = epoch < self.partition.epoch;
+        let is_ended = epoch == self.partition.epoch && self.has_ended;
+        is_older || is_ended
     }
 
     /// Ends the epoch, and forgets its batches and positions.
@@ -93,8 +95,8 @@ impl PartitionProgress {
         };
     }
 
-    /// Begins a drain with these `deadlines`. Deadlines of an earlier drain apply where they are
-    /// earlier.
+    /// Begins a drain with these `deadlines`. If a drain has begun before, the earlier of both
+    /// deadlines applies. Does nothing if the epoch is over.
     pub(super) fn begin_drain(&mut self, deadlines: DrainDeadlines) {
         if !self.has_ended {
             self.drain_deadlines = Some(deadlines.limited_by(self.drain_deadlines));
@@ -120,8 +122,8 @@ impl PartitionProgress {
     pub(super) fn finish_batch(&mut self, number: u64, state: BatchState) {
         if let Ok(index) = self.runs.binary_search_by_key(&number, |run| run.number) {
             self.runs[index].state = state;
-            // The following run is merged first, because merging the batch into the previous run
-            // would move the indices.
+            // The run after the batch is merged into it first. The other order would change the
+            // index of the batch.
             self.merge_into_previous(index + 1);
             self.merge_into_previous(index);
         }
@@ -154,12 +156,12 @@ impl PartitionProgress {
             && let BatchState::Durable(end) = run.state
             && let BatchState::Durable(previous_end) = self.runs[previous_index].state
         {
-            let number = run.number;
+            let last_number = run.number;
             self.runs.remove(index);
-            let merged = &mut self.runs[previous_index];
-            merged.number = number;
+            let merged_run = &mut self.runs[previous_index];
+            merged_run.number = last_number;
             // A redelivered batch may end before the previous one.
-            merged.state = BatchState::Durable(previous_end.max(end));
+            merged_run.state = BatchState::Durable(previous_end.max(end));
         }
     }
 
@@ -173,7 +175,7 @@ impl PartitionProgress {
     /// Returns the durable position, if it is not committed yet.
     pub(super) fn uncommitted_offset(&self) -> Option<u64> {
         self.durable_offset
-            .filter(|durable| self.committed_offset != Some(*durable))
+            .filter(|durable_offset| self.committed_offset != Some(*durable_offset))
     }
 
     /// Returns the durable position with its partition, if it is not committed yet.
@@ -184,9 +186,10 @@ impl PartitionProgress {
 
     /// Records that a commit of the durable position begins.
     pub(super) fn begin_commit(&mut self) {
-        // After a failed commit, its oldest record is older than all that became durable since. The
-        // new commit contains both, so `oldest_durable` is taken in any case.
-        self.oldest_in_commit = self.oldest_in_commit.or(self.oldest_durable.take());
+        // The new commit contains all durable records, so `oldest_durable` is taken in any case. A
+        // record of a failed commit is older than all records that became durable since.
+        let oldest_durable = self.oldest_durable.take();
+        self.oldest_in_commit = self.oldest_in_commit.or(oldest_durable);
     }
 
     /// Records that the log confirmed the position `next_offset`.
@@ -200,8 +203,10 @@ impl PartitionProgress {
     /// Records in a commit are older than durable ones without a commit, and these are older than
     /// the batches in flight.
     pub(super) fn oldest_uncommitted(&self) -> Option<FirstRecord> {
-        let in_flight = self.runs.front().map(|run| run.first_record);
-        self.oldest_in_commit.or(self.oldest_durable).or(in_flight)
+        let oldest_in_flight = self.runs.front().map(|run| run.first_record);
+        self.oldest_in_commit
+            .or(self.oldest_durable)
+            .or(oldest_in_flight)
     }
 }
 

@@ -18,8 +18,8 @@ const MAX_LOGGED_STUCK: usize = 10;
 impl IngestPipeline {
     /// Updates `status` from the state of the pipeline, and returns whether the status changed.
     ///
-    /// Called while the status is locked, so it only remembers what
-    /// [`log_transitions`](Self::log_transitions) logs afterwards.
+    /// The caller holds the lock of the status, so nothing is logged here.
+    /// [`log_transitions`](Self::log_transitions) logs the failures and recoveries afterwards.
     pub(in super::super) fn update_status(&mut self, status: &mut IngestStatus) -> bool {
         let phase = if self.is_stopping() {
             Phase::Draining
@@ -48,7 +48,7 @@ impl IngestPipeline {
             self.transitions.extend(self.report_failures(status));
             changed = true;
         }
-        changed | self.report_oldest(status)
+        changed | self.update_oldest_uncommitted(status)
     }
 
     /// Logs the components that failed or recovered since the last call.
@@ -73,8 +73,9 @@ impl IngestPipeline {
     /// record.
     ///
     /// If several batches fail at the same component, the longest-lasting failure is reported.
-    /// Returns the components that fail since this call, with their error, and the ones that
-    /// recovered, without an error.
+    ///
+    /// Returns the changes since the last call: each component that began to fail, with its error,
+    /// and each component that recovered, with `None`.
     fn report_failures(&self, status: &mut IngestStatus) -> Vec<(Component, Option<Error>)> {
         let previous_errors = std::mem::take(&mut status.errors);
         status.failing_since.clear();
@@ -129,24 +130,25 @@ impl IngestPipeline {
         source_and_commits.chain(batches)
     }
 
-    /// Sets, for each topic, when its oldest uncommitted record was read, and the timestamp of that
-    /// record in the log.
+    /// Sets two times in `status` for each topic: when its oldest uncommitted record was read, and
+    /// the timestamp that the log assigned to that record.
     ///
-    /// Returns whether a value changed.
-    fn report_oldest(&self, status: &mut IngestStatus) -> bool {
-        let mut read_times = without_times(&status.oldest_uncommitted);
-        let mut log_times = without_times(&status.oldest_unread);
+    /// Returns whether one of these times changed.
+    fn update_oldest_uncommitted(&self, status: &mut IngestStatus) -> bool {
+        let mut read_times = topics_without_time(&status.oldest_uncommitted);
+        let mut log_times = topics_without_time(&status.oldest_unread);
         for progress in self.partitions.values() {
-            let Some(oldest) = progress.oldest_uncommitted() else {
+            let Some(oldest_record) = progress.oldest_uncommitted() else {
                 continue;
             };
             let topic = &progress.partition.topic;
-            keep_earlier(&mut read_times, topic, oldest.read_at.into());
-            if let Some(time) = oldest.time {
-                keep_earlier(&mut log_times, topic, time);
+            keep_earlier(&mut read_times, topic, oldest_record.read_at.into());
+            if let Some(log_time) = oldest_record.time {
+                keep_earlier(&mut log_times, topic, log_time);
             }
         }
 
+        // The operator `|` evaluates both sides, so both fields are set.
         replace_and_compare(&mut status.oldest_uncommitted, read_times)
             | replace_and_compare(&mut status.oldest_unread, log_times)
     }
@@ -157,17 +159,17 @@ impl IngestPipeline {
         self.failures_changed = true;
     }
 
-    /// Records that the record at `index` of the batch `number` is stuck, and logs it the first
+    /// Adds a stuck record, at `index` of the batch `number`, to the status, and logs it the first
     /// time.
     ///
-    /// A stuck record is one that the store fails over although it is healthy.
+    /// The store keeps failing over a stuck record, although the store is healthy.
     pub(super) fn record_stuck(&mut self, number: u64, index: usize, record: StuckRecord) {
         let stuck_count: usize = self.in_flight.values().map(|batch| batch.stuck.len()).sum();
         let Some(batch) = self.in_flight.get_mut(&number) else {
             return;
         };
 
-        // A record is reported again after each further attempt, and logged once.
+        // A stuck record gets here after each failed attempt, and is logged once.
         if stuck_count < MAX_LOGGED_STUCK && !batch.stuck.contains_key(&index) {
             tracing::warn!(
                 log.topic = %record.topic,
@@ -182,8 +184,12 @@ impl IngestPipeline {
     }
 }
 
-/// Returns the topics of `topic_times`, each without a time.
-fn without_times<T>(topic_times: &BTreeMap<Arc<str>, Option<T>>) -> BTreeMap<Arc<str>, Option<T>> {
+/// Returns a map with the topics of `topic_times`, in which each topic has no time.
+///
+/// So a topic whose records are all committed stays in the status.
+fn topics_without_time<T>(
+    topic_times: &BTreeMap<Arc<str>, Option<T>>,
+) -> BTreeMap<Arc<str>, Option<T>> {
     let topics = topic_times.keys().cloned();
     topics.map(|topic| (topic, None)).collect()
 }
