@@ -106,26 +106,26 @@ impl FeedPosition {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if `cursor` is not a cursor of a feed.
     pub(super) fn from_cursor(cursor: &FeedCursor) -> Result<Self> {
-        // A service recognizes by the source of the error that the cursor is at fault, and not
-        // another value.
+        // By the source of the error, a service recognizes that the cursor is invalid, and not
+        // another parameter of the request.
         Self::parse(&cursor.0)
             .ok_or_else(|| Error::from(INVALID_CURSOR).with_source(INVALID_CURSOR))
     }
 
     /// Parses the text of a cursor. Returns `None` if the text is malformed.
     fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('.');
+        let mut sections = text.split('.');
 
         // `from_str_radix` would also accept a sign, and fewer digits.
-        let digest = parts.next()?;
-        if digest.len() != 8 || digest.starts_with('+') {
+        let digest_text = sections.next()?;
+        if digest_text.len() != 8 || digest_text.starts_with('+') {
             return None;
         }
-        let log_digest = u32::from_str_radix(digest, 16).ok()?;
+        let log_digest = u32::from_str_radix(digest_text, 16).ok()?;
 
         let mut offsets = Offsets::new();
-        for part in parts {
-            let (partition, offset) = part.split_once('-')?;
+        for partition_text in sections {
+            let (partition, offset) = partition_text.split_once('-')?;
             offsets.insert(partition.parse().ok()?, offset.parse().ok()?);
         }
         Some(Self {
@@ -144,12 +144,11 @@ impl FeedPosition {
         FeedCursor(text)
     }
 
-    /// Checks that a subscription can resume at this position: it is of the same log as
-    /// `delivered`, and close enough.
+    /// Checks that a subscription can resume at this position: that it is a position in the log of
+    /// `delivered`, and not too far behind it.
     ///
-    /// `delivered` is the position up to which this process delivered purchases. This position may
-    /// be ahead of `delivered`, because the process that returned the cursor may have learned
-    /// earlier what ingest processed.
+    /// `delivered` is the position up to which this process delivered purchases. A cursor of another
+    /// process may be ahead of it, because that process may have delivered more.
     ///
     /// # Errors
     /// [`Expired`](ErrorKind::Expired) if this position is of another log, or more than
@@ -171,11 +170,11 @@ impl FeedPosition {
         Ok(())
     }
 
-    /// Checks that the log, which was asked for its records from this position on, contains them.
+    /// Checks that the log still contains the records from this position on.
     ///
-    /// `tail_start` is the offset from which on the log returns each partition. A log that does not
-    /// contain a requested offset, for example because retention deleted the record, returns the
-    /// partition from its first record on.
+    /// The log was asked for these records. `tail_start` contains the offset from which on the log
+    /// returns each partition: the requested offset or, if retention deleted its record, the first
+    /// offset of the partition.
     ///
     /// # Errors
     /// [`Expired`](ErrorKind::Expired) if a partition starts at another offset than requested.

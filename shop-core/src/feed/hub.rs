@@ -38,6 +38,7 @@ pub(super) struct Hub {
     state: Mutex<HubState>,
 }
 
+/// The state of a hub, under its lock.
 #[derive(Debug, Default)]
 struct HubState {
     /// The offset of each partition before which every purchase was sent to the subscribers that
@@ -76,8 +77,8 @@ impl Registration {
     /// Returns whether `recent` contains every selected purchase between `position` and
     /// `delivered`.
     ///
-    /// Returns `false` also for a position ahead of `delivered`, because only the log can tell
-    /// whether the position exists.
+    /// Returns `false` for a position ahead of `delivered`, too: only the log can tell whether such
+    /// a position exists.
     pub(super) fn recent_covers(&self, position: &FeedPosition) -> bool {
         self.delivered.offsets.iter().all(|(partition, delivered)| {
             let complete_from = next_offset(&self.recent_complete_from, *partition);
@@ -138,10 +139,10 @@ impl Hub {
             .or_default()
             .push(sender);
 
-        let selected_recent = state
+        let selected_purchases = state
             .recent
             .iter()
-            .filter(|recent| selector.matches(&recent.purchase));
+            .filter(|logged| selector.matches(&logged.purchase));
         Some(Registration {
             hub: Arc::clone(self),
             deliveries,
@@ -149,7 +150,7 @@ impl Hub {
                 log_digest: self.log_digest,
                 offsets: (*state.delivered_offsets).clone(),
             },
-            recent: selected_recent.cloned().collect(),
+            recent: selected_purchases.cloned().collect(),
             recent_complete_from: state.recent_complete_from.clone(),
         })
     }
@@ -178,12 +179,15 @@ impl Hub {
     }
 
     /// Delivers `purchases`, which are consecutive in one partition, to the subscribers that select
-    /// them.
+    /// them. Also moves the delivered offset of the partition forward, and keeps the purchases as
+    /// recent ones.
     ///
-    /// The reader looks up only purchases that a subscriber selects. A subscriber that registers
-    /// later may select a purchase that was not looked up. Delivery stops before the first such
-    /// purchase, to keep the order of the partition. Returns that purchase and all behind it: the
-    /// caller looks them up, and delivers them again.
+    /// The reader looks up only purchases that a subscriber selects. A subscriber that registered
+    /// after the look-up may select a purchase that was not looked up. The delivery stops before
+    /// such a purchase, to keep the order of the partition.
+    ///
+    /// Returns the purchases that were not delivered. The caller looks them up, and delivers them
+    /// again.
     pub(super) fn deliver(
         &self,
         mut purchases: Vec<Arc<LoggedPurchase>>,
@@ -206,11 +210,12 @@ impl Hub {
         undelivered
     }
 
-    /// Moves the delivered offsets forward to `offsets` (partition and offset), and never back.
+    /// Moves the delivered offset of each partition in `offsets` forward to its new offset, and
+    /// never back.
     ///
     /// The caller knows that every purchase before these offsets was delivered or is never visible.
-    /// Records that are not purchases are passed in this way. A partition that the hub does not
-    /// know yet begins at its offset.
+    /// So the delivered offsets pass records that are not purchases. A partition that the hub does
+    /// not know yet begins at its offset in `offsets`.
     pub(super) fn advance(&self, offsets: impl Iterator<Item = (u32, u64)>) {
         let mut state = lock(&self.state);
         for (partition, offset) in offsets {
@@ -222,13 +227,15 @@ impl Hub {
             // `make_mut` copies the offsets while a delivery refers to them, so it is called for a
             // change only.
             let delivered_offset = state.delivered_offsets.get(&partition);
-            if delivered_offset.is_none_or(|delivered| *delivered < offset) {
+            let moves_forward = delivered_offset.is_none_or(|delivered| *delivered < offset);
+            if moves_forward {
                 Arc::make_mut(&mut state.delivered_offsets).insert(partition, offset);
             }
         }
     }
 
-    /// Closes the hub if every subscriber dropped its receiver. Returns whether the hub is closed.
+    /// Removes the subscribers that dropped their receivers, and closes the hub if none is left.
+    /// Returns whether the hub is closed.
     pub(super) fn close_if_unused(&self) -> bool {
         let mut state = lock(&self.state);
         state.subscribers.retain(|_selector, senders| {
@@ -283,18 +290,18 @@ impl HubState {
         }
     }
 
-    /// Adds `purchases` to the recent purchases, and drops the oldest ones if the weight of the kept
-    /// ones is more than `max_recent`.
+    /// Adds `purchases` to the recent purchases, and drops the oldest recent purchases until the
+    /// weight of the others is at most `max_recent`.
     fn keep_recent(&mut self, purchases: Vec<Arc<LoggedPurchase>>, max_recent: usize) {
-        let added_weight: usize = purchases.iter().map(|added| added.weight()).sum();
+        let added_weight: usize = purchases.iter().map(|purchase| purchase.weight()).sum();
         self.recent_weight += added_weight;
         self.recent.extend(purchases);
         while self.recent_weight > max_recent
-            && let Some(dropped) = self.recent.pop_front()
+            && let Some(oldest) = self.recent.pop_front()
         {
-            self.recent_weight -= dropped.weight();
+            self.recent_weight -= oldest.weight();
             self.recent_complete_from
-                .insert(dropped.partition, dropped.offset + 1);
+                .insert(oldest.partition, oldest.offset + 1);
         }
     }
 }

@@ -49,8 +49,10 @@ pub(super) struct LoggedPurchase {
 }
 
 impl LoggedPurchase {
-    /// Decodes the purchases in `batch` by `decoders`. Skips records that do not decode, which ingest makes dead
-    /// letters.
+    /// Decodes the purchases in `batch` by `decoders`.
+    ///
+    /// Skips records that do not decode: ingest makes them dead letters, so they never become
+    /// visible.
     pub(super) fn decode_batch(
         batch: &Batch,
         decoders: &RecordDecoders,
@@ -90,8 +92,8 @@ impl LoggedPurchase {
             drop(permit);
 
             match response {
-                // Of two records with the same id and different content, ingest makes the later one
-                // a dead letter. So the stored purchase may be of another record than this one.
+                // The log may contain two records with the same id and different content. The store
+                // contains one of them, and ingest makes the other one a dead letter.
                 Ok(Ok(stored)) => {
                     return stored.filter(|stored| stored.same_content(&self.purchase));
                 }
@@ -103,8 +105,10 @@ impl LoggedPurchase {
         }
     }
 
-    /// Returns for how many records this one counts in the limits of the feed: one, and one more for
-    /// each KiB of members that only this purchase has. So the limits bound the memory.
+    /// Returns the number of purchases for which this purchase counts in the limits of the feed: one,
+    /// and one more for each KiB of its [unknown members](crate::Details::unknown_members).
+    ///
+    /// So the limits of the feed also bound its memory.
     pub(super) fn weight(&self) -> usize {
         1 + self.purchase.details.unknown_bytes() / 1_024
     }
@@ -173,14 +177,14 @@ impl LookupQueue {
     }
 
     /// Returns the weight of the queued purchases of `partition`, without those in lookup.
-    pub(super) fn queued_in(&self, partition: u32) -> usize {
+    pub(super) fn queued_weight_of(&self, partition: u32) -> usize {
         self.partitions
             .get(&partition)
             .map_or(0, |partition| partition.queued_weight)
     }
 
     /// Returns the weight of the queued purchases of all partitions, without those in lookup.
-    pub(super) fn total_queued(&self) -> usize {
+    pub(super) fn total_queued_weight(&self) -> usize {
         self.partitions
             .values()
             .map(|partition| partition.queued_weight)
@@ -200,12 +204,9 @@ impl LookupQueue {
     /// Starts to look up the queued purchases that ingest processed, in each partition without a
     /// running lookup.
     ///
-    /// Ingest processed the records before `ingest_positions`, the next offset of ingest in each
-    /// partition.
-    ///
-    /// Purchases that are not selected leave the queue in the same group, because the caller passes
-    /// them in the order of the partition. They are not requested from the store, because no
-    /// subscriber waits for them.
+    /// Ingest processed the records before its next offset in `ingest_positions`. These purchases
+    /// leave the queue as one group. Only the purchases for which `is_selected` is true are
+    /// requested from the store, because no subscriber waits for the others.
     pub(super) fn start_lookups(
         &mut self,
         ingest_positions: &Offsets,
@@ -218,25 +219,28 @@ impl LookupQueue {
 
             let ingest_position = next_offset(ingest_positions, *partition_index);
             // A larger group would wait for permits, and delay the delivery of its first purchases.
-            let ingested_count = partition
+            let group_size = partition
                 .queued
                 .iter()
                 .take(MAX_LOOKUPS)
-                .take_while(|queued| queued.offset < ingest_position)
+                .take_while(|logged| logged.offset < ingest_position)
                 .count();
-            let group: Vec<_> = partition.queued.drain(..ingested_count).collect();
-            let group_weight: usize = group.iter().map(|ingested| ingested.weight()).sum();
+            let group: Vec<_> = partition.queued.drain(..group_size).collect();
+            let group_weight: usize = group.iter().map(|logged| logged.weight()).sum();
             partition.queued_weight -= group_weight;
-            let Some(first) = group.first() else {
+            let Some(first_purchase) = group.first() else {
                 continue;
             };
-            partition.running_lookup = Some(first.offset);
+            partition.running_lookup = Some(first_purchase.offset);
 
-            let mut selected = group.clone();
-            selected.retain(|ingested| is_selected(&ingested.purchase));
+            let mut selected_purchases = group.clone();
+            selected_purchases.retain(|logged| is_selected(&logged.purchase));
             let feed = Arc::clone(&self.feed);
             let lookup = async move {
-                join_all(selected.iter().map(|purchase| purchase.look_up(&feed))).await;
+                let requests = selected_purchases
+                    .iter()
+                    .map(|logged| logged.look_up(&feed));
+                join_all(requests).await;
                 group
             };
             self.running_lookups.push(lookup.boxed());

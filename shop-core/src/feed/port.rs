@@ -1,9 +1,9 @@
 //! The port [`PurchaseEvents`], which follows purchases as they become visible, and the feed as
 //! this port.
 //!
-//! A [`Subscription`] ends when it is too slow or the log cannot be read. The stream of the port
-//! does not: it subscribes again at its last position until it can, so that callers see an end only
-//! after an error that does not pass.
+//! A [`Subscription`] ends when it is too slow, or when the log cannot be read. The stream of the
+//! port then subscribes again at the last position. So callers see an end only after an error that
+//! does not pass.
 
 use std::fmt::Debug;
 use std::mem::take;
@@ -15,7 +15,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::time::sleep;
 
 use super::{FeedCursor, FeedItem, PurchaseFeed, Subscription};
-use crate::ports::{Selector, call_with_retries};
+use crate::ports::{Selector, read_with_retries};
 use crate::{ErrorKind, Result};
 
 /// Follows purchases as they become visible.
@@ -131,10 +131,9 @@ struct ResumingSubscription {
 
 impl ResumingSubscription {
     /// Waits for the next item, and returns it together with `self`, as [`stream::try_unfold`]
-    /// requires.
+    /// requires. Returns `None` once the feed is closed.
     ///
-    /// Subscribes again, at the position of the ended subscription, whenever a subscription ends.
-    /// Returns `None` once the feed is closed.
+    /// Whenever a subscription ends, this function subscribes again at its last position.
     ///
     /// # Errors
     /// Returns the error of subscribing, if it does not pass within about half a minute.
@@ -145,22 +144,22 @@ impl ResumingSubscription {
             }
 
             let position = self.subscription.position();
-            // The new subscription goes on with the ids of the ended one, to recognize a repeated
-            // record of a purchase.
-            let yielded = take(&mut self.subscription.yielded);
+            // The new subscription takes over the yielded ids, so that it does not yield a purchase
+            // again whose record the log contains twice.
+            let yielded_ids = take(&mut self.subscription.yielded);
             // Returns the permit of the ended subscription, so that another one can begin during
             // the pause.
             drop(self.subscription);
             sleep(RESUME_PAUSE).await;
 
-            let resumed =
-                call_with_retries(|| self.feed.subscribe(self.selector.clone(), Some(&position)))
+            let result =
+                read_with_retries(|| self.feed.subscribe(self.selector.clone(), Some(&position)))
                     .await;
-            self.subscription = match resumed {
+            self.subscription = match result {
                 Err(error) if error.kind() == ErrorKind::Closed => return Ok(None),
-                resumed => resumed?,
+                result => result?,
             };
-            self.subscription.yielded = yielded;
+            self.subscription.yielded = yielded_ids;
         }
     }
 }

@@ -69,8 +69,8 @@ impl Reader {
     /// # Errors
     /// Returns the errors of the log, which reports the positions of ingest and is opened.
     pub(super) async fn start(feed: &Arc<FeedInner>, selector: &Selector) -> Result<Registration> {
-        // Purchases that ingest processed are visible already, and the feed yields those that
-        // become visible.
+        // Purchases before the positions of ingest are visible already. The feed yields only
+        // purchases that become visible from now on.
         let ingest_positions = feed.positions.positions().await?;
         let tail = feed.log.scan(&ingest_positions, ScanEnd::Never).await?;
 
@@ -149,11 +149,11 @@ impl Reader {
         }
     }
 
-    /// Queues the purchases of `batch`, and pauses the partition of the batch if its queue is full
-    /// then.
+    /// Queues the purchases of `batch`. Pauses the partition of the batch if its queue is full
+    /// afterwards.
     ///
-    /// Drops the batch if the partition is paused already. The records are read again when the log
-    /// is reopened, because `read_offsets` stays before them.
+    /// The batch of a paused partition is dropped. Its records are read again when the log is
+    /// reopened, because `read_offsets` stays before them.
     fn enqueue_batch(&mut self, batch: &Batch) {
         let partition = batch.partition.index;
         let Some(last) = batch.records.last() else {
@@ -167,66 +167,76 @@ impl Reader {
         self.lookups
             .push(LoggedPurchase::decode_batch(batch, decoders));
         self.read_offsets.insert(partition, last.offset + 1);
-        if self.lookups.queued_in(partition) >= self.max_queued() {
+        let is_queue_full = self.lookups.queued_weight_of(partition) >= self.max_queued_weight();
+        if is_queue_full {
             self.paused_partitions.insert(partition);
         }
     }
 
-    /// Returns the maximum number of queued purchases of one partition: an equal part of the limit
-    /// of the feed.
-    fn max_queued(&self) -> usize {
+    /// Returns the maximum weight of the queued purchases of one partition: an equal part of the
+    /// limit of the feed.
+    fn max_queued_weight(&self) -> usize {
         let partition_count = self.read_offsets.len().max(1);
         (self.feed.options.held_records / partition_count).max(MIN_QUEUED)
     }
 
-    /// Returns whether the reader read a record that, as far as is known, ingest has not processed.
+    /// Returns whether the reader has read a record behind the known positions of ingest.
     ///
-    /// Otherwise newer positions of ingest would make no purchase visible, and are not requested.
+    /// If it has not, newer positions of ingest make no purchase visible, so they are not requested.
     fn is_ahead_of_ingest(&self) -> bool {
         self.read_offsets.iter().any(|(partition, read_offset)| {
             next_offset(&self.ingest_positions, *partition) < *read_offset
         })
     }
 
-    /// Moves the known positions of ingest forward to `positions`, and brings the reopening of the
-    /// log forward if they name a partition that the open log does not contain.
+    /// Moves the known positions of ingest forward to `positions`.
+    ///
+    /// If ingest names a partition that the open log does not contain, the log is reopened within a
+    /// second, to read this partition too.
     fn update_ingest_positions(&mut self, positions: &Offsets) {
-        if positions
+        let has_new_partition = positions
             .keys()
-            .any(|partition| !self.read_offsets.contains_key(partition))
-        {
+            .any(|partition| !self.read_offsets.contains_key(partition));
+        if has_new_partition {
             self.reopen_interval = CHECK_INTERVAL;
         }
         advance_offsets(&mut self.ingest_positions, positions);
     }
 
-    /// Moves the delivered offsets of the hub forward to the first record of each partition that
-    /// may still be delivered.
+    /// Moves the delivered offset of each partition in the hub forward to the first record that may
+    /// still be delivered.
     ///
-    /// Deliveries alone do not move them past records that are not purchases. A record may still be
-    /// delivered if it was not read, ingest has not processed it, or its purchase is queued or in
-    /// lookup.
+    /// A record may still be delivered if it was not read, if ingest has not processed it, or if its
+    /// purchase is queued or in lookup. This function is needed for records that are not purchases:
+    /// no delivery moves the offset past them.
     fn advance_hub(&self) {
         let delivered_offsets = self.read_offsets.iter().map(|(partition, read_offset)| {
             let ingest_position = next_offset(&self.ingest_positions, *partition);
-            let first_in_queue = self.lookups.first_offset(*partition).unwrap_or(u64::MAX);
-            let delivered_offset = ingest_position.min(*read_offset).min(first_in_queue);
+            // An empty queue does not limit the offset.
+            let first_queued_offset = self.lookups.first_offset(*partition).unwrap_or(u64::MAX);
+            let delivered_offset = ingest_position.min(*read_offset).min(first_queued_offset);
             (*partition, delivered_offset)
         });
         self.hub.advance(delivered_offsets);
     }
 
-    /// Returns whether to open the log again: partitions may have been added, or the queue of a
-    /// paused partition is at most half full.
+    /// Returns whether to open the log again: because partitions may have been added since the last
+    /// time, or because the queue of a paused partition is at most half full.
     ///
-    /// A reopening is expensive, so it is not worth a few free places in a queue.
+    /// A reopening is expensive, so it does not happen for a few free places in a queue.
     fn is_reopening_due(&self) -> bool {
-        let resume_at = self.max_queued() / 2;
-        self.opened_at.elapsed() >= self.reopen_interval
-            || self
-                .paused_partitions
-                .iter()
-                .any(|partition| self.lookups.queued_in(*partition) <= resume_at)
+        let is_interval_over = self.opened_at.elapsed() >= self.reopen_interval;
+        let has_resumable_partition = self
+            .paused_partitions
+            .iter()
+            .any(|partition| self.can_resume(*partition));
+        is_interval_over || has_resumable_partition
+    }
+
+    /// Returns whether the queue of the paused `partition` is at most half full, so that its records
+    /// can be read again.
+    fn can_resume(&self, partition: u32) -> bool {
+        self.lookups.queued_weight_of(partition) <= self.max_queued_weight() / 2
     }
 
     /// Opens the log again at the next offset to read of each partition, and resumes the paused
@@ -242,21 +252,22 @@ impl Reader {
             .log
             .scan(&self.read_offsets, ScanEnd::Never)
             .await?;
-        // A log that does not contain a requested record starts its partition elsewhere instead.
-        let starts_elsewhere = self
+        // A partition whose requested record is gone starts at another offset.
+        let has_lost_records = self
             .read_offsets
             .iter()
             .any(|(partition, read_offset)| tail.start.get(partition) != Some(read_offset));
-        if starts_elsewhere || log_digest(&tail) != self.hub.log_digest {
+        let was_restored = log_digest(&tail) != self.hub.log_digest;
+        if has_lost_records || was_restored {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "records that were not read are gone",
             ));
         }
 
-        let resume_at = self.max_queued() / 2;
-        self.paused_partitions
-            .retain(|partition| self.lookups.queued_in(*partition) > resume_at);
+        let mut paused_partitions = std::mem::take(&mut self.paused_partitions);
+        paused_partitions.retain(|partition| !self.can_resume(*partition));
+        self.paused_partitions = paused_partitions;
         self.read_offsets = tail.start;
         self.batches = tail.batches;
         self.opened_at = Instant::now();

@@ -114,8 +114,8 @@ impl Subscription {
                 logged_purchase = self.next_logged_purchase() => logged_purchase?,
             };
 
-            // A cursor of another process may be ahead of the purchases that this process
-            // delivered, so the hub may deliver purchases that the other process already yielded.
+            // A cursor of another process may be ahead of this process. The hub then delivers
+            // purchases that the other process has already yielded.
             let partition = logged_purchase.partition;
             if logged_purchase.offset < next_offset(&self.position.offsets, partition) {
                 continue;
@@ -136,8 +136,8 @@ impl Subscription {
     /// Returns the position behind the last yielded purchase, at which another subscription can
     /// resume.
     ///
-    /// The position moves forward also while no purchase of the selector becomes visible, so that
-    /// it does not expire.
+    /// The position does not expire while the subscription runs: it also moves forward when no
+    /// purchase of the selector becomes visible.
     pub fn position(&mut self) -> FeedCursor {
         if self.backlog.is_none()
             && let Some(delivered) = self.hub.offsets_if_caught_up(&self.deliveries)
@@ -157,14 +157,15 @@ impl Subscription {
         if let Some(backlog) = &mut self.backlog {
             // The channel is closed if it filled up during the backlog, or if the reader of the log
             // ended. The subscription then ends after the deliveries that are in the channel.
-            let was_too_slow = self.deliveries.is_closed();
-            let backlog_purchase = tokio::select! {
+            let is_ending = self.deliveries.is_closed();
+            let backlog_result = tokio::select! {
                 biased;
-                purchase = backlog.next_purchase() => purchase,
-                // Such a subscription does not wait for a store or a log that does not answer.
-                () = sleep(STALLED_BACKLOG_TIMEOUT), if was_too_slow => return None,
+                result = backlog.next_purchase() => result,
+                // A subscription that ends anyway does not wait for a store or a log that does not
+                // answer.
+                () = sleep(STALLED_BACKLOG_TIMEOUT), if is_ending => return None,
             };
-            match backlog_purchase {
+            match backlog_result {
                 Ok(Some(logged_purchase)) => return Some(logged_purchase),
                 Ok(None) => advance_offsets(&mut self.position.offsets, &backlog.end_offsets),
                 Err(error) => {
@@ -208,9 +209,9 @@ impl Backlog {
     /// Opens the backlog between the position `start` and the position of the hub at the
     /// registration.
     ///
-    /// The purchases come from the registration if the hub had kept them, and otherwise from the
-    /// log. The number of backlogs that read the log concurrently is limited, so this function may
-    /// wait for a permit.
+    /// The purchases come from the registration if the hub had kept all of them. If not, they are
+    /// read from the log. The number of backlogs that read the log concurrently is limited, so this
+    /// function may wait for a permit.
     ///
     /// # Errors
     /// - [`Expired`](crate::ErrorKind::Expired) if the log no longer contains the records from
@@ -234,11 +235,11 @@ impl Backlog {
         };
 
         if registration.recent_covers(start) {
-            let after_start = registration
+            let purchases_after_start = registration
                 .recent
                 .iter()
                 .filter(|logged| logged.offset >= next_offset(&start.offsets, logged.partition));
-            backlog.enqueue(after_start.cloned());
+            backlog.enqueue(purchases_after_start.cloned());
             return Ok(backlog);
         }
 
@@ -248,9 +249,8 @@ impl Backlog {
         let tail = feed.log.scan(&start.offsets, ScanEnd::Never).await?;
         start.check_tail_start(&tail.start)?;
         backlog.batches = tail.batches;
-        // There is no backlog in a partition that starts at its end. The log may also lack a
-        // partition that the hub knows: none of its records would ever arrive, so the backlog must
-        // not wait for one.
+        // The backlog waits only for partitions with records before their ends. It must not wait for
+        // a partition that the log lacks, because no record of that partition would ever arrive.
         backlog.unread_ends = backlog.end_offsets.clone();
         backlog
             .unread_ends
@@ -274,7 +274,7 @@ impl Backlog {
             self.lookups
                 .start_lookups(&self.end_offsets, |_purchase| true);
             let reads_log =
-                !self.unread_ends.is_empty() && self.lookups.total_queued() < MAX_QUEUED;
+                !self.unread_ends.is_empty() && self.lookups.total_queued_weight() < MAX_QUEUED;
             tokio::select! {
                 Some(purchases) = self.lookups.next_group() => self.looked_up.extend(purchases),
                 batch = self.batches.try_next(), if reads_log => match batch? {
@@ -289,8 +289,8 @@ impl Backlog {
         Ok(self.looked_up.pop_front())
     }
 
-    /// Queues the selected purchases of `batch`, and removes its partition from the unread ones if
-    /// the batch reaches the end of the backlog.
+    /// Queues the selected purchases of `batch`. If the batch reaches the end of the backlog in its
+    /// partition, the partition counts as read.
     fn enqueue_batch(&mut self, batch: &Batch) {
         let Some(last) = batch.records.last() else {
             return;
@@ -301,9 +301,11 @@ impl Backlog {
         self.enqueue(purchases.into_iter());
     }
 
-    /// Queues the selected ones of `purchases` whose offsets are before the end of the backlog.
+    /// Queues those of `purchases` that the subscription selects, and that are before the end of the
+    /// backlog.
     ///
-    /// A batch of the log may reach beyond the end. The hub delivers the purchases from there on.
+    /// A batch of the log may reach beyond the end of the backlog. The hub delivers the purchases
+    /// behind the end.
     fn enqueue(&mut self, purchases: impl Iterator<Item = Arc<LoggedPurchase>>) {
         self.lookups.push(purchases.filter(|logged_purchase| {
             logged_purchase.offset < next_offset(&self.end_offsets, logged_purchase.partition)

@@ -30,8 +30,8 @@ use crate::log::{Reason, ReasonKind};
 pub trait CurrencyStore: Debug + Send + Sync + 'static {
     /// Returns the currency of the store, if one is set.
     ///
-    /// A store without a currency first takes `adopted`, durably. With `adopted`, the answer is thus
-    /// never `None`.
+    /// A store without a currency first takes the currency `adopted` durably, if it is given. So the
+    /// answer to a call with `adopted` is never `None`.
     ///
     /// # Errors
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached

@@ -58,21 +58,28 @@ impl Keyset {
 
 /// The version of the layout of a cursor.
 const VERSION: u8 = 1;
-/// The number of bytes before the id.
-const HEAD: usize = 3 + 16 + 8;
+/// The index of the byte that stands for the kind of the selector.
+const SELECTOR_INDEX: usize = 1;
+/// The index of the byte that stands for the order.
+const ORDER_INDEX: usize = 2;
+/// The bytes of the digest of the selector and the range.
+const DIGEST_BYTES: std::ops::Range<usize> = 3..19;
+/// The number of bytes before the id: the layout above up to the time, which takes 8 bytes.
+const HEAD_BYTES: usize = DIGEST_BYTES.end + 8;
 /// The number of bytes of a cursor with a UUID.
-const UUID_ID: usize = HEAD + 16;
+const UUID_CURSOR_BYTES: usize = HEAD_BYTES + 16;
 /// The number of bytes of a cursor with an object id.
-const OBJECT_ID: usize = HEAD + 12;
+const OBJECT_ID_CURSOR_BYTES: usize = HEAD_BYTES + 12;
 
 impl Cursor {
-    /// Creates the cursor of the next page, behind `last`, the last purchase of the page that
-    /// `request` asks for.
+    /// Creates the cursor of the page after the page of `request`, in the listing of `selector`.
+    ///
+    /// `last` is the last purchase on the page of `request`.
     #[must_use]
     pub fn after(selector: &Selector, request: &PageRequest, last: &Purchase) -> Self {
-        let mut bytes = Vec::with_capacity(UUID_ID);
-        let (kind, digest) = kind_and_digest(selector, request.range);
-        bytes.extend_from_slice(&[VERSION, kind, direction(request.order)]);
+        let mut bytes = Vec::with_capacity(UUID_CURSOR_BYTES);
+        let (selector_byte, digest) = selector_byte_and_digest(selector, request.range);
+        bytes.extend_from_slice(&[VERSION, selector_byte, order_byte(request.order)]);
         bytes.extend_from_slice(&digest);
         bytes.extend_from_slice(&last.timestamp.as_millis().to_be_bytes());
         if let Some(uuid) = last.id.as_uuid() {
@@ -123,44 +130,47 @@ impl Cursor {
     /// the range and the order of `request`.
     fn decode_keyset(&self, selector: &Selector, request: &PageRequest) -> Option<Keyset> {
         let bytes = self.decode_bytes(selector, request.range)?;
-        if bytes[2] != direction(request.order) {
+        if bytes[ORDER_INDEX] != order_byte(request.order) {
             return None;
         }
 
-        // The time follows the first three bytes and the digest of 16 bytes.
-        let (millis, id) = bytes[19..].split_first_chunk()?;
-        let timestamp = Timestamp::from_millis(i64::from_be_bytes(*millis)).ok()?;
+        let (millis_bytes, id_bytes) = bytes[DIGEST_BYTES.end..].split_first_chunk()?;
+        let timestamp = Timestamp::from_millis(i64::from_be_bytes(*millis_bytes)).ok()?;
 
         // An id that is not 16 bytes long is not a UUID, but an object id of 12 bytes.
-        let id = match Uuid::from_slice(id) {
+        let id = match Uuid::from_slice(id_bytes) {
             Ok(uuid) => PurchaseId::from_uuid(uuid),
-            Err(_length) => PurchaseId::from_object_id(id.try_into().ok()?),
+            Err(_wrong_length) => PurchaseId::from_object_id(id_bytes.try_into().ok()?),
         };
         Some(Keyset { timestamp, id })
     }
 
-    /// Returns the bytes of this cursor, if their length and their version are valid and
-    /// they belong to a listing of `selector` in `range`, in either order.
+    /// Decodes the bytes of this cursor.
+    ///
+    /// Returns `None` if the text is malformed, or does not belong to a listing of `selector` in
+    /// `range`. The order of the listing is not compared.
     fn decode_bytes(&self, selector: &Selector, range: TimeRange) -> Option<Vec<u8>> {
         // The length is checked first, so that a long text of a client is not decoded.
-        let longest = BASE64URL_NOPAD.encode_len(UUID_ID);
-        if self.0.len() > longest {
+        let max_text_bytes = BASE64URL_NOPAD.encode_len(UUID_CURSOR_BYTES);
+        if self.0.len() > max_text_bytes {
             return None;
         }
 
         let bytes = BASE64URL_NOPAD.decode(self.0.as_bytes()).ok()?;
-        if !matches!(bytes.len(), UUID_ID | OBJECT_ID) || bytes[0] != VERSION {
+        let has_valid_length = matches!(bytes.len(), UUID_CURSOR_BYTES | OBJECT_ID_CURSOR_BYTES);
+        if !has_valid_length || bytes[0] != VERSION {
             return None;
         }
 
-        let (kind, digest) = kind_and_digest(selector, range);
-        // The order, `bytes[2]`, is not compared here.
-        (bytes[1] == kind && bytes[3..19] == digest).then_some(bytes)
+        let (selector_byte, digest) = selector_byte_and_digest(selector, range);
+        let belongs_to_listing =
+            bytes[SELECTOR_INDEX] == selector_byte && bytes[DIGEST_BYTES] == digest;
+        belongs_to_listing.then_some(bytes)
     }
 }
 
 /// Returns the byte that stands for `order` in a cursor.
-const fn direction(order: ListOrder) -> u8 {
+const fn order_byte(order: ListOrder) -> u8 {
     match order {
         ListOrder::NewestFirst => 1,
         ListOrder::OldestFirst => 2,
@@ -171,8 +181,8 @@ const fn direction(order: ListOrder) -> u8 {
 /// `range`.
 ///
 /// The digest makes the length of a cursor independent of the length of a name.
-fn kind_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
-    let (kind, text) = match selector {
+fn selector_byte_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
+    let (selector_byte, text) = match selector {
         Selector::User(id) => (1, id.as_str()),
         Selector::Name(name) => (2, name.as_str()),
         Selector::All => (3, ""),
@@ -189,7 +199,7 @@ fn kind_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
             .map(i64::to_be_bytes);
         digest = Uuid::new_v5(&digest, bounds.as_flattened());
     }
-    (kind, digest.into_bytes())
+    (selector_byte, digest.into_bytes())
 }
 
 /// A range of time, which includes its start and excludes its end. Either bound may be open.
@@ -249,7 +259,7 @@ impl TimeRange {
     }
 }
 
-/// The bounds of a page, each of which is a condition of a query.
+/// The bounds of a page. Each bound is a condition of a query.
 ///
 /// No bound follows from another, so that a query contains no redundant condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,16 +281,17 @@ impl PageRequest {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if the cursor does not belong to this listing.
     pub fn bounds(&self, selector: &Selector) -> Result<PageBounds> {
-        let after = self
+        let cursor_position = self
             .cursor
             .as_ref()
             .map(|cursor| cursor.decode(selector, self))
             .transpose()?;
-        // A client can make up a cursor whose position is outside of the range. It must not widen
-        // the range, so it is ignored.
-        let after = after.filter(|after| self.range.contains(after.timestamp));
+        // A client can make up a cursor whose position is outside of the range. Such a cursor is
+        // ignored, so that it does not widen the range.
+        let after = cursor_position.filter(|position| self.range.contains(position.timestamp));
+
         let TimeRange { mut from, mut to } = self.range;
-        // The position is in the range. So it implies the bound at which the listing begins.
+        // A position in the range implies the bound at which the listing begins.
         if after.is_some() {
             match self.order {
                 ListOrder::OldestFirst => from = None,

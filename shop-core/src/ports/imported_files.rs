@@ -24,8 +24,8 @@ pub trait ImportedFiles: Debug + Send + Sync {
     /// Returns the reading of the last import of the file with the digest `file`, or `None` if the
     /// file was not imported.
     ///
-    /// With `new_reading`, the file is imported now with this reading: the store first keeps it
-    /// durably in place of the last one, and returns it.
+    /// With `new_reading`, an import of the file begins now. The store durably replaces the reading
+    /// of the last import by `new_reading`, and returns `new_reading`.
     ///
     /// # Errors
     /// - [`Denied`](crate::ErrorKind::Denied) if the store has no right to read or to write readings

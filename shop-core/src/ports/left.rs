@@ -69,8 +69,8 @@ impl LeftEntries {
 impl fmt::Display for LeftEntries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, UnreadableEntry { id, reason }) in self.named.iter().enumerate() {
-            let line_end = if index > 0 { "\n" } else { "" };
-            write!(f, "{line_end}left: {id}: {reason}")?;
+            let line_break = if index > 0 { "\n" } else { "" };
+            write!(f, "{line_break}left: {id}: {reason}")?;
         }
         let unnamed = self.count - self.named.len() as u64;
         if unnamed > 0 {

@@ -93,5 +93,5 @@ pub use {
     totals::Totals,
 };
 pub(crate) use {
-    idempotent::miscounted_error, publisher::may_be_unstored, scan::call_with_retries,
+    idempotent::miscounted_error, publisher::may_be_unstored, scan::read_with_retries,
 };

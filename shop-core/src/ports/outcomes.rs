@@ -43,7 +43,8 @@ impl RecentOutcomes {
         }
 
         let mut errors = results.iter().filter_map(|result| result.as_ref().err());
-        if let Some(error) = errors.find(|error| error.kind().blame() != Blame::Caller) {
+        let port_error = errors.find(|error| error.kind().blame() != Blame::Caller);
+        if let Some(error) = port_error {
             *lock(&self.last_failure) = Some(Failure {
                 at: ended_at,
                 error: error.clone(),

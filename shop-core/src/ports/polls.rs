@@ -15,7 +15,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// The pauses between the look-ups of a wait that has a time limit: 2 ms at first, then each twice
 /// as long as the one before, up to 50 ms.
 ///
-/// Something is looked up at least once, and a last time when the time is over:
+/// The caller looks up at least once, and a last time when the time is over:
 ///
 /// ```
 /// use shop_core::ports::{Polls, PurchaseQuery};
@@ -36,26 +36,26 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// ```
 #[derive(Debug)]
 pub struct Polls {
-    until: Instant,
+    deadline: Instant,
     pauses: ExponentialBackoff,
 }
 
 impl Polls {
-    /// Creates the pauses of a wait until `until`.
+    /// Creates the pauses of a wait that ends at `deadline`.
     #[must_use]
-    pub fn until(until: Instant) -> Self {
+    pub fn until(deadline: Instant) -> Self {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(FIRST_PAUSE)
             .with_max_delay(MAX_PAUSE)
             .without_max_times()
             .build();
-        Self { until, pauses }
+        Self { deadline, pauses }
     }
 
     /// Returns the time that is left.
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now())
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// Pauses before the next look-up. Returns `false` at once if the time is over, so that there is
@@ -64,23 +64,30 @@ impl Polls {
         self.pause_unless(Duration::ZERO, pending()).await
     }
 
-    /// Pauses like [`pause`](Self::pause), but for at least `least`, and not longer than until
-    /// `event` completes.
+    /// Pauses before the next look-up, as [`pause`](Self::pause) does. The pause ends early when
+    /// `event` completes, but takes at least `min_pause`.
     ///
-    /// Concurrent waits would overload the store that they look up from. So the caller passes a time
-    /// `least` that grows with the number of waits. `event` does not shorten this time.
-    pub async fn pause_unless(&mut self, least: Duration, event: impl Future<Output = ()>) -> bool {
-        let left = self.time_left();
-        if left.is_zero() {
+    /// Returns `false` at once if the time is over, so that there is no further look-up.
+    ///
+    /// Many concurrent waits would overload the store. So their caller passes a `min_pause` that
+    /// grows with the number of waits.
+    pub async fn pause_unless(
+        &mut self,
+        min_pause: Duration,
+        event: impl Future<Output = ()>,
+    ) -> bool {
+        let time_left = self.time_left();
+        if time_left.is_zero() {
             return false;
         }
-        let pause = self.pauses.next().unwrap_or(MAX_PAUSE).min(left);
-        let least = least.min(left);
-        if !least.is_zero() {
-            sleep(least).await;
+
+        let pause = self.pauses.next().unwrap_or(MAX_PAUSE).min(time_left);
+        let min_pause = min_pause.min(time_left);
+        if !min_pause.is_zero() {
+            sleep(min_pause).await;
         }
         // The caller looks up again in either case: after the event, and after the pause.
-        let _elapsed = timeout(pause.saturating_sub(least), event).await;
+        let _elapsed = timeout(pause.saturating_sub(min_pause), event).await;
         true
     }
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::idempotent::is_recent;
-use super::sink::by_user;
+use super::sink::call_in_order_of_users;
 use super::{PurchaseSink, Receipt};
 use crate::{NewPurchase, Purchase, PurchaseId, RequestContext, Result, Timestamp};
 
@@ -89,17 +89,19 @@ pub trait PurchasePublisher: PurchaseSink {
     fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase>;
 }
 
-/// Returns whether the purchase with the id `id` may be acknowledged without being in the store yet:
-/// by `publisher` or, if the id is a UUIDv7 of the last 30 s, by another process.
+/// Returns whether a purchase with the id `id` may have been acknowledged that is not in the store
+/// yet.
 ///
-/// A publisher that writes into the store acknowledges only what is stored.
+/// `publisher` knows the purchases that this process acknowledged. Another process may have
+/// acknowledged a purchase whose id is a UUIDv7 of the last 30 s. A publisher that writes into the
+/// store acknowledges only stored purchases.
 pub(crate) fn may_be_unstored<P: PurchasePublisher + ?Sized>(
     publisher: &P,
     id: &PurchaseId,
     now: Timestamp,
 ) -> bool {
-    let is_young = publisher.acknowledged(id).is_some() || is_recent(id, now);
-    is_young && !publisher.info().is_storing
+    let may_be_acknowledged = publisher.acknowledged(id).is_some() || is_recent(id, now);
+    may_be_acknowledged && !publisher.info().is_storing
 }
 
 #[cfg(feature = "mock")]
@@ -204,8 +206,8 @@ pub async fn publish_new_each<P: PurchasePublisher + ?Sized>(
     new: &[NewPurchase],
     context: Option<&RequestContext>,
 ) -> Vec<Result<PublishedPurchase>> {
-    let users = new.iter().map(|new| &new.user_id);
-    by_user(users, |index| {
+    let users = new.iter().map(|new_purchase| &new_purchase.user_id);
+    call_in_order_of_users(users, |index| {
         publisher.publish_new(new[index].clone(), context.cloned().map(Box::new))
     })
     .await

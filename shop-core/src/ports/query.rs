@@ -128,14 +128,16 @@ pub trait PurchaseQuery: DescribeStore {
         sum_pages(self, selector, request).await
     }
 
-    /// Returns the entry of the store under the id `id`, once the entry is as durable as an insert:
-    /// a purchase, a waiting refund, or the mark of an erased purchase.
+    /// Returns the entry of the store under the id `id`: a purchase, a waiting refund, or the mark of
+    /// an erased purchase.
     ///
-    /// The answer acknowledges the entry, for example to the caller of a repeated purchase, so a
-    /// fail-over must not take the entry away. If the reads of the store see an entry before it is
-    /// durable, for example on the primary of a replica set before the majority has it, this
-    /// function waits, or leaves the entry out. So a look-up may take as long as an insert, and may
-    /// fail while nothing can be inserted, although pages can be read.
+    /// The returned entry is as durable as an acknowledged insert, because the answer acknowledges
+    /// the entry, for example to the caller of a repeated purchase. Reads of some stores see an entry
+    /// before it is durable, such as reads of the primary of a replica set. There this function
+    /// waits until the entry is durable, or leaves the entry out.
+    ///
+    /// So a look-up may take as long as an insert. It may fail while nothing can be inserted,
+    /// although pages can be read.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached, or cannot make
@@ -164,11 +166,11 @@ pub trait PurchaseQuery: DescribeStore {
         }
     }
 
-    /// Returns the next batch of a scan of the whole store, behind the cursor `after`, or the first
-    /// batch without a cursor.
+    /// Returns the batch of a scan of the whole store that begins behind the cursor `after`. Without
+    /// a cursor, it is the first batch.
     ///
-    /// The order is any order that does not change during the scan. The scan contains entries that
-    /// are not purchases too.
+    /// The scan is in any order that does not change while it runs. It also contains the entries
+    /// that are not purchases.
     ///
     /// By default this function calls [`page`](Self::page) with [`Selector::All`], which lists
     /// purchases only. A store implements it if another order is cheaper than the order of time.
@@ -191,7 +193,7 @@ pub trait PurchaseQuery: DescribeStore {
     /// # Errors
     /// Returns the reason why the store cannot be read.
     async fn check_reads(&self) -> Result<()> {
-        // Every caller may list a user, and it does not matter whether this one has purchases.
+        // Any service may list a user, and it does not matter whether this user has purchases.
         let any_user = Selector::User("0".parse()?);
         self.page(&any_user, &PageRequest::default())
             .await
@@ -457,26 +459,27 @@ impl Page {
     /// Creates a page from the purchases that an adapter has read: one more than the limit of
     /// `request`, or one more than the purchases whose bytes fill the page.
     ///
-    /// The extra purchase shows that there is a next page, and is dropped. The cursor of the next
-    /// page is behind the last purchase of this page.
+    /// The extra purchase shows that there is a next page, and is dropped. The cursor is behind the
+    /// last purchase of this page, so the next page begins with the dropped purchase.
     #[must_use]
     pub fn from_overfetch(
         mut purchases: Vec<Purchase>,
         selector: &Selector,
         request: &PageRequest,
     ) -> Self {
-        // The cursor is behind the last purchase that is kept, so the next page begins with the
-        // dropped one.
-        let count = Self::full_length(&purchases, request.limit);
-        let has_next_page = purchases.len() > count;
-        purchases.truncate(count);
-        let last = purchases.last().filter(|_| has_next_page);
-        let next = last.map(|last| Cursor::after(selector, request, last));
+        let page_length = Self::full_length(&purchases, request.limit);
+        let has_next_page = purchases.len() > page_length;
+        purchases.truncate(page_length);
+
+        let next = match purchases.last() {
+            Some(last) if has_next_page => Some(Cursor::after(selector, request, last)),
+            _ => None,
+        };
         Self::new(purchases, next)
     }
 
-    /// Returns how many of `purchases` belong to a page of `limit`: as many as fill it, or all of
-    /// them.
+    /// Returns how many of `purchases` belong to one page of at most `limit` purchases: as many as
+    /// [fill](Self::is_full) the page, or all of them.
     #[must_use]
     pub fn full_length(purchases: &[Purchase], limit: PageLimit) -> usize {
         let mut unknown_bytes = 0;
@@ -492,16 +495,15 @@ impl Page {
     /// Returns the cursor of the next page after this answer to `request`, or `None` at the end of
     /// the listing.
     ///
-    /// A caller that reads all pages uses this function instead of the field `next`, so that a
-    /// faulty service or store cannot keep it in an endless loop.
+    /// A caller that reads all pages uses this function instead of the field `next`. A faulty
+    /// service or store then cannot keep the caller in an endless loop.
     ///
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) if there are more pages, but this page is empty or its
     /// cursor does not advance.
     pub fn next_cursor(&self, request: &PageRequest) -> Result<Option<Cursor>> {
-        let stands_still =
-            self.next.is_some() && (self.items.is_empty() || self.next == request.cursor);
-        if stands_still {
+        let advances = !self.items.is_empty() && self.next != request.cursor;
+        if self.next.is_some() && !advances {
             let message = "the cursor of a page does not advance: the listing would never end";
             return Err(Error::new(ErrorKind::Corrupt, message));
         }

@@ -57,8 +57,7 @@ struct ReceiptJson {
 }
 
 impl From<Receipt> for ReceiptJson {
-    /// Keeps the members that are written as JSON. Whether the purchase is a duplicate is a fact of
-    /// this call, and is not written.
+    /// Drops `is_duplicate` and `first_purchase`: they are facts of one call, and not written.
     fn from(receipt: Receipt) -> Self {
         let (durability, replicas) = receipt.durability.name();
         Self {

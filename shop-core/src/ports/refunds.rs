@@ -22,6 +22,8 @@ use crate::{Purchase, PurchaseId, RequestContext, Result, Timestamp};
 /// The name of the cluster and of the topic in a dead letter about a refund that came without a
 /// log.
 const WITHOUT_LOG: &str = "store";
+/// The epoch of a partition outside of any group.
+const NO_EPOCH: u64 = 0;
 
 /// A refund that a store keeps apart, because its purchase is not stored or contradicts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,15 +70,17 @@ impl WaitingRefund {
             Some(origin) => {
                 record.offset = origin.offset;
                 record.time = origin.time;
-                Partition::new(origin.cluster, origin.topic, origin.partition, 0)
+                Partition::new(origin.cluster, origin.topic, origin.partition, NO_EPOCH)
             }
             None => {
                 record.offset = self.sequence;
                 record.time = self.refund.timestamp;
-                Partition::new(WITHOUT_LOG.into(), WITHOUT_LOG.into(), 0, 0)
+                Partition::new(WITHOUT_LOG.into(), WITHOUT_LOG.into(), 0, NO_EPOCH)
             }
         };
-        Ok(DeadLetter::new(record, partition, reason, 1))
+        // The store decided about the refund once, when its purchase arrived.
+        let attempts = 1;
+        Ok(DeadLetter::new(record, partition, reason, attempts))
     }
 }
 
@@ -102,6 +106,7 @@ impl WaitingColumns {
         let value = record.value.as_deref().unwrap_or_default();
         Ok(Self {
             value: String::from_utf8_lossy(value).into_owned(),
+            // An origin consists of texts and numbers, so it can always be written as JSON.
             origin: refund
                 .origin()
                 .and_then(|origin| serde_json::to_string(origin).ok()),
@@ -110,8 +115,8 @@ impl WaitingColumns {
 
     /// Decodes these columns as the entry `sequence` of the refund with the id `id`.
     ///
-    /// `refusal` is the text of the reason why the refund can never be applied, if there is one. An
-    /// origin that cannot be decoded is ignored: the refund is then one that came without a log.
+    /// `refusal` is the text of the reason why the refund can never be applied, if there is one. If
+    /// the origin cannot be decoded, the refund counts as one that came without a log.
     ///
     /// # Errors
     /// [`DecodeError`] if `value` is not the value of a record of a refund.
@@ -216,36 +221,38 @@ pub trait WaitingRefunds: Debug + Send + Sync + 'static {
     async fn apply_waiting(&self, removed: &[u64], limit: usize) -> Result<Vec<WaitingRefund>>;
 }
 
-/// Decides for each refund that waits for the purchase `bought` whether the store applies, forgets
-/// or refuses it.
+/// Decides for each refund that waits for `purchase` whether the store applies, forgets or refuses
+/// the refund.
 ///
-/// A store calls this function when it contains `bought`. `stored` is the refund of `bought` that
-/// the store contains already, if there is one. `waiting` is in the order of arrival. A purchase is
-/// refunded once, so only the first valid refund is applied, and none if there is a stored one. A
-/// refusal is final: it was decided about a purchase that may have been deleted meanwhile, and
-/// `bought` may be another one.
+/// A store calls this function when it contains `purchase`. `stored_refund` is the refund of
+/// `purchase` that the store contains already, if there is one. `waiting_refunds` are in the order
+/// of arrival.
 ///
-/// Returns one decision per entry of `waiting`, in the same order.
+/// A purchase is refunded once. So only the first valid refund is applied, and none if there is a
+/// stored refund. A refusal of an earlier call is final: the purchase that it was about may have
+/// been deleted, and `purchase` may be another one with the same id.
+///
+/// Returns one decision per entry of `waiting_refunds`, in the same order.
 #[must_use]
 pub fn decide_refunds(
-    bought: &Purchase,
-    stored: Option<&Purchase>,
-    waiting: &[WaitingRefund],
+    purchase: &Purchase,
+    stored_refund: Option<&Purchase>,
+    waiting_refunds: &[WaitingRefund],
 ) -> Vec<RefundDecision> {
-    let mut applied: Option<Purchase> = stored.cloned();
-    let mut decisions = Vec::with_capacity(waiting.len());
-    for entry in waiting {
+    let mut applied_refund: Option<Purchase> = stored_refund.cloned();
+    let mut decisions = Vec::with_capacity(waiting_refunds.len());
+    for entry in waiting_refunds {
         if let Some(refusal) = &entry.refusal {
             decisions.push(RefundDecision::Refuse(refusal.clone()));
             continue;
         }
-        // A refund that contradicts the purchase is refused even if none is applied.
-        let decision = match (entry.refund.as_refund_of(bought), &applied) {
+        // A refund that contradicts the purchase is refused even if no other refund is applied.
+        let decision = match (entry.refund.as_refund_of(purchase), &applied_refund) {
             (Err(contradiction), _) => RefundDecision::Refuse(contradiction.into()),
-            (Ok(refund), Some(first)) if first.same_content(&refund) => RefundDecision::Forget,
+            (Ok(refund), Some(applied)) if applied.same_content(&refund) => RefundDecision::Forget,
             (Ok(_), Some(_)) => RefundDecision::Refuse(Reason::conflict(Purchase::TYPE)),
             (Ok(refund), None) => {
-                applied = Some(refund.clone());
+                applied_refund = Some(refund.clone());
                 RefundDecision::Apply(refund)
             }
         };

@@ -69,14 +69,15 @@ impl UnreadableEntry {
     }
 }
 
-/// Repeats `call` until it succeeds, fails permanently, or has failed for about half a minute.
+/// Repeats `read`, a call that changes nothing, until it succeeds, fails permanently, or has failed
+/// for about half a minute.
 ///
 /// Each failure before the last one is logged as a warning.
 ///
 /// # Errors
-/// Returns the last error of `call`.
-pub(crate) async fn call_with_retries<T, F: Future<Output = Result<T>>>(
-    call: impl Fn() -> F,
+/// Returns the last error of `read`.
+pub(crate) async fn read_with_retries<T, F: Future<Output = Result<T>>>(
+    read: impl Fn() -> F,
 ) -> Result<T> {
     // There are at most 10 pauses, from 0.1 s to 5 s. The jitter makes each pause up to twice as
     // long, so that many processes do not call again at the same time.
@@ -85,13 +86,13 @@ pub(crate) async fn call_with_retries<T, F: Future<Output = Result<T>>>(
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))
         .with_max_times(10);
-    let warn = |error: &Error, pause| {
+    let log_failure = |error: &Error, pause| {
         tracing::warn!(error = %error.chain(), ?pause, "a read failed, retrying");
     };
-    call.retry(policy)
+    read.retry(policy)
         .sleep(sleep)
         .when(Error::is_retryable)
-        .notify(warn)
+        .notify(log_failure)
         .await
 }
 
@@ -120,17 +121,18 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         self.growing_pages(selector, first, limit)
     }
 
-    /// Returns a stream of all pages of a listing, whose pages after the first one contain at most
-    /// `limit` purchases.
+    /// Returns a stream of all pages of the listing of `selector`, as [`pages`](Self::pages) does,
+    /// with another limit for the pages after the first one.
     ///
-    /// A small first page is fast, and large pages then need few requests. Otherwise the stream
-    /// equals the stream of [`pages`](Self::pages).
+    /// The first page contains at most `first.limit` purchases, and each further page at most
+    /// `limit`. A small first page is fast, and large further pages need few requests.
     fn growing_pages(
         self: Arc<Self>,
         selector: Selector,
         first: PageRequest,
         limit: PageLimit,
     ) -> impl Stream<Item = Result<Page>> + Send + 'static {
+        // The state is `None` behind the last page.
         stream::try_unfold(Some((self, selector, first)), move |state| async move {
             let Some((query, selector, request)) = state else {
                 return Ok(None);
@@ -138,12 +140,12 @@ pub trait PurchaseQueryExt: PurchaseQuery {
             let page = query.page(&selector, &request).await?;
             let next_cursor = page.next_cursor(&request)?;
             let next_state = next_cursor.map(|cursor| {
-                let request = PageRequest {
+                let next_request = PageRequest {
                     limit,
                     cursor: Some(cursor),
                     ..request
                 };
-                (query, selector, request)
+                (query, selector, next_request)
             });
             Ok(Some((page, next_state)))
         })
@@ -168,12 +170,16 @@ pub trait PurchaseQueryExt: PurchaseQuery {
     /// A batch that fails with a transient error is requested again for about half a minute. Any
     /// other error ends the stream.
     fn scan_batches(self: Arc<Self>) -> impl Stream<Item = Result<ScanBatch>> + Send + 'static {
+        // The state is `None` behind the last batch. The first batch has no cursor.
         stream::try_unfold(Some((self, None)), |state| async move {
-            let Some((query, after)) = state else {
+            let Some((query, cursor)) = state else {
                 return Ok(None);
             };
-            let mut batch = call_with_retries(|| query.scan_batch(after.as_ref())).await?;
-            let next_state = batch.next.take().map(|next| (query, Some(next)));
+            let mut batch = read_with_retries(|| query.scan_batch(cursor.as_ref())).await?;
+            let next_state = batch
+                .next
+                .take()
+                .map(|next_cursor| (query, Some(next_cursor)));
             Ok(Some((batch, next_state)))
         })
     }

@@ -1,9 +1,9 @@
 //! What a process knows about the currency of its shop, and which purchases it accepts therefore.
 //!
-//! A process has the currency of its settings, or none. The store has a currency, or none. A process
-//! that acknowledges a purchase before it knows whether both agree may acknowledge what the store
-//! can only refuse. So all writes of a process go through one [`ShopCurrency`], and a task of the
-//! process asks the store until it answers, and goes on asking:
+//! The settings of a process may name a currency, and so may its store. The store refuses a purchase
+//! in another currency. A process must not acknowledge such a purchase first. So all writes of a
+//! process go through one [`ShopCurrency`], and a task of the process asks the store for its
+//! currency again and again:
 //!
 //! | answer of the store | the process is set to EUR | the process is set to no currency |
 //! |---|---|---|
@@ -112,18 +112,18 @@ impl ShopCurrency {
         Self::new(configured, state)
     }
 
-    /// Creates the currency of a shop whose store has this currency, or none, for sure.
+    /// Creates the currency of a shop whose store is known to have this currency, or to have none.
     #[must_use]
     pub fn fixed(currency: Option<Currency>) -> Self {
         Self::new(currency.clone(), CurrencyState::Known(currency))
     }
 
-    /// Creates the currency of a process with this currency in its settings, in this `state`.
+    /// Creates the currency of a process whose settings name the currency `configured`, in this
+    /// `state`.
     fn new(configured: Option<Currency>, state: CurrencyState) -> Self {
-        let currency = OnceLock::new();
-        if let Some(configured) = &configured {
-            currency.get_or_init(|| configured.clone());
-        }
+        let currency = configured
+            .clone()
+            .map_or_else(OnceLock::new, OnceLock::from);
         let accepted = AtomicU8::new(state.accepted() as u8);
         Self(Arc::new(SharedCurrency {
             configured,
@@ -157,8 +157,8 @@ impl ShopCurrency {
         }
     }
 
-    /// Checks that the shop accepts a purchase with these details, and gives them the currency of
-    /// the shop if they name none.
+    /// Checks that the shop accepts a purchase with these `details`, and adds the currency of the
+    /// shop to details without a currency.
     ///
     /// # Errors
     /// The errors of [`check`](Self::check).
@@ -172,9 +172,9 @@ impl ShopCurrency {
     /// Checks that the shop accepts a purchase with these details.
     ///
     /// # Errors
-    /// - [`Invalid`](ErrorKind::Invalid) if they name another currency than that of the shop. In a
-    ///   shop without a currency, a purchase must not name one. A refund may, because the store
-    ///   decides about the currency of a refund there
+    /// - [`Invalid`](ErrorKind::Invalid) if the details name another currency than the shop. In a
+    ///   shop without a currency, the details of a purchase must not name any. Those of a refund may,
+    ///   because the store decides about the currency of a refund there.
     /// - [`Unavailable`](ErrorKind::Unavailable) with the outcome [`NotApplied`](Outcome::NotApplied)
     ///   if the currency is not known yet, or the store has another one
     pub fn check(&self, details: &Details) -> Result<()> {
@@ -187,27 +187,32 @@ impl ShopCurrency {
     /// The errors of [`check`](Self::check).
     fn missing_currency(&self, details: &Details) -> Result<Option<&Currency>> {
         let accepted = self.0.accepted.load(Ordering::Acquire);
-        let stated_currency = details.currency.as_ref();
+        let purchase_currency = details.currency.as_ref();
         let is_refund = details.of.is_some();
 
-        if accepted == Accepted::WithoutCurrency as u8 && (stated_currency.is_none() || is_refund) {
-            return Ok(None);
+        if accepted == Accepted::WithoutCurrency as u8 {
+            let is_accepted = purchase_currency.is_none() || is_refund;
+            if is_accepted {
+                return Ok(None);
+            }
         }
         if accepted == Accepted::InCurrency as u8 {
             let shop_currency = self.0.currency.get();
-            if stated_currency.is_none() {
+            if purchase_currency.is_none() {
                 return Ok(shop_currency);
             }
-            if stated_currency == shop_currency {
+            if purchase_currency == shop_currency {
                 return Ok(None);
             }
         }
         Err(self.refusal(details))
     }
 
-    /// Returns the error of a purchase with these details, which is not accepted.
+    /// Returns the error of a purchase with these `details`, which is not accepted.
     fn refusal(&self, details: &Details) -> Error {
         let state = self.state();
+        // `adopt_currency` fails with the reason. It is called on a clone, because only the reason is
+        // needed.
         if let CurrencyState::Known(currency) = &state
             && let Err(reason) = details.clone().adopt_currency(currency.as_ref())
         {
@@ -220,17 +225,17 @@ impl ShopCurrency {
     /// without a currency adopts the currency of the settings.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if the store has another currency than this process, which
-    ///   then accepts nothing until the store gives another answer
-    /// - The error of a store that does not answer: what was known before stays
+    /// - [`Conflict`](ErrorKind::Conflict) if the store has another currency than this process. The
+    ///   process then accepts nothing until the store gives another answer
+    /// - The error of the store if it does not answer. The state stays as it was
     pub async fn ask(&self, store: &dyn CurrencyStore) -> Result<()> {
-        let answer = timeout(ANSWER_TIMEOUT, self.ask_without_limit(store));
-        let stored = answer.await.unwrap_or_else(|_elapsed| {
+        let answer = timeout(ANSWER_TIMEOUT, self.ask_without_limit(store)).await;
+        let store_currency = answer.unwrap_or_else(|_elapsed| {
             let message = format!("no answer within {ANSWER_TIMEOUT:?}");
             Err(Error::new(ErrorKind::DeadlineExceeded, message))
         })?;
 
-        self.record_store_currency(stored);
+        self.record_store_currency(store_currency);
         match self.state() {
             CurrencyState::Other {
                 stored: Some(stored),
@@ -240,18 +245,25 @@ impl ShopCurrency {
         }
     }
 
-    /// Returns the currency of `store`, which adopts the currency of the settings if it has none.
+    /// Returns the currency of `store`, without a limit of time. A store without a currency adopts
+    /// the currency of the settings first, if there is one.
     ///
     /// # Errors
     /// The errors of the store.
     async fn ask_without_limit(&self, store: &dyn CurrencyStore) -> Result<Option<Currency>> {
-        let stored = store.currency(None).await?;
-        let Some(configured) = self.0.configured.as_ref().filter(|_| stored.is_none()) else {
-            return Ok(stored);
+        // `None` reads the currency of the store, and sets none.
+        let store_currency = store.currency(None).await?;
+        if store_currency.is_some() {
+            return Ok(store_currency);
+        }
+        let Some(configured) = self.0.configured.clone() else {
+            return Ok(None);
         };
-        match store.currency(Some(configured.clone())).await {
+
+        match store.currency(Some(configured)).await {
+            // The store takes its currency from another process only, such as the service before it.
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
-            adopted => adopted,
+            adopted_currency => adopted_currency,
         }
     }
 
@@ -262,39 +274,39 @@ impl ShopCurrency {
     pub async fn keep_asking(&self, store: &dyn CurrencyStore) {
         loop {
             let is_known = matches!(self.state(), CurrencyState::Known(_));
-            sleep(if is_known {
+            let pause = if is_known {
                 PAUSE_WHEN_KNOWN
             } else {
                 PAUSE_UNTIL_KNOWN
-            })
-            .await;
+            };
+            sleep(pause).await;
 
-            // The call itself records and logs that the store has another currency.
+            // `ask` has recorded and logged that the store has another currency.
             if let Err(error) = self.ask(store).await {
                 tracing::debug!(error = %error.chain(), "asked the store for its currency");
             }
         }
     }
 
-    /// Records that the currency of the store is `stored`, and logs the new state if it differs from
+    /// Records `store_currency`, the answer of the store, and logs the new state if it differs from
     /// the last one.
-    fn record_store_currency(&self, stored: Option<Currency>) {
+    fn record_store_currency(&self, store_currency: Option<Currency>) {
         let shared = &*self.0;
-        let new_state = match (stored, &shared.configured) {
+        let new_state = match (store_currency, &shared.configured) {
             (None, None) => CurrencyState::Known(None),
             (None, Some(configured)) => CurrencyState::Other {
                 stored: None,
                 configured: configured.clone(),
             },
-            (Some(stored), _) => {
+            (Some(store_currency), _) => {
                 // Without a setting, the first currency of the store is the currency of the process.
-                let currency = shared.currency.get_or_init(|| stored.clone());
-                if *currency == stored {
-                    CurrencyState::Known(Some(stored))
+                let process_currency = shared.currency.get_or_init(|| store_currency.clone());
+                if *process_currency == store_currency {
+                    CurrencyState::Known(Some(store_currency))
                 } else {
                     CurrencyState::Other {
-                        configured: currency.clone(),
-                        stored: Some(stored),
+                        configured: process_currency.clone(),
+                        stored: Some(store_currency),
                     }
                 }
             }
@@ -370,11 +382,12 @@ impl CurrencyState {
     }
 }
 
-/// Returns the error of a write in a `state` in which nothing, or not this purchase, is accepted.
+/// Returns the error of a write that is not accepted in `state`.
 fn unavailable(state: &CurrencyState) -> Error {
-    let problem = state.problem();
-    let message =
-        problem.unwrap_or_else(|| "the currency of the store has just changed".to_owned());
+    // A state without a problem is new: the state changed after the write was refused.
+    let message = state
+        .problem()
+        .unwrap_or_else(|| "the currency of the store has just changed".to_owned());
     Error::new(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
 }
 

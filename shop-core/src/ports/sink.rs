@@ -98,8 +98,8 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
 
     /// Publishes a purchase as [`publish`](Self::publish) does, by a future that need not be boxed.
     ///
-    /// A sink around one whose type is known calls this function. By default, the future is that of
-    /// `publish`.
+    /// A sink that wraps a sink of a known type calls this function. By default, it returns the
+    /// boxed future of `publish`.
     #[auto_impl(keep_default_for(Arc, Box))]
     fn publish_unboxed<'a>(
         &'a self,
@@ -196,34 +196,35 @@ pub async fn publish_each<S: PurchaseSink + ?Sized>(
     purchases: &[Purchase],
 ) -> Vec<Result<Receipt>> {
     let users = purchases.iter().map(|purchase| &purchase.user_id);
-    by_user(users, |index| sink.publish(&purchases[index])).await
+    call_in_order_of_users(users, |index| sink.publish(&purchases[index])).await
 }
 
-/// Calls `publish` for each index of a batch, one after the other for each user, and returns the
-/// results in the order of the batch.
+/// Calls `publish` with the index of each purchase of a batch, and returns the results in the order
+/// of the batch.
 ///
-/// `users` yields the user of each purchase of the batch. Up to [`CONCURRENT_USERS`] users are
-/// served concurrently.
-pub(super) async fn by_user<'a, T: Send>(
+/// `users` yields the user of each purchase of the batch. The calls for one user run one after the
+/// other, in the order of the batch. The calls for up to [`CONCURRENT_USERS`] users run
+/// concurrently.
+pub(super) async fn call_in_order_of_users<'a, T: Send>(
     users: impl Iterator<Item = &'a UserId>,
     publish: impl Fn(usize) -> BoxFuture<'a, T> + Send + Sync,
 ) -> Vec<T> {
     let users: Vec<&UserId> = users.collect();
     let indices_by_user = group_by_key(0..users.len(), |index| Some(users[*index]));
     let publish = &publish;
-    let calls = indices_by_user.into_iter().map(|indices| async move {
-        let mut results = Vec::with_capacity(indices.len());
+    let calls_by_user = indices_by_user.into_iter().map(|indices| async move {
+        let mut user_results = Vec::with_capacity(indices.len());
         for index in indices {
-            results.push((index, publish(index).await));
+            user_results.push((index, publish(index).await));
         }
-        results
+        user_results
     });
-    let mut results: Vec<_> = stream::iter(calls)
+    let mut results: Vec<_> = stream::iter(calls_by_user)
         .buffer_unordered(CONCURRENT_USERS)
         .flat_map(stream::iter)
         .collect()
         .await;
-    // The purchases of different users end in any order.
+    // The calls for different users end in any order.
     results.sort_unstable_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }
@@ -238,6 +239,7 @@ pub fn group_by_key<T, K: Hash + Eq>(
     let mut groups: Vec<Vec<T>> = Vec::new();
     let mut group_indices: HashMap<K, usize> = HashMap::new();
     for item in items {
+        // The first item of a key gets the index of the group that is added below.
         let group_index =
             key_of(&item).map(|key| *group_indices.entry(key).or_insert(groups.len()));
         match group_index.and_then(|index| groups.get_mut(index)) {

@@ -118,9 +118,10 @@ pub trait RecordStore<R: Record>: DescribeStore {
     /// Applies each record of `batch` that was not applied before, and returns one outcome per
     /// record.
     ///
-    /// A record with an outcome other than [`Unknown`](InsertOutcome::Unknown) must be durable,
-    /// because ingest then commits its position in the log, and the log does not deliver the record
-    /// again. This holds also for a duplicate of a record that a concurrent call applies.
+    /// A record with an outcome other than [`Unknown`](InsertOutcome::Unknown) must be durable. After
+    /// such an outcome, ingest commits the position behind the record, and the log does not deliver
+    /// the record again. So a duplicate of a record that a concurrent call applies must be durable,
+    /// too.
     ///
     /// # Errors
     /// Returns an error, such as [`Unavailable`](crate::ErrorKind::Unavailable), if the outcome of
@@ -296,8 +297,9 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseErase: Debug + Send + Sync + 'static {
-    /// Erases at most `limit` purchases of `user` durably, marks their ids, and returns their
-    /// number, and the entries of the user that cannot be erased.
+    /// Erases at most `limit` purchases of `user` durably, and marks their ids as erased.
+    ///
+    /// Returns the number of erased purchases, and the entries of the user that cannot be erased.
     ///
     /// # Errors
     /// Returns [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some of
@@ -321,9 +323,11 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// Deletes at most `limit` purchases with a timestamp before `time`, the oldest first, and
     /// their refunds.
     ///
-    /// Returns the number of deleted entries, which may exceed `limit` by the refunds of these
-    /// purchases, and the entries that cannot be deleted. A [dry run](Deletion::DryRun) deletes
-    /// nothing, and returns the number of entries with a timestamp before `time`.
+    /// Returns the number of deleted entries, and the entries that cannot be deleted. The number may
+    /// exceed `limit` by the refunds of the deleted purchases.
+    ///
+    /// A [dry run](Deletion::DryRun) deletes nothing, and returns the number of entries with a
+    /// timestamp before `time`.
     ///
     /// # Errors
     /// Returns the errors of [`erase`](Self::erase).
@@ -337,16 +341,17 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
         deletion: Deletion,
     ) -> Result<Removed>;
 
-    /// Returns the time of the last round of deletions of any process, if there is one.
+    /// Returns the stored time of the last round of deletions of any process, if there is one.
     ///
-    /// With `stored`, the time of the round that has just ended, the store first keeps it durably in
-    /// place of the last time, and returns it. [`run_retention`](crate::retention::run_retention)
-    /// compares the clock with the returned time at its next round, so that a clock that jumps ahead
-    /// does not delete purchases that are too young.
+    /// With `new_time`, the time of the round that has just ended, the store durably replaces the
+    /// stored time by `new_time`, and returns `new_time`.
+    ///
+    /// [`run_retention`](crate::retention::run_retention) compares the clock with this time in its
+    /// next round. So a clock that jumps ahead does not delete purchases that are too young.
     ///
     /// # Errors
     /// Returns the errors of [`erase`](Self::erase).
-    async fn last_seen(&self, stored: Option<Timestamp>) -> Result<Option<Timestamp>>;
+    async fn last_seen(&self, new_time: Option<Timestamp>) -> Result<Option<Timestamp>>;
 }
 
 /// Whether [`PurchaseErase::delete_before`] deletes.
@@ -417,25 +422,26 @@ impl StoreSink {
     ///
     /// If the call fails, the result of each purchase is the error of the call.
     async fn insert_batch(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        let inserted = async {
+        let insert_if_open = async {
             self.check_open()?;
             self.store.insert(purchases.into()).await
         };
-        match inserted.await {
-            Ok(outcomes) => {
-                // A store that an embedder implements may return too few outcomes.
-                let missing = || {
-                    InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"))
-                };
-                let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(missing));
-                purchases
-                    .iter()
-                    .zip(outcomes)
-                    .map(|(purchase, outcome)| outcome.into_receipt(purchase.id, self.durability))
-                    .collect()
-            }
-            Err(error) => vec![Err(error); purchases.len()],
-        }
+        let outcomes = match insert_if_open.await {
+            Ok(outcomes) => outcomes,
+            Err(error) => return vec![Err(error); purchases.len()],
+        };
+
+        // A store that an embedder implements may return too few outcomes.
+        let missing_outcome =
+            || InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"));
+        let outcomes = outcomes
+            .into_iter()
+            .chain(std::iter::repeat_with(missing_outcome));
+        purchases
+            .iter()
+            .zip(outcomes)
+            .map(|(purchase, outcome)| outcome.into_receipt(purchase.id, self.durability))
+            .collect()
     }
 }
 

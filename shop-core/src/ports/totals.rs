@@ -132,20 +132,19 @@ impl FromStr for UtcOffset {
         if text.eq_ignore_ascii_case("z") {
             return Ok(Self::UTC);
         }
-        let (sign, time) = match text.split_at_checked(1) {
-            Some(("+", time)) => (1, time),
-            Some(("-", time)) => (-1, time),
+        let (sign, time_text) = match text.split_at_checked(1) {
+            Some(("+", time_text)) => (1, time_text),
+            Some(("-", time_text)) => (-1, time_text),
             _ => return Err(Self::INVALID),
         };
-        // The parser of times also accepts other forms, such as one with seconds. An offset must be
-        // in this form.
-        if time.len() != 5 || time.find(':') != Some(2) {
+        // An offset has the form `05:30`. The parser of times also accepts other forms, such as a
+        // time with seconds.
+        if time_text.len() != 5 || time_text.find(':') != Some(2) {
             return Err(Self::INVALID);
         }
-        let time: Time = time.parse().map_err(|_no_time| Self::INVALID)?;
-        Ok(Self(
-            sign * (i16::from(time.hour()) * 60 + i16::from(time.minute())),
-        ))
+        let time: Time = time_text.parse().map_err(|_no_time| Self::INVALID)?;
+        let minutes = i16::from(time.hour()) * 60 + i16::from(time.minute());
+        Ok(Self(sign * minutes))
     }
 }
 
@@ -213,14 +212,15 @@ impl Totals {
         }
     }
 
-    /// Returns the slots in which the server of a store can add up purchases by itself, as a shift
-    /// and a length.
+    /// Returns the slots in which a server can add up purchases by itself: a shift and a length, in
+    /// milliseconds.
     ///
-    /// A *slot* is an hour or a day in the zone of the request. The slot of a purchase is the
-    /// quotient `(milliseconds + shift) / length`, where `milliseconds` is the timestamp of the
-    /// purchase. All purchases of a slot are in the same period, so an adapter adds the sum of each
-    /// slot by [`add_summary`](Self::add_summary). The dividend is never negative, so a server may
-    /// round the quotient down or towards zero.
+    /// A *slot* is an hour or a day in the zone of the request. The number of the slot of a purchase
+    /// is `(timestamp + shift) / length`, without the remainder. The sum is never negative, so
+    /// rounding down and rounding towards zero give the same number.
+    ///
+    /// All purchases of a slot are in the same period, so an adapter adds the sum of each slot by
+    /// [`add_summary`](Self::add_summary).
     ///
     /// Returns `None` if all purchases are in one period.
     #[must_use]
@@ -231,12 +231,10 @@ impl Totals {
             // The length of a month varies, so a month is the sum of its days.
             Period::Day | Period::Month => DAY,
         };
-        // The shift is a day longer than the earliest time needs, because the offset of a zone west
-        // of Greenwich is negative.
-        Some((
-            DAY - Timestamp::MIN.as_millis() + offset(request.zone),
-            length,
-        ))
+        // The shift makes the earliest timestamp zero, plus a day: the offset of a zone west of
+        // Greenwich is negative, and less than a day.
+        let shift = DAY - Timestamp::MIN.as_millis() + offset_millis(request.zone);
+        Some((shift, length))
     }
 
     /// Adds one purchase or refund with the time `time` and the price `price`.
@@ -272,52 +270,60 @@ impl Totals {
     #[must_use]
     pub fn into_buckets(self) -> Vec<Bucket> {
         let range = self.request.range;
-        let first = range.from().unwrap_or(Timestamp::MIN);
-        let last = range.to().unwrap_or(Timestamp::MAX);
+        let range_start = range.from().unwrap_or(Timestamp::MIN);
+        let range_end = range.to().unwrap_or(Timestamp::MAX);
         // The first and the last period may reach beyond the range, and beyond all timestamps.
-        let clipped = |millis: i64| Timestamp::from_millis_clamped(millis).clamp(first, last);
-        let sums = self.sums.into_iter();
-        sums.map(|((from, to), summary)| Bucket::new(clipped(from), clipped(to), summary))
+        let clip =
+            |millis: i64| Timestamp::from_millis_clamped(millis).clamp(range_start, range_end);
+        self.sums
+            .into_iter()
+            .map(|((from, to), summary)| Bucket::new(clip(from), clip(to), summary))
             .collect()
     }
 
     /// Returns the milliseconds at which the period that contains `time` begins and ends.
     fn period(&self, time: Timestamp) -> (i64, i64) {
-        let TotalsRequest {
-            period: per, zone, ..
-        } = self.request;
-        // A period begins at a multiple of its length in the local time of the zone.
-        let of_length = |length: i64| {
-            let local = time.as_millis() + offset(zone);
-            let from = local - local.rem_euclid(length) - offset(zone);
-            (from, from + length)
-        };
-        match per {
+        let TotalsRequest { period, zone, .. } = self.request;
+        match period {
             Period::Whole => (i64::MIN, i64::MAX),
-            Period::Hour => of_length(HOUR),
-            Period::Day => of_length(DAY),
-            Period::Month => {
-                // An offset of less than a day is within the bounds of jiff, so there is no error.
-                let offset = Offset::from_seconds(i32::from(zone.0) * 60).unwrap_or(Offset::UTC);
-                let day = offset.to_datetime(time.into()).date();
-                let start_of = |day: Date| offset.to_timestamp(day.at(0, 0, 0, 0));
-                let from = start_of(day.first_of_month());
-                let to = day.last_of_month().tomorrow().and_then(start_of);
-                // The start of the month after the last representable one is an error. The last
-                // month then has no end.
-                let millis = |start: Result<jiff::Timestamp, _>| {
-                    start
-                        .map(jiff::Timestamp::as_millisecond)
-                        .unwrap_or(i64::MAX)
-                };
-                (millis(from), millis(to))
-            }
+            Period::Hour => period_of_length(HOUR, time, zone),
+            Period::Day => period_of_length(DAY, time, zone),
+            Period::Month => month(time, zone),
         }
     }
 }
 
+/// Returns the milliseconds at which the hour or the day of `length` milliseconds that contains
+/// `time` begins and ends.
+///
+/// In the local time of `zone`, the period begins at a multiple of its length.
+fn period_of_length(length: i64, time: Timestamp, zone: UtcOffset) -> (i64, i64) {
+    let local_millis = time.as_millis() + offset_millis(zone);
+    let from = local_millis - local_millis.rem_euclid(length) - offset_millis(zone);
+    (from, from + length)
+}
+
+/// Returns the milliseconds at which the month that contains `time` begins and ends in `zone`.
+fn month(time: Timestamp, zone: UtcOffset) -> (i64, i64) {
+    // An offset of less than a day is within the bounds of jiff, so there is no error.
+    let offset = Offset::from_seconds(i32::from(zone.0) * 60).unwrap_or(Offset::UTC);
+    let day = offset.to_datetime(time.into()).date();
+    let start_of = |day: Date| offset.to_timestamp(day.at(0, 0, 0, 0));
+    let from = start_of(day.first_of_month());
+    let to = day.last_of_month().tomorrow().and_then(start_of);
+
+    // The start of the month after the last representable one is an error. The last month then has
+    // no end.
+    let millis = |start: Result<jiff::Timestamp, _>| {
+        start
+            .map(jiff::Timestamp::as_millisecond)
+            .unwrap_or(i64::MAX)
+    };
+    (millis(from), millis(to))
+}
+
 /// Returns the offset of `zone` in milliseconds.
-fn offset(zone: UtcOffset) -> i64 {
+fn offset_millis(zone: UtcOffset) -> i64 {
     i64::from(zone.0) * 60_000
 }
 

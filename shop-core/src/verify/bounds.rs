@@ -53,11 +53,11 @@ struct PartitionHoles {
 }
 
 impl LogBounds {
-    /// Reads the first and the end offset of each partition, and writes into `report` the first
+    /// Reads the first offset and the end of each partition. Sets two values of `report`: the first
     /// offsets, and the number of offsets that were ever assigned.
     ///
-    /// The bounds of a log that cannot be followed are unknown. Its first offsets are then the
-    /// offsets of the first records that are scanned.
+    /// The bounds of a log that cannot be followed are unknown. `report` then stays as it is, and the
+    /// scan sets the first offsets.
     ///
     /// # Errors
     /// Returns the errors of the log, except for [`Unsupported`](ErrorKind::Unsupported).
@@ -68,10 +68,11 @@ impl LogBounds {
         };
 
         let first_offset = log.info().first_offset;
-        let mut written = 0;
+        let mut written_count = 0;
         let mut offset_count = 0;
         for (partition, end) in &scan.end {
-            written += end.saturating_sub(first_offset);
+            written_count += end.saturating_sub(first_offset);
+            // A partition without a start contains no record to scan.
             let Some(start) = scan.start.get(partition) else {
                 continue;
             };
@@ -81,7 +82,7 @@ impl LogBounds {
                 report.first_offsets.insert(topic_partition, *start);
             }
         }
-        report.written = Some(written);
+        report.written = Some(written_count);
 
         let mut bounds = Self {
             offset_count: Some(offset_count),
@@ -105,8 +106,10 @@ impl LogBounds {
         Ok(bounds)
     }
 
-    /// Counts the offsets between the record before and the record at `offset` of `partition`. They
-    /// are markers of transactions, or the log was compacted.
+    /// Counts the offsets between the record that was scanned last in `partition` and the record at
+    /// `offset`. They are markers of transactions, or show that the log was compacted.
+    ///
+    /// Counts nothing for a log that is not sparse.
     pub(super) fn count_holes_before(&mut self, partition: u32, offset: u64) {
         if let Some(holes) = self.holes.get_mut(&partition) {
             holes.count += offset.saturating_sub(holes.next_offset);
@@ -117,8 +120,8 @@ impl LogBounds {
     /// Returns the number of offsets that cannot be read, because transactions of other producers
     /// do not end.
     ///
-    /// While a transaction is open, the readable end of its partition does not move. A partition
-    /// whose end moved is not counted. Waits at most for the quiet period.
+    /// Waits for at most `quiet_period` until the transactions end. While a transaction is open, the
+    /// readable end of its partition does not move. So a partition whose end moved is not counted.
     ///
     /// # Errors
     /// Returns the errors of the log.
@@ -127,30 +130,30 @@ impl LogBounds {
         log: &dyn Log,
         quiet_period: Duration,
     ) -> Result<u64> {
-        let started = Instant::now();
+        let wait_start = Instant::now();
         let mut pause = FIRST_PAUSE;
         while !self.unstable.is_empty() {
-            let ends = log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
+            let current_ends = log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
             self.unstable.retain(|partition, _count| {
-                ends.get(partition) == self.readable_ends.get(partition)
+                current_ends.get(partition) == self.readable_ends.get(partition)
             });
 
-            let quiet_left = quiet_period.saturating_sub(started.elapsed());
-            if quiet_left.is_zero() {
+            let quiet_time_left = quiet_period.saturating_sub(wait_start.elapsed());
+            if quiet_time_left.is_zero() {
                 break;
             }
-            sleep(pause.min(quiet_left)).await;
+            sleep(pause.min(quiet_time_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
         Ok(self.unstable.values().sum())
     }
 
-    /// Returns the number of offsets without a record, if they are more than the markers of
-    /// transactions could be, or else 0: each transaction contains at least as many records as
-    /// markers.
+    /// Returns the number of offsets without a record if the log was probably compacted, and 0 if it
+    /// was not.
     ///
-    /// Then the log was probably compacted. `record_count` is the number of records that were
-    /// scanned.
+    /// The log was probably compacted if there are more such offsets than markers of transactions:
+    /// there are about as many markers as records at most. `record_count` is the number of records
+    /// that were scanned.
     ///
     /// # Errors
     /// Returns the errors of the log.
@@ -165,10 +168,10 @@ impl LogBounds {
         }
 
         // If the first offset of a partition moved, retention may have deleted records before they
-        // were scanned. Then the offsets of this partition are not counted.
-        let starts = log.scan(&Offsets::new(), ScanEnd::Never).await?.start;
+        // were scanned. The offsets of this partition are not counted then.
+        let current_starts = log.scan(&Offsets::new(), ScanEnd::Never).await?.start;
         self.holes
-            .retain(|partition, holes| starts.get(partition) == Some(&holes.start));
+            .retain(|partition, holes| current_starts.get(partition) == Some(&holes.start));
         let hole_count = self.hole_count();
         if hole_count > max_markers {
             return Ok(hole_count);

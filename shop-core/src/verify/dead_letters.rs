@@ -75,6 +75,8 @@ impl DeadLetterIndex {
                         .records
                         .entry(dead_letter.record_id)
                         .or_insert(Disposition::Resolved);
+                    // The dead letter of a gap, or of a record that does not decode, may have no
+                    // id.
                     let Some(id) = dead_letter.id.and_then(|id| id.parse().ok()) else {
                         continue;
                     };
@@ -88,8 +90,10 @@ impl DeadLetterIndex {
         Ok(index)
     }
 
-    /// Returns the state of the refund in `record`, if another record of the same refund was
-    /// dead-lettered.
+    /// Returns the state of the dead letter about the refund in `record`, which may have been put for
+    /// another record of the same refund.
+    ///
+    /// Returns `None` if there is no such dead letter, or if `record` is not a refund.
     pub(super) fn refund_disposition(&self, record: &PendingRecord) -> Option<Disposition> {
         if !record.purchase.as_ref()?.is_refund() {
             return None;
@@ -98,8 +102,8 @@ impl DeadLetterIndex {
     }
 }
 
-/// Returns the id of the record of `dead_letter`, if the record contains a header with a type, as
-/// all records of refunds do.
+/// Returns the id of the refund in the record of `dead_letter`, or `None` if the record has no type
+/// header, which every record of a refund has.
 ///
 /// Another producer may use this header for purposes of its own. The id of such a record does no
 /// harm, because only refunds are searched for by their id.

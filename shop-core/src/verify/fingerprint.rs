@@ -23,8 +23,8 @@ const CONTENT_MASK: u64 = (1 << 56) - 1;
 ///
 /// An insertion into a bucket moves half of its fingerprints, so they should be few.
 const FULL_BUCKET: usize = 320;
-/// The minimum number of fingerprints by which a bucket grows, and the fraction, one sixteenth, by
-/// which a longer bucket grows.
+/// The number of fingerprints by which a short bucket grows, and the divisor of the growth of a long
+/// one: it grows by a sixteenth.
 const GROWTH: usize = 16;
 
 /// A fingerprint of a purchase; or of an id alone, with zero in place of a hash of the content.
@@ -133,8 +133,8 @@ impl IdRange {
 /// A set of fingerprints, with at most one fingerprint for each id.
 ///
 /// The set consists of sorted buckets. The first bits of a fingerprint choose its bucket. A large
-/// set takes about 17 bytes for each fingerprint, where a hash map takes up to 50: it has as many
-/// places as a power of two, and fills the next map while it keeps the last one.
+/// set takes about 17 bytes for each fingerprint. A hash map would take up to 50: its number of
+/// places is a power of two, and a growing map exists twice for a while.
 #[derive(Debug)]
 pub(super) struct FingerprintSet {
     buckets: Vec<Vec<Fingerprint>>,
@@ -175,18 +175,18 @@ impl FingerprintSet {
     pub(super) fn insert(&mut self, fingerprint: Fingerprint) -> bool {
         let bucket_index = self.bucket_index(fingerprint);
         let bucket = &mut self.buckets[bucket_index];
-        let index = match search(bucket, fingerprint) {
-            Ok(index) => {
-                bucket[index] = fingerprint;
+        let insertion_index = match search(bucket, fingerprint) {
+            Ok(present_index) => {
+                bucket[present_index] = fingerprint;
                 return false;
             }
-            Err(index) => index,
+            Err(insertion_index) => insertion_index,
         };
 
         if bucket.len() == bucket.capacity() {
             bucket.reserve_exact((bucket.len() / GROWTH).max(GROWTH));
         }
-        bucket.insert(index, fingerprint);
+        bucket.insert(insertion_index, fingerprint);
         self.len += 1;
         true
     }

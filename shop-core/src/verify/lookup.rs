@@ -3,7 +3,7 @@
 use crate::log::{LogRecord, RecordId, RecordPosition};
 use crate::ports::{
     ListOrder, Lookup, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange,
-    call_with_retries,
+    read_with_retries,
 };
 use crate::record::header;
 use crate::{Purchase, PurchaseId, Result, Timestamp};
@@ -59,7 +59,7 @@ pub(super) async fn look_up_record(
     let Some(purchase) = &record.purchase else {
         return Ok(RecordVerdict::NotFound(record));
     };
-    match call_with_retries(|| query.look_up(&purchase.id)).await? {
+    match read_with_retries(|| query.look_up(&purchase.id)).await? {
         Lookup::Stored(stored) if stored.same_content(purchase) => {
             if record.is_foreign && is_stored_by_other(query, purchase).await? {
                 return Ok(RecordVerdict::StoredTwice(record.id));
@@ -76,7 +76,8 @@ pub(super) async fn look_up_record(
             if record.is_foreign && is_stored_by_other(query, purchase).await? {
                 return Ok(RecordVerdict::StoredByOther);
             }
-            if retained_from.is_some_and(|from| purchase.timestamp < from) {
+            let may_be_deleted = retained_from.is_some_and(|from| purchase.timestamp < from);
+            if may_be_deleted {
                 return Ok(RecordVerdict::Expired);
             }
         }
@@ -92,8 +93,8 @@ pub(super) fn has_id(record: &LogRecord) -> bool {
     record.headers.contains(header::PURCHASE_ID)
 }
 
-/// Checks whether another consumer of the topic stored `purchase`: the same content and time, under
-/// an `ObjectId`.
+/// Checks whether another consumer of the topic stored `purchase`: whether the store contains a
+/// purchase with the same content and time under an `ObjectId`.
 ///
 /// # Errors
 /// Returns the errors of the store; transient errors only if they last for about half a minute.
@@ -106,7 +107,7 @@ pub(super) async fn is_stored_by_other(
     let range = TimeRange::new(Some(purchase.timestamp), end)?;
     let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(range);
     let selector = Selector::User(purchase.user_id.clone());
-    let page = call_with_retries(|| query.page(&selector, &request)).await?;
+    let page = read_with_retries(|| query.page(&selector, &request)).await?;
 
     Ok(page
         .items

@@ -13,6 +13,31 @@
 //! | `report` | The differences that were found, as text and as JSON |
 //! | `spot_check` | Looks up a few records before the position of a group, without a whole scan |
 //!
+//! # Cost
+//!
+//! A verification scans the store once and the log once, if the store contains up to 10,500,000
+//! purchases. A larger store takes several passes, each of which scans both: two passes for up to
+//! about twice as many purchases, and so on.
+//!
+//! A record whose purchase the scan of the store did not find is looked up: by one `get`, and by one
+//! page of a listing if the record has no id. At most 32 records are looked up concurrently.
+//!
+//! The memory is the sum of these parts:
+//!
+//! - about 20 bytes for each purchase of the store that one pass remembers: 16 bytes, and what the
+//!   allocator leaves unused. 10,500,000 purchases take up to 210 MB.
+//! - about 20 bytes for each missing purchase, with the same limit
+//! - about 70 bytes per dead letter, pending or resolved
+//! - one batch of the log, and the purchases of 10,000 records that are looked up again
+//!
+//! # Accuracy
+//!
+//! A purchase is remembered by hashes of its id and of its content, in 16 bytes. Among 10,000,000
+//! purchases, two ids have the same hash in one of 100,000,000 verifications. Then a stored purchase
+//! may be reported as a duplicate, or a missing purchase may be overlooked. The hashes have another
+//! random key in each verification, so the next one does not repeat the error, and nobody can
+//! construct purchases with the same hash.
+//!
 //! ```
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
 //! use shop_core::verify::verify;
@@ -63,39 +88,20 @@ pub use spot_check::SpotCheck;
 /// [deletes](crate::retention::run_retention) old ones. Older purchases may be stored or not.
 ///
 /// # What is verified
-/// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter
-///   was resolved, or its purchase was erased or is older than the retention. Otherwise it is
-///   [missing](VerifyReport::missing), or [mismatched](VerifyReport::mismatched) if its id is
-///   stored with other content.
-/// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates).
+/// - Every record of the log is accounted for: it is stored with the same content, or dead-lettered,
+///   or its dead letter was resolved, or its purchase was erased or is older than the retention. A
+///   record whose id is stored with other content is [mismatched](VerifyReport::mismatched). Any
+///   other record is [missing](VerifyReport::missing).
+/// - The scan of the store yields each id once. An id that it yields again is a
+///   [duplicate](VerifyReport::duplicates).
 /// - No [gap](VerifyReport::gaps) is pending: the log kept every record until it was read, or an
 ///   operator discarded the dead letter of the gap.
 /// - The log was not [compacted](VerifyReport::compacted).
 ///
-/// Records that are appended after the scan began are not verified. Earlier records may still be in
-/// flight, so records that are not found are looked up again until none appears for 10 seconds. A
-/// verification therefore waits for a running pipeline as long as the pipeline makes progress.
+/// Records that are appended after the scan began are not verified. Records that a pipeline is still
+/// storing are looked up again, until none of them appears in the store for 10 seconds.
 ///
-/// # Cost
-/// Calls:
-/// - one scan of the store and one scan of the log if the store contains up to 10,500,000 purchases,
-///   two scans of both for up to about twice as many, and so on
-/// - one `get` of the store, 32 concurrently, for each record whose purchase the scan of the store
-///   did not find, and one page more for a record without an id
-///
-/// Memory:
-/// - about 20 bytes for each of up to 10,500,000 purchases of the store: 16 bytes, and what the
-///   allocator leaves unused. This is up to 210 MB
-/// - as much for each of up to 10,500,000 missing purchases
-/// - about 70 bytes per dead letter, pending or resolved
-/// - one batch of the log, and the purchases of 10,000 records that are looked up again
-///
-/// A purchase is remembered by 16 bytes: 72 bits of a hash of its id, and 56 bits of a hash of its
-/// content. The hashes are keyed with a random key for each verification, so nobody can construct
-/// collisions. Among 10,000,000 purchases, two ids have the same hash in one of 100,000,000
-/// verifications. Then a purchase may be reported as a duplicate wrongly, or a missing purchase with
-/// the same user, price and details as the other one is overlooked. With another random key, the
-/// next verification finds it.
+/// The [module](self) says what a verification costs, and how often it errs.
 ///
 /// # Errors
 /// Returns the errors of the log and of the store, unchanged. Transient errors of the store are

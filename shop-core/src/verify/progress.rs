@@ -76,27 +76,27 @@ impl<'a> ProgressMeter<'a> {
         self.measured_at = Instant::now();
     }
 
-    /// Sets the number of purchases that the present pass has read.
-    pub(super) fn show_scanned(&mut self, scanned: u64) {
-        let count = scanned - self.progress.scanned;
-        self.store_speed.add(count, &mut self.measured_at);
-        self.progress.scanned = scanned;
+    /// Sets the number of purchases that the present pass has read, and shows the progress.
+    pub(super) fn show_scanned(&mut self, scanned_count: u64) {
+        let new_count = scanned_count - self.progress.scanned;
+        self.store_speed.add(new_count, &mut self.measured_at);
+        self.progress.scanned = scanned_count;
         self.show();
     }
 
-    /// Ends the scan of the store, after which the number of its purchases is known, and that
-    /// `passes_left` further passes are necessary.
+    /// Ends the scan of the store. From then on, the number of its purchases is known, and the number
+    /// of further passes, `passes_left`.
     pub(super) fn end_store_scan(&mut self, passes_left: u64) {
         self.progress.purchases = Some(self.progress.scanned);
         self.progress.passes = self.progress.pass + passes_left;
     }
 
-    /// Adds `count` to the number of records that the present pass has read. `pending` of them are
-    /// looked up again.
-    pub(super) fn show_records(&mut self, count: u64, pending: u64) {
-        self.log_speed.add(count, &mut self.measured_at);
-        self.progress.records += count;
-        self.progress.pending = pending;
+    /// Adds `new_count` to the number of records that the present pass has read, sets the number of
+    /// records that are looked up again to `pending_count`, and shows the progress.
+    pub(super) fn show_records(&mut self, new_count: u64, pending_count: u64) {
+        self.log_speed.add(new_count, &mut self.measured_at);
+        self.progress.records += new_count;
+        self.progress.pending = pending_count;
         self.show();
     }
 
@@ -106,7 +106,8 @@ impl<'a> ProgressMeter<'a> {
         (self.show)(self.progress);
     }
 
-    /// Estimates the time that remains from the speeds until now.
+    /// Estimates the time that remains from the speeds until now. Returns `None` while the number of
+    /// purchases or of records is unknown, or nothing was read.
     fn remaining_time(&self) -> Option<Duration> {
         let progress = &self.progress;
         let purchases = progress.purchases?;

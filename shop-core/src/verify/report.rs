@@ -101,10 +101,10 @@ impl VerifyReport {
         let mut lines = vec![self.to_string()];
         self.add_counts(&mut lines);
 
-        for ((topic, partition), first) in &self.first_offsets {
-            if *first > self.first_offset {
+        for ((topic, partition), first_offset) in &self.first_offsets {
+            if *first_offset > self.first_offset {
                 lines.push(format!(
-                    "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
+                    "the log begins at {topic}-{partition}-{first_offset}: records before it are gone and were not verified"
                 ));
             }
         }
@@ -204,9 +204,11 @@ impl VerifyReport {
                 json!({ "topic": topic, "partition": partition, "offset": offset })
             })
             .collect();
+        // `null` if there was nothing to verify.
+        let has_verified = self.is_clean() || self.has_findings();
+        let clean = has_verified.then_some(self.is_clean());
         let findings = json!({
-            // `null` if there was nothing to verify.
-            "clean": (self.is_clean() || self.has_findings()).then_some(self.is_clean()),
+            "clean": clean,
             "missing": self.missing.count,
             "mismatched": self.mismatched.count,
             "twice": self.duplicates.count,
@@ -262,10 +264,10 @@ impl<T> Default for Findings<T> {
 }
 
 impl<T> Findings<T> {
-    /// Counts `finding`, and keeps it as a sample unless there are `max` samples already.
-    pub(super) fn add(&mut self, finding: T, max: usize) {
+    /// Counts `finding`, and keeps it as a sample unless there are `max_samples` samples already.
+    pub(super) fn add(&mut self, finding: T, max_samples: usize) {
         self.count += 1;
-        if self.samples.len() < max {
+        if self.samples.len() < max_samples {
             self.samples.push(finding);
         }
     }
@@ -292,9 +294,9 @@ fn add_findings<T>(
     for sample in &findings.samples {
         lines.push(format!("  {name}: {}", sample_text(sample)));
     }
-    let more = findings.count - findings.samples.len() as u64;
-    if more > 0 {
-        lines.push(format!("  {name}: {more} more"));
+    let unsampled_count = findings.count - findings.samples.len() as u64;
+    if unsampled_count > 0 {
+        lines.push(format!("  {name}: {unsampled_count} more"));
     }
 }
 

@@ -100,9 +100,10 @@ impl<'a> LogVerifier<'a> {
         })
     }
 
-    /// Verifies the records of `log_scan` whose ids are in the range of a pass, which this function
-    /// begins. Then returns whether a further pass is necessary, whose scan of the log begins
-    /// later.
+    /// Runs one pass: scans the store, and verifies the records of `log_scan` whose ids are in the
+    /// range of the pass.
+    ///
+    /// Returns whether a further pass is necessary. Its scan of the log begins later.
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
@@ -168,8 +169,11 @@ impl<'a> LogVerifier<'a> {
         Ok(())
     }
 
-    /// Moves the first offsets of the report to the ones of `log_scan`, the scan of a further pass:
-    /// records that were deleted since the first pass are verified in part only.
+    /// Moves the first verified offsets in the report forward to the start of `log_scan`, the scan
+    /// of a further pass.
+    ///
+    /// Retention may delete records between two passes. These records were verified by some passes
+    /// only, so the report does not count them as verified.
     fn update_first_offsets(&mut self, log_scan: &LogScan) {
         for ((topic, partition), first_offset) in &mut self.report.first_offsets {
             if **topic == *log_scan.topic
@@ -197,16 +201,16 @@ impl<'a> LogVerifier<'a> {
         // Records that were appended since the first pass are not verified.
         let scanned_end = self.scanned_ends.get(&partition.index).copied();
         let mut record_count = 0;
-        let mut unverified = Vec::new();
+        let mut records_to_look_up = Vec::new();
         for record in &batch.records {
             if scanned_end.is_some_and(|end| record.offset < end) {
                 record_count += 1;
-                unverified.extend(self.verify_record(record, partition));
+                records_to_look_up.extend(self.verify_record(record, partition));
             }
         }
 
-        let not_found = self.look_up(unverified).await?;
-        self.pending.extend(not_found);
+        let missing_records = self.look_up(records_to_look_up).await?;
+        self.pending.extend(missing_records);
         self.meter
             .show_records(record_count, self.pending.len() as u64);
         if self.pending.len() >= self.verify.options.max_pending.max(1) {
@@ -218,11 +222,12 @@ impl<'a> LogVerifier<'a> {
     /// Counts the records of `batch` in the first pass, and remembers where they begin and end.
     fn count_records(&mut self, batch: &Batch) {
         let Partition { topic, index, .. } = &batch.partition;
-        if let Some(first) = batch.records.first() {
+        if let Some(first_record) = batch.records.first() {
+            // The first batch of the partition sets the offset, and later ones leave it.
             self.report
                 .first_offsets
                 .entry((topic.to_string(), *index))
-                .or_insert(first.offset);
+                .or_insert(first_record.offset);
         }
         for record in &batch.records {
             self.bounds.count_holes_before(*index, record.offset);
@@ -233,10 +238,10 @@ impl<'a> LogVerifier<'a> {
         self.report.records += batch.records.len() as u64;
     }
 
-    /// Verifies `record` by the dead letters and by the purchases that the scan of the store found,
-    /// unless another pass verifies it.
+    /// Verifies `record` by the dead letters and by the purchases that the scan of the store found.
     ///
-    /// Returns the record if it must be looked up in the store.
+    /// Returns the record if it must be looked up in the store. Returns `None` if the record is
+    /// verified, or if another pass verifies it.
     fn verify_record(
         &mut self,
         record: &LogRecord,
@@ -284,8 +289,11 @@ impl<'a> LogVerifier<'a> {
         })
     }
 
-    /// Returns whether the present pass verifies `record`: by the id under which its purchase is
-    /// stored, or else by the id of the record.
+    /// Returns whether the present pass verifies `record`: whether its id is in the range of the
+    /// pass.
+    ///
+    /// This is the id under which its purchase is stored. A record that does not decode has the id
+    /// that is derived from its position.
     fn is_covered(&self, record: &LogRecord, partition: &Partition) -> bool {
         if self.stored.covers_all_ids() {
             return true;
@@ -354,8 +362,8 @@ impl<'a> LogVerifier<'a> {
     /// Looks up the pending records again until all are found, or none is found for the quiet
     /// period.
     ///
-    /// In the second case, the records that were not dead-lettered since are reported as missing or
-    /// mismatched.
+    /// After the quiet period, the dead letters are read again. Pending records that are still not
+    /// accounted for are reported as missing or mismatched.
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
@@ -368,8 +376,10 @@ impl<'a> LogVerifier<'a> {
             let records = take(&mut self.pending);
             self.pending = self.look_up(records).await?;
 
-            let quiet_left = self.quiet_time_left(*quiet_since.get_or_insert_with(Instant::now));
-            if self.pending.len() == pending_before && quiet_left.is_zero() {
+            let quiet_time_left =
+                self.quiet_time_left(*quiet_since.get_or_insert_with(Instant::now));
+            let is_quiet = self.pending.len() == pending_before;
+            if is_quiet && quiet_time_left.is_zero() {
                 // Records may have been dead-lettered since the scan began.
                 self.dead_letters = DeadLetterIndex::read(self.log).await?;
                 self.settle_dead_lettered();
@@ -383,8 +393,9 @@ impl<'a> LogVerifier<'a> {
                 quiet_since = Some(Instant::now());
                 pause = FIRST_PAUSE;
             }
+            // No further record was scanned: 0 leaves the number of scanned records as it is.
             self.meter.show_records(0, self.pending.len() as u64);
-            sleep(pause.min(quiet_left)).await;
+            sleep(pause.min(quiet_time_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
         Ok(())

@@ -15,18 +15,41 @@ use crate::ports::{Lookup, PurchaseQuery};
 use crate::record::RecordDecoders;
 use crate::{Clock as _, Result, SystemClock};
 
-/// The factor between the distances of two records, before the position, that are looked up one
-/// after the other.
+/// The factor by which the distance to the position grows from one sampled record to the next.
 const DISTANCE_FACTOR: u64 = 4;
-/// The fraction, one 64th, by which the distances of a dense check grow.
+/// The divisor of the growth of the distance in a dense sample: it grows by one 64th.
+const DENSE_GROWTH_DIVISOR: u64 = 64;
+/// The distance to the position up to which a dense sample is dense.
+const DENSE_DISTANCE: u64 = 20_000;
+/// The time that a check waits for the newest purchase that is not found.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How close to each other the records of a sample are.
 ///
-/// A check is dense after another server takes over the store. An asynchronous standby lacks the
-/// last records before its promotion, so they are looked up at small distances.
-const DENSE_FRACTION: u64 = 64;
-/// The number of records before the position that a dense check looks up at small distances.
-const DENSE_RECORDS: u64 = 20_000;
-/// The time that a check waits for a purchase that is not found.
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
+/// Both samples begin with the last record before the position of the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SampleDensity {
+    /// About ten records, at distances that grow by the factor [`DISTANCE_FACTOR`]: 1, 4, 16, …
+    Sparse,
+    /// Some hundred records: each of the last 64 or so, then at distances that grow by one 64th up
+    /// to [`DENSE_DISTANCE`], and as in a sparse sample beyond.
+    ///
+    /// For the first check after another server takes over the store. An asynchronous standby lacks
+    /// the last records before its promotion.
+    Dense,
+}
+
+impl SampleDensity {
+    /// Returns the distance to the position of the record that is sampled after the one at
+    /// `distance`.
+    fn next_distance(self, distance: u64) -> u64 {
+        if self == Self::Dense && distance < DENSE_DISTANCE {
+            distance + (distance / DENSE_GROWTH_DIVISOR).max(1)
+        } else {
+            distance.saturating_mul(DISTANCE_FACTOR)
+        }
+    }
+}
 
 /// A check that notices that a store lost purchases: a store that was created again, or an older
 /// copy.
@@ -48,8 +71,8 @@ pub struct SpotCheck {
     retention: Option<Duration>,
     /// Decodes the records of the log.
     decoders: RecordDecoders,
-    /// The partitions for which a gap was kept, and which are not checked again.
-    reported: BTreeSet<u32>,
+    /// The indices of the partitions whose gap was kept. They are not checked again.
+    reported_partitions: BTreeSet<u32>,
     /// The number of take-overs of the store by another server, as of the last complete check.
     takeovers: u64,
 }
@@ -71,7 +94,7 @@ impl SpotCheck {
             query,
             retention,
             decoders: RecordDecoders::default(),
-            reported: BTreeSet::new(),
+            reported_partitions: BTreeSet::new(),
             takeovers: 0,
         }
     }
@@ -93,42 +116,50 @@ impl SpotCheck {
     /// # Cancel safety
     /// Dropping the future may leave partitions unchecked.
     pub async fn check(&mut self) -> Result<usize> {
-        let mut gaps = 0;
+        let mut gap_count = 0;
         let takeovers = self.query.info().takeovers;
-        let is_dense = self.takeovers != takeovers;
+        let was_taken_over = self.takeovers != takeovers;
+        let density = if was_taken_over {
+            SampleDensity::Dense
+        } else {
+            SampleDensity::Sparse
+        };
         // The server that took over may lack other records, so each partition is checked again.
-        if is_dense {
-            self.reported.clear();
+        if was_taken_over {
+            self.reported_partitions.clear();
         }
 
         for (index, next_offset) in self.log.positions(&self.group).await? {
-            if !self.reported.contains(&index)
-                && let Some(gap) = self.find_absent(index, next_offset, is_dense).await?
-            {
-                tracing::error!(
-                    log.group = self.group,
-                    "{gap}: the store is another one or an older copy: set the group back to the beginning to store them again"
-                );
-                self.log
-                    .put_dead_letters(&[gap.to_dead_letter(SystemClock.now())])
-                    .await?;
-                self.reported.insert(index);
-                gaps += 1;
+            if self.reported_partitions.contains(&index) {
+                continue;
             }
+            let Some(gap) = self.find_absent(index, next_offset, density).await? else {
+                continue;
+            };
+            tracing::error!(
+                log.group = self.group,
+                "{gap}: the store is another one or an older copy: set the group back to the beginning to store them again"
+            );
+            self.log
+                .put_dead_letters(&[gap.to_dead_letter(SystemClock.now())])
+                .await?;
+            self.reported_partitions.insert(index);
+            gap_count += 1;
         }
 
         // The number of takeovers is stored at the end, so that a check that failed halfway is
         // repeated densely.
         self.takeovers = takeovers;
-        Ok(gaps)
+        Ok(gap_count)
     }
 
-    /// Looks up records before the offset `next_offset`, and returns a gap from the oldest to the
-    /// newest absent record.
+    /// Looks up a sample of the records before the group's position `next_offset` in the partition
+    /// `index`. Returns a gap from the oldest to the newest record that is absent from the store.
     ///
-    /// `next_offset` is the position of the group in the partition `index`. The gap may contain
-    /// records that are stored, because the records between were not looked up. Returns `None` if
-    /// all records that were looked up are stored.
+    /// The sample goes back from the position, at growing distances. The records between are not
+    /// looked up, so the gap may contain records that are stored.
+    ///
+    /// Returns `None` if the store contains every record of the sample.
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
@@ -136,37 +167,33 @@ impl SpotCheck {
         &self,
         index: u32,
         next_offset: u64,
-        is_dense: bool,
+        density: SampleDensity,
     ) -> Result<Option<Gap>> {
         let first_offset = self.log.info().first_offset;
         let mut absent_gap = None::<Gap>;
         let mut distance = 1;
-        // The newest missing purchase may be on its way. The ones before are not waited for.
-        let mut patience = LOOKUP_PATIENCE;
+        // Only the newest absent purchase may still be on its way, so only one is waited for.
+        let mut lookup_timeout = LOOKUP_TIMEOUT;
         while let Some(offset) = next_offset.checked_sub(distance)
             && offset >= first_offset
         {
+            // An offset without a record, such as one that retention deleted, is passed over.
             if let Some((partition, record)) = self.log.find(index, offset).await?
-                && self.is_absent(&record, &partition, patience).await?
+                && self.is_absent(&record, &partition, lookup_timeout).await?
             {
                 let to = absent_gap.map_or(offset + 1, |gap| gap.to);
                 absent_gap = Some(Gap::new(partition, offset, to, GapCause::Absent));
-                patience = Duration::ZERO;
+                lookup_timeout = Duration::ZERO;
             }
-
-            distance = if is_dense && distance < DENSE_RECORDS {
-                distance + (distance / DENSE_FRACTION).max(1)
-            } else {
-                distance.saturating_mul(DISTANCE_FACTOR)
-            };
+            distance = density.next_distance(distance);
         }
         Ok(absent_gap)
     }
 
     /// Checks whether the store lacks the purchase of `record`, although ingest passed the record.
     ///
-    /// A purchase that was erased, dead-lettered or deleted by retention is not absent. `patience`
-    /// is the time to wait for the purchase.
+    /// Waits for at most `lookup_timeout` until the purchase is stored. A purchase that was erased,
+    /// dead-lettered or deleted by retention is not absent.
     ///
     /// A record without an id is looked up by the id that ingest derives from its position. If
     /// another consumer of the topic stored the purchase under another id, the purchase is found by
@@ -178,7 +205,7 @@ impl SpotCheck {
         &self,
         record: &LogRecord,
         partition: &Partition,
-        patience: Duration,
+        lookup_timeout: Duration,
     ) -> Result<bool> {
         // A record that does not decode is never stored.
         let Ok(purchase) = self.decoders.decode(record, partition) else {
@@ -192,7 +219,7 @@ impl SpotCheck {
 
         if self.query.look_up(&purchase.id).await? != Lookup::Missing
             || self.log.contains_dead_letter(record, partition).await?
-            || self.query.wait_for(&purchase.id, patience).await?
+            || self.query.wait_for(&purchase.id, lookup_timeout).await?
         {
             return Ok(false);
         }

@@ -73,15 +73,16 @@ impl StoredPurchases {
 
     /// Checks whether the scan of the store found `purchase` with this content.
     ///
-    /// If not, the purchase may be stored nevertheless: since the scan, or with another fingerprint.
+    /// If it did not, the store may still contain the purchase: it may have been stored since the
+    /// scan, or have another fingerprint.
     pub(super) fn contains(&self, purchase: &Purchase) -> bool {
         self.fingerprints.contains(self.key.fingerprint(purchase))
     }
 
-    /// Adds a purchase that a lookup found in the store, because the scan did not find it.
+    /// Adds a purchase that the scan did not find, and a lookup found in the store.
     ///
-    /// Returns whether the purchase was stored since the scan. Once the memory is used up, a
-    /// purchase counts as new with each of its records.
+    /// Returns whether the purchase was stored since the scan. At the maximum number of purchases, it
+    /// is not remembered, so it counts as new again with each further record.
     pub(super) fn add_late(&mut self, purchase: &Purchase) -> bool {
         let fingerprint = self.key.fingerprint(purchase);
         if self.fingerprints.contains_id(fingerprint) {
@@ -119,36 +120,42 @@ impl StoredPurchases {
             Ok::<_, Error>(())
         });
 
-        let mut scanned = ScannedEntries::default();
+        let mut scanned_entries = ScannedEntries::default();
         while let Some(batch) = batches.recv().await {
             for purchase in &batch.purchases {
                 self.remember(purchase);
             }
-            scanned.purchases += batch.purchases.len() as u64;
-            scanned.unreadable += batch.unreadable.len() as u64;
-            progress(scanned.purchases);
+            scanned_entries.purchases += batch.purchases.len() as u64;
+            scanned_entries.unreadable += batch.unreadable.len() as u64;
+            progress(scanned_entries.purchases);
         }
 
-        scan_task.await.map_err(|panicked| {
+        // The outer error is a panic of the task, and the inner one is an error of the store.
+        scan_task.await.map_err(|join_error| {
             Error::new(ErrorKind::Internal, "the scan of the store was aborted")
-                .with_source(panicked)
+                .with_source(join_error)
         })??;
-        Ok(scanned)
+        Ok(scanned_entries)
     }
 
-    /// Ends the present pass: adds its duplicates to `findings`, and forgets its purchases.
+    /// Ends the present pass: adds its duplicates to `findings`, forgets its purchases, and moves the
+    /// range to the ids of the next pass.
     ///
-    /// Returns whether a further pass has to verify the ids behind the range of this pass.
-    pub(super) fn finish_pass(&mut self, findings: &mut Findings<PurchaseId>, max: usize) -> bool {
+    /// Returns whether there is a next pass. Without one, the range stays as it is.
+    pub(super) fn finish_pass(
+        &mut self,
+        findings: &mut Findings<PurchaseId>,
+        max_samples: usize,
+    ) -> bool {
         for id in std::mem::take(&mut self.duplicates) {
-            findings.add(id, max);
+            findings.add(id, max_samples);
         }
         self.fingerprints.clear();
 
-        let Some(rest) = self.range.rest() else {
+        let Some(next_range) = self.range.rest() else {
             return false;
         };
-        self.range = rest;
+        self.range = next_range;
         true
     }
 
@@ -166,13 +173,13 @@ impl StoredPurchases {
         }
 
         while self.remembered_count() > self.capacity
-            && let Some(narrowed) = self.range.narrowed()
+            && let Some(narrowed_range) = self.range.narrowed()
         {
-            self.range = narrowed;
-            self.fingerprints.retain_range(narrowed);
+            self.range = narrowed_range;
+            self.fingerprints.retain_range(narrowed_range);
             let key = &self.key;
             self.duplicates
-                .retain(|id| narrowed.contains(key.fingerprint_id(id)));
+                .retain(|id| narrowed_range.contains(key.fingerprint_id(id)));
         }
     }
 

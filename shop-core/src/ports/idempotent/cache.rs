@@ -39,10 +39,10 @@ pub(super) struct IdempotencyCache {
     lru: Mutex<PurchaseLru>,
     /// The purchases whose ids were generated, in the order of their ids.
     ///
-    /// They are cached because a client may send such an id as a key later. They form a separate
-    /// part because there may be so many that they would displace the ids of callers. They are boxed
-    /// because concurrent calls end out of order: inserting an entry moves all entries with later
-    /// ids.
+    /// They are cached because a client may send a generated id as a key later. They form a separate
+    /// part so that they do not displace the ids of callers: there may be many of them. They are
+    /// boxed because an insertion moves all entries with later ids, and concurrent calls end out of
+    /// order.
     generated: Mutex<VecDeque<Box<CachedPurchase>>>,
 }
 
@@ -109,24 +109,24 @@ impl IdempotencyCache {
         }
     }
 
-    /// Returns the knowledge about the id of `purchase`, and remembers the attempt to publish it if
-    /// the id is unknown.
+    /// Returns what the cache knows about the id of `purchase`. If the cache does not know the id,
+    /// it remembers `purchase` as an attempt.
     ///
-    /// Both happen under one lock, so if two calls with one id are concurrent, the second call sees
-    /// the attempt of the first.
-    pub(super) fn get_or_insert(&self, purchase: &Purchase) -> CachedId {
+    /// Both happen under one lock. So of two concurrent calls with one id, the second call sees the
+    /// attempt of the first.
+    pub(super) fn get_or_remember_attempt(&self, purchase: &Purchase) -> CachedId {
         let mut lru = lock(&self.lru);
         let generated = lock(&self.generated);
 
-        let cached = lru
+        let cached_entry = lru
             .entries
             .get(&purchase.id)
             .or_else(|| find_generated(&generated, &purchase.id));
-        if let Some(entry) = cached {
-            let first = entry.purchase.clone();
+        if let Some(entry) = cached_entry {
+            let first_purchase = entry.purchase.clone();
             return match entry.acknowledgement.clone() {
-                Some(acknowledgement) => CachedId::Acknowledged(first, acknowledgement),
-                None => CachedId::Attempted(first),
+                Some(acknowledgement) => CachedId::Acknowledged(first_purchase, acknowledgement),
+                None => CachedId::Attempted(first_purchase),
             };
         }
 
@@ -160,14 +160,14 @@ impl IdempotencyCache {
         }
 
         let mut generated = lock(&self.generated);
-        let oldest = if generated.len() == MAX_ENTRIES.get() {
+        let oldest_entry = if generated.len() == MAX_ENTRIES.get() {
             generated.pop_front()
         } else {
             None
         };
 
-        // Generated ids ascend, so the position is nearly always the end. Only a call that ends
-        // after later ones needs the search.
+        // Generated ids ascend, so a new entry nearly always belongs at the end. Only a call that
+        // ends after a later call needs the search.
         let is_latest = generated
             .back()
             .is_none_or(|last| last.purchase.id < purchase.id);
@@ -179,30 +179,31 @@ impl IdempotencyCache {
 
         // The new entry takes over the box of the oldest one, so a full cache allocates nothing.
         let entry = CachedPurchase::acknowledged(purchase, receipt);
-        let entry = match oldest {
-            Some(mut oldest) => {
-                *oldest = entry;
-                oldest
+        let boxed_entry = match oldest_entry {
+            Some(mut reused_box) => {
+                *reused_box = entry;
+                reused_box
             }
             None => Box::new(entry),
         };
-        generated.insert(index, entry);
+        generated.insert(index, boxed_entry);
     }
 
-    /// Records the `result` of publishing `purchase`. `prior` says what was known about an earlier
-    /// attempt before the publish.
+    /// Records the `result` of publishing `purchase`. `prior_attempt` says what was known about an
+    /// earlier attempt before the publish.
     ///
-    /// An acknowledged purchase is remembered. A purchase that was certainly not published, neither
-    /// now nor by an earlier attempt, is forgotten, so that its key can be used for another
-    /// purchase. After any other error the attempt stays in the cache.
-    pub(super) fn record(
+    /// - An acknowledged purchase is remembered.
+    /// - A purchase is forgotten if neither this publish nor an earlier attempt can have published
+    ///   it. Its key can then be used for another purchase.
+    /// - After any other error, the attempt stays in the cache.
+    pub(super) fn record_result(
         &self,
         purchase: &Purchase,
-        prior: PriorAttempt,
+        prior_attempt: PriorAttempt,
         result: &Result<Receipt>,
     ) {
         match result {
-            Ok(receipt) if prior == PriorAttempt::Impossible => {
+            Ok(receipt) if prior_attempt == PriorAttempt::Impossible => {
                 self.remember_generated(purchase, receipt);
             }
             Ok(receipt) => {
@@ -210,16 +211,16 @@ impl IdempotencyCache {
                 lock(&self.lru).put(purchase.id, entry);
             }
             Err(error) => {
-                let is_certain = error.outcome() == Outcome::NotApplied;
-                if is_certain && prior == PriorAttempt::NoneKnown {
+                let is_certainly_unpublished = error.outcome() == Outcome::NotApplied;
+                if is_certainly_unpublished && prior_attempt == PriorAttempt::NoneKnown {
                     self.forget_attempt(&purchase.id);
                 }
             }
         }
     }
 
-    /// Forgets the attempt to publish the purchase with the id `id`, unless a purchase was
-    /// acknowledged meanwhile.
+    /// Forgets the attempt to publish the purchase with the id `id`, unless a concurrent call
+    /// published a purchase with this id.
     fn forget_attempt(&self, id: &PurchaseId) {
         let mut lru = lock(&self.lru);
         let is_attempt = lru
@@ -246,23 +247,26 @@ impl PurchaseLru {
     /// the limits.
     fn put(&mut self, id: PurchaseId, entry: CachedPurchase) {
         self.unknown_bytes += entry.purchase.details.unknown_bytes();
-        let replaced = self.entries.push(id, entry);
-        self.subtract(replaced);
+        // `push` returns the entry that it replaced, or dropped from a full cache.
+        let removed_entry = self.entries.push(id, entry);
+        self.subtract_size(removed_entry);
         while self.unknown_bytes > MAX_UNKNOWN_BYTES {
-            let oldest = self.entries.pop_lru();
-            self.subtract(oldest);
+            let oldest_entry = self.entries.pop_lru();
+            self.subtract_size(oldest_entry);
         }
     }
 
-    /// Removes the entry with this id.
+    /// Removes the entry with this id, if there is one.
     fn pop(&mut self, id: &PurchaseId) {
-        let removed = self.entries.pop_entry(id);
-        self.subtract(removed);
+        let removed_entry = self.entries.pop_entry(id);
+        self.subtract_size(removed_entry);
     }
 
-    /// Subtracts the size of an entry that was removed.
-    fn subtract(&mut self, removed: Option<(PurchaseId, CachedPurchase)>) {
-        let removed_bytes = removed.map_or(0, |(_, entry)| entry.purchase.details.unknown_bytes());
+    /// Subtracts the size of the unknown members of an entry that was removed. `None` if no entry
+    /// was removed.
+    fn subtract_size(&mut self, removed_entry: Option<(PurchaseId, CachedPurchase)>) {
+        let removed_bytes =
+            removed_entry.map_or(0, |(_id, entry)| entry.purchase.details.unknown_bytes());
         self.unknown_bytes -= removed_bytes;
     }
 }
@@ -270,17 +274,17 @@ impl PurchaseLru {
 impl CachedPurchase {
     /// Creates the entry of a purchase that was acknowledged now with `receipt`.
     ///
-    /// If the sink had an earlier purchase with this id, the entry contains that one.
+    /// If the sink had an earlier purchase with this id, the entry contains the earlier purchase.
     fn acknowledged(purchase: &Purchase, receipt: &Receipt) -> Self {
-        let first = receipt.first_purchase.as_deref().unwrap_or(purchase);
-        let receipt = Receipt {
+        let first_purchase = receipt.first_purchase.as_deref().unwrap_or(purchase);
+        let receipt_without_purchase = Receipt {
             first_purchase: None,
             ..receipt.clone()
         };
         Self {
-            purchase: first.clone_stored(),
+            purchase: first_purchase.clone_stored(),
             acknowledgement: Some(Acknowledgement {
-                receipt,
+                receipt: receipt_without_purchase,
                 at: Instant::now(),
             }),
         }
@@ -327,18 +331,18 @@ mod tests {
     fn an_attempt_is_known_until_it_certainly_fails() {
         let cache = IdempotencyCache::new();
         let [first, other] = [purchase(1, "5"), purchase(1, "6")];
-        assert_eq!(cache.get_or_insert(&first), CachedId::Unknown);
+        assert_eq!(cache.get_or_remember_attempt(&first), CachedId::Unknown);
         let attempted = CachedId::Attempted(first.clone());
-        assert_eq!(cache.get_or_insert(&other), attempted);
+        assert_eq!(cache.get_or_remember_attempt(&other), attempted);
 
-        cache.record(&other, PriorAttempt::MayBeInFlight, &not_sent());
+        cache.record_result(&other, PriorAttempt::MayBeInFlight, &not_sent());
         assert_eq!(
-            cache.get_or_insert(&other),
+            cache.get_or_remember_attempt(&other),
             attempted,
             "of the other attempt"
         );
-        cache.record(&first, PriorAttempt::NoneKnown, &not_sent());
-        assert_eq!(cache.get_or_insert(&other), CachedId::Unknown);
+        cache.record_result(&first, PriorAttempt::NoneKnown, &not_sent());
+        assert_eq!(cache.get_or_remember_attempt(&other), CachedId::Unknown);
     }
 
     #[test]
@@ -346,10 +350,11 @@ mod tests {
         let cache = IdempotencyCache::new();
         let first = purchase(1, "5");
         assert_eq!(cache.acknowledged(&first.id), None);
-        cache.record(&first, PriorAttempt::NoneKnown, &Ok(receipt(&first)));
-        cache.record(&first, PriorAttempt::NoneKnown, &not_sent());
+        cache.record_result(&first, PriorAttempt::NoneKnown, &Ok(receipt(&first)));
+        cache.record_result(&first, PriorAttempt::NoneKnown, &not_sent());
 
-        let CachedId::Acknowledged(known, acknowledgement) = cache.get_or_insert(&first) else {
+        let CachedId::Acknowledged(known, acknowledgement) = cache.get_or_remember_attempt(&first)
+        else {
             panic!("not acknowledged")
         };
         assert_eq!(
@@ -358,7 +363,7 @@ mod tests {
         );
         assert_eq!(cache.acknowledged(&first.id), Some(first.clone()));
         cache.forget(&first.id);
-        assert_eq!(cache.get_or_insert(&first), CachedId::Unknown);
+        assert_eq!(cache.get_or_remember_attempt(&first), CachedId::Unknown);
     }
 
     #[test]
@@ -368,7 +373,7 @@ mod tests {
         for number in [1, 3, 2, 0].into_iter().chain(4..=last) {
             let purchase = purchase(number, "5");
             let published = Ok(receipt(&purchase));
-            cache.record(&purchase, PriorAttempt::Impossible, &published);
+            cache.record_result(&purchase, PriorAttempt::Impossible, &published);
         }
         assert_eq!(cache.acknowledged(&purchase(0, "5").id), None, "the oldest");
         for number in [1, 2, 3, 4, last] {
@@ -386,11 +391,11 @@ mod tests {
     fn the_cache_is_bounded() {
         let cache = IdempotencyCache::new();
         for number in 0..=MAX_ENTRIES.get() as u128 {
-            cache.get_or_insert(&purchase(number, "5"));
+            cache.get_or_remember_attempt(&purchase(number, "5"));
         }
         assert_eq!(lock(&cache.lru).entries.len(), MAX_ENTRIES.get());
         let oldest = purchase(0, "6");
-        assert_eq!(cache.get_or_insert(&oldest), CachedId::Unknown);
+        assert_eq!(cache.get_or_remember_attempt(&oldest), CachedId::Unknown);
 
         // Purchases that are large have to be few, wherever their ids come from.
         let more = format!(r#"{{"gift":"{}"}}"#, "x".repeat(50_000));
@@ -398,7 +403,7 @@ mod tests {
             let mut large = purchase(number, "5");
             large.details.set_unknown_members(&more).unwrap();
             if number < 20_100 {
-                cache.get_or_insert(&large);
+                cache.get_or_remember_attempt(&large);
             } else {
                 cache.remember_generated(&large, &receipt(&large));
             }

@@ -43,10 +43,10 @@ pub(super) enum PublishDecision {
 }
 
 impl<S: PurchaseSink> IdempotentSink<S> {
-    /// Decides whether `purchase`, whose id comes from the caller, is published, by the cache and
-    /// then by the store.
+    /// Decides whether `purchase` is published: by what the cache knows about its id and, if that is
+    /// not enough, by the store. The id of `purchase` comes from the caller.
     ///
-    /// `now` is the current time, by which an id with a timestamp is recognized as just made.
+    /// `now` is the current time. A UUIDv7 with a timestamp near it was just made.
     ///
     /// # Errors
     /// - [`Conflict`](crate::ErrorKind::Conflict) if the id belongs to a purchase with other
@@ -63,21 +63,22 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
     }
 
-    /// Returns the knowledge of the cache about the id of `purchase`, or `None` if the store need
-    /// not be asked.
+    /// Returns what the cache knows about the id of `purchase`, or `None` if the purchase can be
+    /// published without asking the store.
     ///
-    /// The store need not be asked if the id contains a time of the last 30 s and is not in the
-    /// cache: this is a first attempt, so the store cannot contain the purchase yet. The cache
-    /// remembers the attempt in this case too.
+    /// The store is not asked for an id that is not in the cache and contains a time of the last
+    /// 30 s. This is a first attempt, so the store cannot contain the purchase yet.
+    ///
+    /// The cache remembers a purchase whose id it does not know as an attempt.
     pub(super) fn look_up_cache(&self, purchase: &Purchase, now: Timestamp) -> Option<CachedId> {
-        match self.cache.get_or_insert(purchase) {
+        match self.cache.get_or_remember_attempt(purchase) {
             CachedId::Unknown if is_recent(&purchase.id, now) => None,
             cached => Some(cached),
         }
     }
 
-    /// Decides whether `purchase` is published, by a look-up in the store and by the entry `cached`
-    /// of the cache.
+    /// Decides whether `purchase` is published: by a look-up in the store, and by `cached`, which is
+    /// what the cache knows about the id.
     ///
     /// # Errors
     /// - [`Conflict`](crate::ErrorKind::Conflict) if the id belongs to a purchase with other
@@ -104,17 +105,18 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// # Errors
     /// Returns the errors of [`find_stored`](Self::find_stored).
     async fn decide_unknown(&self, purchase: Purchase) -> Result<PublishDecision> {
-        // The cache remembers this attempt, which now ends without a publish. So the cache forgets
-        // the attempt, unless it learnt of an acknowledged purchase meanwhile.
-        let stored = self.find_stored(&purchase).await.inspect_err(|error| {
-            self.cache
-                .record(&purchase, PriorAttempt::NoneKnown, &Err(error.clone()));
-        })?;
-
-        Ok(match stored {
-            Some(published) => PublishDecision::Answer(published),
-            None => PublishDecision::Publish(purchase, PriorAttempt::NoneKnown),
-        })
+        match self.find_stored(&purchase).await {
+            Ok(Some(published)) => Ok(PublishDecision::Answer(published)),
+            Ok(None) => Ok(PublishDecision::Publish(purchase, PriorAttempt::NoneKnown)),
+            Err(error) => {
+                // The attempt ends without a publish, so the cache forgets it. The cache keeps a
+                // purchase that a concurrent call published under this id.
+                let result = Err(error.clone());
+                self.cache
+                    .record_result(&purchase, PriorAttempt::NoneKnown, &result);
+                Err(error)
+            }
+        }
     }
 
     /// Decides whether `purchase` is published after an attempt to publish `first`, whose outcome
@@ -134,25 +136,29 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
 
         if !first.same_content(&purchase) {
-            // `first` may still reach the store. Only the store can decide which of the two
-            // purchases is recorded, and it contains neither yet, so this one is not published.
+            // `first` may still reach the store. So `purchase` is not published: only the store can
+            // decide which of the two is recorded, and it contains neither yet.
             return Err(other_content_error());
         }
 
         // The first purchase is published again, with its time. If its first record is in the log,
-        // the second one changes nothing. The context comes from this request.
-        let again = Purchase {
+        // the second record changes nothing. The context comes from this request.
+        let first_again = Purchase {
             context: purchase.context,
             ..first
         };
-        Ok(PublishDecision::Publish(again, PriorAttempt::MayBeInFlight))
+        Ok(PublishDecision::Publish(
+            first_again,
+            PriorAttempt::MayBeInFlight,
+        ))
     }
 
     /// Decides whether `purchase` is published after this process acknowledged `first` under the
     /// same id.
     ///
-    /// The store decides if it contains the purchase or its mark of erasure. Otherwise the purchase
-    /// counts as published, unless it was acknowledged more than ten seconds ago and is missing.
+    /// The store decides if it contains the purchase or its mark of erasure. A purchase that the
+    /// store does not contain counts as published for ten seconds after its acknowledgement. If the
+    /// store cannot be asked, it counts as published without a limit of time.
     ///
     /// # Errors
     /// - [`Conflict`](crate::ErrorKind::Conflict) if the content of the stored or the acknowledged
@@ -166,7 +172,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ) -> Result<PublishDecision> {
         // A recently acknowledged purchase that the store does not contain is on its way there.
         let is_within_grace = acknowledgement.at.elapsed() < INGEST_GRACE;
-        match self.lookups.find(&*self.query, &purchase).await {
+        match self
+            .lookups
+            .look_up_within_limits(&*self.query, &purchase)
+            .await
+        {
             // The cache must not answer for an erased purchase, if the store cannot be asked later.
             Some(Lookup::Erased) => {
                 self.cache.forget(&purchase.id);
@@ -216,21 +226,27 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         &self,
         purchase: &Purchase,
     ) -> Result<Option<PublishedPurchase>> {
-        match self.lookups.find(&*self.query, purchase).await {
+        let lookup = self
+            .lookups
+            .look_up_within_limits(&*self.query, purchase)
+            .await;
+        match lookup {
             None | Some(Lookup::Missing | Lookup::Waiting(_)) => Ok(None),
             Some(Lookup::Erased) => Err(erased_error()),
             Some(Lookup::Stored(stored)) => {
-                let first = self.replayed_result(stored);
-                // An earlier attempt may have published the purchase. The cache records it as
-                // acknowledged, so that a later repetition is recognized even if the store cannot be
-                // asked.
-                let acknowledged = Ok(first.receipt.clone());
-                self.cache
-                    .record(&first.purchase, PriorAttempt::MayBeInFlight, &acknowledged);
-                if !first.purchase.same_content(purchase) {
+                let replayed = self.replayed_result(stored);
+                // The cache records the stored purchase as acknowledged. So a later repetition is
+                // recognized even if the store cannot be asked then.
+                let acknowledgement = Ok(replayed.receipt.clone());
+                self.cache.record_result(
+                    &replayed.purchase,
+                    PriorAttempt::MayBeInFlight,
+                    &acknowledgement,
+                );
+                if !replayed.purchase.same_content(purchase) {
                     return Err(other_content_error());
                 }
-                Ok(Some(first))
+                Ok(Some(replayed))
             }
         }
     }

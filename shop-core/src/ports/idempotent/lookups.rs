@@ -60,7 +60,7 @@ impl Lookups {
     ///
     /// Returns `None` if the store cannot be asked: during a pause after a failed look-up, if this
     /// look-up fails, or if it takes longer than 250 ms. The last two begin a new pause.
-    pub(super) async fn find(
+    pub(super) async fn look_up_within_limits(
         &self,
         query: &dyn PurchaseQuery,
         purchase: &Purchase,
@@ -69,8 +69,8 @@ impl Lookups {
             return None;
         }
 
-        // The look-up is made in the context of the request that the purchase came with. A purchase
-        // without a context belongs to the request that the calling task serves.
+        // The look-up belongs to the request of the purchase, whose context an adapter may read. A
+        // purchase without a context belongs to the request that the calling task serves.
         let context = match purchase.context.as_deref() {
             Some(context) => Arc::new(context.clone()),
             None => RequestContext::current().unwrap_or_default(),
@@ -83,7 +83,7 @@ impl Lookups {
         };
 
         let result = context.scope(timeout(TIMEOUT, look_up_in_slot)).await;
-        let failure = match result {
+        let error = match result {
             Ok(Ok(lookup)) => return Some(lookup),
             Ok(Err(error)) => error,
             Err(_elapsed) => {
@@ -92,7 +92,7 @@ impl Lookups {
             }
         };
 
-        self.begin_pause(&failure);
+        self.begin_pause(&error);
         None
     }
 
@@ -109,10 +109,10 @@ impl Lookups {
         let mut pause = lock(&self.pause);
         pause.until = Some(now + PAUSE);
 
-        if pause
+        let is_warning_due = pause
             .last_warning
-            .is_none_or(|time| time + LOG_INTERVAL <= now)
-        {
+            .is_none_or(|warned_at| warned_at + LOG_INTERVAL <= now);
+        if is_warning_due {
             pause.last_warning = Some(now);
             tracing::warn!(error = %error.chain(), pause = ?PAUSE, "id look-up failed, pausing look-ups");
         }
@@ -133,7 +133,7 @@ pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Resul
 /// A purchase with such an id is usually sent for the first time. The time after `now` allows for a
 /// client whose clock is ahead.
 pub(in crate::ports) fn is_recent(id: &PurchaseId, now: Timestamp) -> bool {
-    let Some(created) = id
+    let Some(id_time) = id
         .as_uuid()
         .filter(|uuid| uuid.get_version_num() == 7)
         .and_then(Uuid::get_timestamp)
@@ -141,9 +141,10 @@ pub(in crate::ports) fn is_recent(id: &PurchaseId, now: Timestamp) -> bool {
         return false;
     };
 
-    let (seconds, nanos) = created.to_unix();
-    let created_millis = i128::from(seconds) * 1_000 + i128::from(nanos / 1_000_000);
-    (created_millis - i128::from(now.as_millis())).unsigned_abs() <= RECENT_ID_DISTANCE.as_millis()
+    let (seconds, nanos) = id_time.to_unix();
+    let id_millis = i128::from(seconds) * 1_000 + i128::from(nanos / 1_000_000);
+    let distance_millis = (id_millis - i128::from(now.as_millis())).unsigned_abs();
+    distance_millis <= RECENT_ID_DISTANCE.as_millis()
 }
 
 #[cfg(test)]

@@ -60,10 +60,10 @@ use crate::{
 /// remembers its last 10,000 purchases with a key, and its last 10,000 purchases without one.
 ///
 /// A look-up in the store takes at most 250 ms, and 64 are made at a time. After a look-up that
-/// failed or timed out, there is none for a second, so that an unavailable store delays no
-/// purchase. A purchase without a key, and one whose id is a UUIDv7 of the last 30 s, is not looked
-/// up at its first attempt. If two processes publish different purchases under one key before the
-/// store contains one, the order of the log decides.
+/// failed or timed out, none is made for a second, so that an unavailable store delays no purchase.
+/// The first attempt of a purchase is not looked up if the purchase has no key, or if its id is a
+/// UUIDv7 of the last 30 s. If two processes publish different purchases under one key before the
+/// store contains one of them, the order of the log decides.
 ///
 /// Every purchase and refund first passes the [`ShopCurrency`] of this sink, which refuses what the
 /// store could only reject.
@@ -182,11 +182,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         &self.sink
     }
 
-    /// Publishes `purchase`, whose id was generated, so that it cannot be a repetition: without a
-    /// look-up.
+    /// Publishes `purchase` without a look-up. Its id was generated, so it cannot be a repetition.
     ///
-    /// The purchase gets the currency of the shop. It is remembered, so that a later repetition under
-    /// the generated id is recognized.
+    /// The purchase gets the currency of the shop. The cache remembers the purchase, so that a later
+    /// repetition under the generated id is recognized.
     ///
     /// # Errors
     /// - The errors of [`ShopCurrency::check`]
@@ -215,14 +214,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     async fn publish_once(&self, mut purchase: Purchase) -> Result<PublishedPurchase> {
         self.currency.admit(&mut purchase.details)?;
         let decision = self.decide(purchase, self.clock.now()).await?;
-        let (purchase, prior) = match decision {
+        let (purchase, prior_attempt) = match decision {
             PublishDecision::Answer(published) => return Ok(published),
-            PublishDecision::Publish(purchase, prior) => (purchase, prior),
+            PublishDecision::Publish(purchase, prior_attempt) => (purchase, prior_attempt),
         };
 
         let receipt = with_failpoints("publish", self.sink.publish(&purchase)).await;
-        self.cache.record(&purchase, prior, &receipt);
-        self.first_purchase(purchase, receipt?).await
+        self.cache.record_result(&purchase, prior_attempt, &receipt);
+        self.result_of_publish(purchase, receipt?).await
     }
 
     /// Publishes many purchases and refunds, each unless its id is in use.
@@ -245,7 +244,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let mut results = vec![None; purchases.len()];
         // Each purchase keeps its index in the batch, at which its result is returned.
         let mut to_publish: Vec<(BatchEntry, Purchase)> = Vec::new();
-        let mut undecided = Vec::new();
+        let mut to_look_up = Vec::new();
         let mut refunds = Vec::new();
         let mut refund_indices = Vec::new();
 
@@ -260,7 +259,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 let prior = PriorAttempt::Impossible;
                 to_publish.push((BatchEntry { index, prior }, purchase));
             } else if let Some(cached) = self.look_up_cache(&purchase, now) {
-                undecided.push((index, purchase, cached));
+                to_look_up.push((index, purchase, cached));
             } else {
                 let prior = PriorAttempt::NoneKnown;
                 to_publish.push((BatchEntry { index, prior }, purchase));
@@ -268,7 +267,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
 
         // The store is asked for the purchases about which the cache cannot decide.
-        let mut decisions = stream::iter(undecided)
+        let mut decisions = stream::iter(to_look_up)
             .map(|(index, purchase, cached)| async move {
                 (index, self.decide_by_store(purchase, cached).await)
             })
@@ -283,15 +282,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             }
         }
 
-        // The log must contain the purchases of a user in the order of the batch, which the
-        // look-ups mixed up.
+        // The log must contain the purchases of a user in the order of the batch. The purchases that
+        // were looked up are behind the others, so the order is restored.
         to_publish.sort_unstable_by_key(|(entry, _)| entry.index);
         let (entries, purchases): (Vec<BatchEntry>, Vec<Purchase>) = to_publish.into_iter().unzip();
         let receipts = self.publish_all(&purchases).await;
         for ((entry, purchase), receipt) in entries.into_iter().zip(purchases).zip(receipts) {
-            self.cache.record(&purchase, entry.prior, &receipt);
+            self.cache.record_result(&purchase, entry.prior, &receipt);
             results[entry.index] = Some(match receipt {
-                Ok(receipt) => self.first_purchase(purchase, receipt).await,
+                Ok(receipt) => self.result_of_publish(purchase, receipt).await,
                 Err(error) => Err(error),
             });
         }
@@ -300,14 +299,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         for (index, result) in refund_indices.into_iter().zip(refund_results) {
             results[index] = Some(result);
         }
+        // Each index has a result now, so `flatten` drops none.
         results.into_iter().flatten().collect()
     }
 
     /// Publishes `purchases` by one call of the inner sink, and returns one result per purchase.
     ///
-    /// If the sink, which an embedder may implement, returns another number of results, they cannot
-    /// be assigned to the purchases. Then each result is an [`Internal`](ErrorKind::Internal)
-    /// error.
+    /// An embedder may implement the sink. If it returns another number of results, the results
+    /// cannot be assigned to the purchases, and each purchase gets an
+    /// [`Internal`](ErrorKind::Internal) error.
     async fn publish_all(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         if purchases.is_empty() {
             return Vec::new();
@@ -329,12 +329,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
 
     /// Returns the result of `purchase`, which was published with `receipt`.
     ///
-    /// If the inner sink had the purchase already, the result contains the first purchase with its
-    /// time: from the receipt or, if the sink did not read it, from the store.
+    /// If the inner sink had the purchase already, the result contains that first purchase. It comes
+    /// from the receipt or, if the receipt does not contain it, from the store.
     ///
     /// # Errors
     /// Returns the errors of [`find_stored`](Self::find_stored) for a duplicate.
-    async fn first_purchase(
+    async fn result_of_publish(
         &self,
         purchase: Purchase,
         mut receipt: Receipt,
@@ -350,12 +350,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 
-    /// Assigns an id to the new purchase `new`.
+    /// Assigns an id, a timestamp and `context` to a new purchase or refund.
     ///
-    /// The id is generated for a purchase without a key. The id of a refund is derived from the id
-    /// of its purchase, which the caller states. `now` becomes the timestamp of a purchase that
-    /// states none.
-    fn with_id(
+    /// A purchase without an id and a key gets a generated id. The id of a refund is derived from the
+    /// id of its purchase. A purchase without a timestamp gets the time `now`.
+    fn assign_id(
         &self,
         new: NewPurchase,
         now: Timestamp,
@@ -378,12 +377,17 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     }
 }
 
-/// Adds to the error of a publish the key under which it can be repeated: the key of the purchase or,
-/// without a key, its id.
+/// Adds the key to the error of a publish under which the publish can be repeated: the key of the
+/// purchase or, without a key, its id.
 ///
-/// The error of a refund gets no key, because the id of a refund is not a valid key. A refund is
-/// repeated without a key: its id follows from its purchase.
-fn with_key(error: Error, key: Option<IdempotencyKey>, id: &PurchaseId, source: IdSource) -> Error {
+/// The error of a refund gets no key, because the id of a refund is not a valid key. A refund needs
+/// no key to be repeated: its id follows from its purchase.
+fn add_key_to_error(
+    error: Error,
+    key: Option<IdempotencyKey>,
+    id: &PurchaseId,
+    source: IdSource,
+) -> Error {
     match (key.or_else(|| id.as_key()), source) {
         (Some(key), IdSource::Caller) => error.with_idempotency_key(key),
         (Some(key), IdSource::Generated) => error.with_generated_key(key),
@@ -421,13 +425,14 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         let checks = purchases
             .iter()
             .map(|purchase| self.currency.check(&purchase.details));
-        let mut refused = BTreeMap::new();
+        // The errors of the purchases that are not published, by the index of the purchase.
+        let mut currency_errors = BTreeMap::new();
         for (index, check) in checks.enumerate() {
             if let Err(error) = check {
-                refused.insert(index, error);
+                currency_errors.insert(index, error);
             }
         }
-        if refused.is_empty() {
+        if currency_errors.is_empty() {
             return self.sink.publish_many(purchases).await;
         }
 
@@ -435,14 +440,14 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         let accepted: Vec<Purchase> = purchases
             .iter()
             .enumerate()
-            .filter(|(index, _)| !refused.contains_key(index))
+            .filter(|(index, _)| !currency_errors.contains_key(index))
             .map(|(_, purchase)| purchase.clone())
             .collect();
-        let mut published = self.publish_all(&accepted).await.into_iter();
+        let mut receipts = self.publish_all(&accepted).await.into_iter();
         (0..purchases.len())
-            .map(|index| match refused.remove(&index) {
+            .map(|index| match currency_errors.remove(&index) {
                 Some(error) => Err(error),
-                None => published.next().unwrap_or_else(|| Err(miscounted_error())),
+                None => receipts.next().unwrap_or_else(|| Err(miscounted_error())),
             })
             .collect()
     }
@@ -475,10 +480,11 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
             mut purchase,
             key,
             source,
-        } = self.with_id(new, self.clock.now(), context);
+        } = self.assign_id(new, self.clock.now(), context);
         let id = purchase.id;
-        // Many of these futures are in flight. So the rare calls, which are large, are boxed, and the
-        // frequent one borrows the purchase, because each function that owns it has room for it.
+        // Many of these futures are in flight, so they should be small. The futures of the rare calls
+        // are large, so they are boxed. The frequent call borrows the purchase, because a future that
+        // owns a purchase contains it.
         let published = if purchase.is_refund() {
             Box::pin(self.publish_refund(purchase)).await
         } else if source == IdSource::Caller {
@@ -487,11 +493,13 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
             let receipt = self.publish_generated(&mut purchase).await;
             receipt.map(|receipt| PublishedPurchase::new(purchase.without_context(), receipt))
         };
-        published.map_err(|error| with_key(error, key, &id, source))
+        published.map_err(|error| add_key_to_error(error, key, &id, source))
     }
 
-    /// Publishes new purchases and refunds once, by one call of the inner sink for the purchases, and
-    /// then one for the refunds, which may be of them.
+    /// Publishes new purchases and refunds once, by two calls of the inner sink.
+    ///
+    /// The first call publishes the purchases, and the second one the refunds, because a refund may
+    /// be of a purchase in the same batch.
     async fn publish_new_many(
         &self,
         new: Vec<NewPurchase>,
@@ -500,12 +508,12 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         let now = self.clock.now();
         let mut keys = Vec::with_capacity(new.len());
         let mut purchases = Vec::with_capacity(new.len());
-        for new in new {
+        for new_purchase in new {
             let IdentifiedPurchase {
                 purchase,
                 key,
                 source,
-            } = self.with_id(new, now, context.clone());
+            } = self.assign_id(new_purchase, now, context.clone());
             keys.push((key, purchase.id, source));
             purchases.push((purchase, source));
         }
@@ -514,7 +522,7 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         results
             .zip(keys)
             .map(|(result, (key, id, source))| {
-                result.map_err(|error| with_key(error, key, &id, source))
+                result.map_err(|error| add_key_to_error(error, key, &id, source))
             })
             .collect()
     }

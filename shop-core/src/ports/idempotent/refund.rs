@@ -86,13 +86,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         mut refund: Purchase,
     ) -> Result<PublishedPurchase> {
         self.currency.admit(&mut refund.details)?;
-        let until = Instant::now() + REFUND_TIMEOUT;
-        if let Some(applied) = self.find_applied(&refund, until).await? {
+        let deadline = Instant::now() + REFUND_TIMEOUT;
+        if let Some(applied) = self.find_applied(&refund, deadline).await? {
             return Ok(applied);
         }
 
         let receipt = with_failpoints("publish", self.sink.publish(&refund)).await?;
-        self.wait_until_applied(refund, receipt, until).await
+        self.wait_until_applied(refund, receipt, deadline).await
     }
 
     /// Publishes `refunds` together, and waits once until the store decides about all of them.
@@ -103,14 +103,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         &self,
         refunds: Vec<Purchase>,
     ) -> Vec<Result<PublishedPurchase>> {
-        let until = Instant::now() + REFUND_TIMEOUT;
-        let begun = self.begin_refunds(refunds, until).await;
-        stream::iter(begun)
-            .map(|begun| async move {
-                match begun? {
+        let deadline = Instant::now() + REFUND_TIMEOUT;
+        let begun_refunds = self.begin_refunds(refunds, deadline).await;
+        stream::iter(begun_refunds)
+            .map(|begun_refund| async move {
+                match begun_refund? {
                     BegunRefund::Applied(applied) => Ok(applied),
                     BegunRefund::Published { refund, receipt } => {
-                        self.wait_until_applied(refund, receipt, until).await
+                        self.wait_until_applied(refund, receipt, deadline).await
                     }
                 }
             })
@@ -119,14 +119,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             .await
     }
 
-    /// Publishes `refunds` by one call of the sink, unless they are stored already.
+    /// Publishes those of `refunds` that are not stored yet, by one call of the sink, and does not
+    /// wait for the decisions about them.
     ///
-    /// Returns one result per refund, in the order of `refunds`. `until` limits the look-ups before
-    /// the publish.
+    /// Returns one result per refund, in the order of `refunds`. The look-ups before the publish end
+    /// at `deadline`.
     async fn begin_refunds(
         &self,
         mut refunds: Vec<Purchase>,
-        until: Instant,
+        deadline: Instant,
     ) -> Vec<Result<BegunRefund>> {
         let admissions: Vec<Result<()>> = refunds
             .iter_mut()
@@ -136,7 +137,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let has_store_answered = AtomicBool::new(false);
         let look_up = async |(index, admission): (usize, Result<()>)| {
             admission?;
-            self.find_applied_of_batch(&refunds[index], until, &has_store_answered)
+            self.find_applied_of_batch(&refunds[index], deadline, &has_store_answered)
                 .await
         };
         // `None` stands for a refund that is not stored yet and must be published.
@@ -173,33 +174,33 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             .collect()
     }
 
-    /// Returns the result of a `refund` of a batch if the store contains it already, and `None` if it
-    /// can be published.
+    /// Returns the result of `refund` if the store contains it already, and `None` if the refund is
+    /// to be published.
     ///
-    /// `has_store_answered` says whether the store has answered about another refund of the batch. A
-    /// store that has answered is not down, but slow. So a refund that it does not look up before
-    /// `until` is published, and the store decides about it afterwards.
+    /// `has_store_answered` says whether the store has answered about any refund of the batch. This
+    /// function sets it when the store answers about `refund`.
+    ///
+    /// A store that has answered is slow, and not down. So a refund whose look-up does not end before
+    /// `deadline` is published then, and the store decides about it afterwards.
     ///
     /// # Errors
     /// The errors of [`find_applied`](Self::find_applied)
     async fn find_applied_of_batch(
         &self,
         refund: &Purchase,
-        until: Instant,
+        deadline: Instant,
         has_store_answered: &AtomicBool,
     ) -> Result<Option<PublishedPurchase>> {
-        let applied = self.find_applied(refund, until).await;
-        if applied.is_ok() {
-            has_store_answered.store(true, Ordering::Relaxed);
-        }
-        match applied {
-            Err(error)
-                if error.kind() == ErrorKind::DeadlineExceeded
-                    && has_store_answered.load(Ordering::Relaxed) =>
-            {
-                Ok(None)
+        match self.find_applied(refund, deadline).await {
+            Ok(applied) => {
+                has_store_answered.store(true, Ordering::Relaxed);
+                Ok(applied)
             }
-            applied => applied,
+            Err(error) => {
+                let is_store_slow = error.kind() == ErrorKind::DeadlineExceeded
+                    && has_store_answered.load(Ordering::Relaxed);
+                if is_store_slow { Ok(None) } else { Err(error) }
+            }
         }
     }
 
@@ -212,26 +213,26 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// - [`Conflict`](ErrorKind::Conflict), [`Erased`](ErrorKind::Erased) and
     ///   [`Invalid`](ErrorKind::Invalid) as for [`publish_refund`](Self::publish_refund)
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the store does not respond before
-    ///   `until`
+    ///   `deadline`
     /// - The error of the store if a look-up fails
     async fn find_applied(
         &self,
         refund: &Purchase,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Option<PublishedPurchase>> {
-        let look_up = timeout_at(until, RefundState::look_up(&*self.query, refund)).await;
-        let state = look_up.unwrap_or_else(|_elapsed| {
+        let look_up = timeout_at(deadline, RefundState::look_up(&*self.query, refund)).await;
+        let refund_state = look_up.unwrap_or_else(|_elapsed| {
             let message = "the store did not respond in time";
             Err(Error::new(ErrorKind::DeadlineExceeded, message))
         });
-        let decision = state.and_then(RefundState::into_decision);
-        let applied = decision.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
-        Ok(applied.map(|applied| self.replayed_result(applied)))
+        let decision = refund_state.and_then(RefundState::into_decision);
+        let stored_refund = decision.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
+        Ok(stored_refund.map(|stored| self.replayed_result(stored)))
     }
 
     /// Waits for the decision of the store about the published `refund`, and returns its result.
     ///
-    /// `receipt` is the receipt of the publish. If the store does not decide before `until`, the
+    /// `receipt` is the receipt of the publish. If the store does not decide before `deadline`, the
     /// result is [`pending`](PublishedPurchase::pending).
     ///
     /// # Errors
@@ -240,9 +241,9 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         &self,
         refund: Purchase,
         receipt: Receipt,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<PublishedPurchase> {
-        let Some(stored) = self.wait_for_decision(&refund, until).await? else {
+        let Some(stored) = self.wait_for_decision(&refund, deadline).await? else {
             return Ok(PublishedPurchase {
                 pending: true,
                 ..PublishedPurchase::new(refund.without_context(), receipt)
@@ -260,16 +261,16 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Looks up the published `refund` repeatedly until the store decides about it, and returns
     /// the stored refund.
     ///
-    /// Returns `None` without a decision: after `until`, or if the store keeps the refund for a
-    /// purchase that is not known to be on its way. A failed look-up is not a decision, and is
-    /// repeated.
+    /// Returns `None` without a decision at `deadline`. Returns `None` earlier if the store keeps the
+    /// refund until its purchase arrives, and the purchase is not known to be on its way. A failed
+    /// look-up is repeated.
     ///
     /// # Errors
     /// The errors of [`RefundState::into_decision`] if the store decides against the refund.
     async fn wait_for_decision(
         &self,
         refund: &Purchase,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Option<Purchase>> {
         // The clone counts this refund as waiting until this function returns or its future is
         // dropped.
@@ -277,7 +278,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let purchase_id = refund.details.of;
         let is_purchase_expected =
             purchase_id.is_some_and(|id| may_be_unstored(self, &id, self.clock.now()));
-        let mut polls = Polls::until(until);
+        let mut polls = Polls::until(deadline);
         loop {
             let look_up_timeout = polls.time_left().max(MIN_LOOK_UP_TIME);
             let look_up = RefundState::look_up(&*self.query, refund);
