@@ -139,12 +139,13 @@ impl Backend {
     where
         S: PurchaseStore + PurchaseQuery + Clone,
     {
-        let store = Arc::new(store);
-        let purchases: Arc<dyn PurchaseStore> = Arc::clone(&store) as _;
+        let query = Arc::new(store);
+        let purchase_store: Arc<dyn PurchaseStore> = Arc::clone(&query) as _;
+        let sink = StoreSink::new(Arc::clone(&purchase_store), durability);
         Self {
-            sink: Some(Arc::new(StoreSink::new(Arc::clone(&purchases), durability))),
-            query: Some(store),
-            store: Some(purchases),
+            sink: Some(Arc::new(sink)),
+            query: Some(query),
+            store: Some(purchase_store),
             ..Self::default()
         }
     }
@@ -186,19 +187,20 @@ impl Backend {
         self
     }
 
-    /// Joins this backend, which has a log, with the backend `store`, which has a store.
+    /// Joins this backend, which has a log, with `store_backend`, which has a store.
     ///
-    /// New purchases go to the sink of the log if there is one, and otherwise to that of the store.
+    /// The parts of the store come from `store_backend`, and all others from this backend. New
+    /// purchases go to the sink of this backend. Without one, they go to the sink of the store.
     #[must_use]
-    pub fn with(self, store: Self) -> Self {
+    pub fn with(self, store_backend: Self) -> Self {
         Self {
-            sink: self.sink.or(store.sink),
-            query: store.query,
-            store: store.store,
-            erase: store.erase,
-            currency_store: store.currency_store,
-            unreadable: store.unreadable,
-            has_local_store: store.has_local_store,
+            sink: self.sink.or(store_backend.sink),
+            query: store_backend.query,
+            store: store_backend.store,
+            erase: store_backend.erase,
+            currency_store: store_backend.currency_store,
+            unreadable: store_backend.unreadable,
+            has_local_store: store_backend.has_local_store,
             ..self
         }
     }
@@ -208,7 +210,7 @@ impl Backend {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a log.
     pub fn require_log(&self) -> Result<&Arc<dyn Log>> {
-        required(self.log.as_ref(), "log")
+        require_part(self.log.as_ref(), "log")
     }
 
     /// Returns the consumer group.
@@ -216,7 +218,7 @@ impl Backend {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a group.
     pub fn require_group(&self) -> Result<&str> {
-        required(self.group.as_deref(), "consumer group")
+        require_part(self.group.as_deref(), "consumer group")
     }
 
     /// Returns the destination of new purchases.
@@ -224,7 +226,7 @@ impl Backend {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a sink.
     pub fn require_sink(&self) -> Result<&Arc<dyn PurchaseSink>> {
-        required(self.sink.as_ref(), "sink of purchases")
+        require_part(self.sink.as_ref(), "sink of purchases")
     }
 
     /// Returns the source of listings.
@@ -232,7 +234,7 @@ impl Backend {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a source of listings.
     pub fn require_query(&self) -> Result<&Arc<dyn PurchaseQuery>> {
-        required(self.query.as_ref(), "store that lists purchases")
+        require_part(self.query.as_ref(), "store that lists purchases")
     }
 
     /// Returns the store.
@@ -240,7 +242,7 @@ impl Backend {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a store.
     pub fn require_store(&self) -> Result<&Arc<dyn PurchaseStore>> {
-        required(self.store.as_ref(), "store of purchases")
+        require_part(self.store.as_ref(), "store of purchases")
     }
 
     /// Returns the store that erases purchases.
@@ -248,7 +250,7 @@ impl Backend {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a store that erases purchases.
     pub fn require_erase(&self) -> Result<&Arc<dyn PurchaseErase>> {
-        required(self.erase.as_ref(), "store that erases purchases")
+        require_part(self.erase.as_ref(), "store that erases purchases")
     }
 }
 
@@ -256,7 +258,7 @@ impl Backend {
 ///
 /// # Errors
 /// [`Unsupported`](ErrorKind::Unsupported) if the backend lacks the part.
-fn required<T>(part: Option<T>, name: &str) -> Result<T> {
+fn require_part<T>(part: Option<T>, name: &str) -> Result<T> {
     part.ok_or_else(|| {
         let detail = format!("the operation needs a {name}, and the backend has none");
         Error::new(ErrorKind::Unsupported, detail)

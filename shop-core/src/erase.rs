@@ -239,16 +239,17 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         } else {
             Some(store)
         };
-        // The store comes first: if it cannot erase, for example because a rule of its operator
-        // refuses marks, the erasure ends before a record is gone whose purchase stays.
+
+        // The store comes before the log. If the store cannot erase, the erasure ends here, and no
+        // record is lost whose purchase is still stored.
         if self.report.dry_run {
-            self.count_rows(query).await?;
+            self.count_purchases(query).await?;
         } else {
             self.erase_rows(store).await?;
         }
 
-        // Until its id is marked here, ingest may still store a purchase from the log. So the rows
-        // are erased once more afterwards.
+        // Ingest may store a purchase of the log until the id of the purchase is marked here. So the
+        // rows are erased once more afterwards.
         self.erase_records(name, log, &is_about, mark_store).await?;
         if !self.report.dry_run {
             self.erase_rows(store).await?;
@@ -257,13 +258,15 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             .await
     }
 
-    /// Counts the purchases and refunds of the user in the store behind `query`.
+    /// Adds the number of the user's purchases and refunds in the store behind `query` to the
+    /// report.
     ///
-    /// Counts page by page, because a summary does not count refunds, which are erased too.
+    /// The pages of the listing are counted. [`PurchaseQuery::summary`] would be faster, but it
+    /// leaves out refunds, and an erasure erases refunds too.
     ///
     /// # Errors
     /// Returns the errors of the store.
-    async fn count_rows(&mut self, query: &dyn PurchaseQuery) -> Result<()> {
+    async fn count_purchases(&mut self, query: &dyn PurchaseQuery) -> Result<()> {
         let selector = Selector::User(self.report.user.clone());
         let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
         loop {
@@ -276,8 +279,10 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         }
     }
 
-    /// Erases the purchases and refunds of the user from `store` in batches, and counts them. The
-    /// last batch names the entries that are left.
+    /// Erases the purchases and refunds of the user from `store` in batches, and adds their number
+    /// to the report.
+    ///
+    /// The report also lists the entries that the store could not erase.
     ///
     /// # Errors
     /// Returns the errors of the store.
@@ -301,11 +306,13 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         });
     }
 
-    /// Erases the records of `log` for which `is_about` is true, or adds them to the report as kept
-    /// records.
+    /// Erases the records of `log` for which `is_about` is true, and counts them in the report.
+    ///
+    /// A log that cannot erase single records keeps them until its retention. The report then lists
+    /// them as kept records, under the name `name` of the log.
     ///
     /// `mark_store` is the store in which the ids of the purchases in these records are marked as
-    /// erased first. The caller passes none in a dry run, and for logs without purchases.
+    /// erased first. It is `None` in a dry run, and for a log whose records are not purchases.
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
@@ -332,9 +339,10 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
                 continue;
             };
 
-            // The ids are marked before the records are erased. A call that fails in between is
-            // repeated, and finds the records again.
+            // The ids are marked before the records are erased. If the erasure fails in between,
+            // the next erasure finds the records again.
             if let Some(store) = mark_store {
+                // A record that does not decode has no purchase, so there is no id to mark.
                 let ids: Vec<PurchaseId> = matching_records
                     .iter()
                     .filter_map(|record| self.decoders.decode(record, partition).ok())
@@ -361,7 +369,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             }
         }
 
-        // The last record is known now, and so is the time at which the log deletes it.
+        // The time at which the log deletes the last kept record follows from that record.
         if let Some(kept) = &mut kept_records {
             kept.until = log
                 .info()
@@ -427,7 +435,7 @@ fn is_of_user(
             .is_some_and(|named| named == user.as_str())
 }
 
-/// Reads the user id from the value of `record`, which need not be a valid purchase.
+/// Reads the user id from the value of `record`. The record need not be a valid purchase.
 ///
 /// Returns `None` if the value is missing or not a JSON object, or if the object does not contain a
 /// user id that is a text or a number.

@@ -28,9 +28,9 @@ use crate::{Clock, Invalid, Result, SystemClock, Timestamp, options};
 /// - The age of a purchase follows from its own timestamp. If a log delivers an old purchase again,
 ///   the purchase is stored again until the next round deletes it.
 /// - Several processes may run a retention for the same store.
-/// - The clock may be wrong if it is more than a day past the last round, or more than five minutes
-///   behind the last round. Then nothing is deleted for six hours, and a tenth of the old purchases
-///   in each of the rounds that follow.
+/// - The clock may be wrong if it is more than a day ahead of the last round, or more than five
+///   minutes behind it. Then nothing is deleted for six hours. Each of the next ten rounds deletes a
+///   tenth of the old purchases.
 ///
 /// ```
 /// use std::time::Duration;
@@ -151,28 +151,31 @@ impl Retention {
         }
     }
 
-    /// Records the old entries that cannot be deleted, and logs them if their number has changed
-    /// since the last round.
-    fn report_left(&self, left: &LeftEntries) {
-        let reported = self.monitor.left.swap(left.count, Ordering::Relaxed);
-        if left.count != reported && !left.is_empty() {
+    /// Sets the number of old entries that cannot be deleted in the monitor. Logs the entries if
+    /// their number has changed since the last round.
+    fn report_left(&self, left_entries: &LeftEntries) {
+        let previous_count = self
+            .monitor
+            .left
+            .swap(left_entries.count, Ordering::Relaxed);
+        if left_entries.count != previous_count && !left_entries.is_empty() {
             tracing::error!(
-                left = left.count,
-                "old purchases cannot be deleted, because they are damaged: `management doctor` names the damage\n{left}"
+                left = left_entries.count,
+                "old purchases cannot be deleted, because they are damaged: `management doctor` names the damage\n{left_entries}"
             );
         }
     }
 
-    /// Counts the entries before `time`, up to [`MAX_COUNT`].
+    /// Counts the entries before `cutoff`, up to [`MAX_COUNT`].
     ///
     /// # Errors
     /// Returns the errors of the store.
-    async fn count_due(&self, time: Timestamp) -> Result<u64> {
-        let counted = self
+    async fn count_due(&self, cutoff: Timestamp) -> Result<u64> {
+        let due_entries = self
             .store
-            .delete_before(time, MAX_COUNT, Deletion::DryRun)
+            .delete_before(cutoff, MAX_COUNT, Deletion::DryRun)
             .await?;
-        Ok(counted.count)
+        Ok(due_entries.count)
     }
 
     /// Runs one round: deletes as many old purchases as the guard allows, and updates the monitor.
@@ -187,6 +190,7 @@ impl Retention {
         let now = self.options.clock.now();
         let cutoff = now.saturating_sub(self.options.retention);
         let due = self.count_due(cutoff).await?;
+        // `None` reads the stored time, and stores no other one.
         let last_seen = store.last_seen(None).await?;
         let allowance = self.guard.next_allowance(now, last_seen, due);
 
@@ -200,6 +204,7 @@ impl Retention {
                 .min(usize::try_from(allowed_rows).unwrap_or(usize::MAX));
             let removed = store.delete_before(cutoff, limit, Deletion::Delete).await?;
             let deleted = removed.count;
+            // The last call deletes nothing, and returns all entries that no call could delete.
             if deleted == 0 {
                 self.report_left(&removed.left);
                 break;
@@ -230,9 +235,8 @@ impl Retention {
 /// A guard that limits rounds of deletion while the clock may be wrong. A clock that is ahead makes
 /// all rows look old.
 ///
-/// A *row* is an entry of the store that a round may delete, such as a purchase, and a row is *due*
-/// if it is older than the retention. The time of the last round, as its clock showed it, is stored
-/// beside the rows.
+/// A *row* is an entry of the store that a round may delete, such as a purchase. A row is *due* if it
+/// is older than the retention. The store keeps the time that the clock showed in the last round.
 ///
 /// | Clock, compared with the stored time | Rows that a round may delete |
 /// |---|---|
@@ -273,13 +277,31 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// The number of rows of an allowance without a limit: the clock is trusted.
+    const UNLIMITED: u64 = u64::MAX;
+
+    /// Returns the allowance of a round whose clock is trusted and shows `now`.
+    ///
+    /// The stored time `last_seen` is replaced once an hour, which saves a write per round.
+    fn of_trusted_clock(now: Timestamp, last_seen: Option<Timestamp>) -> Self {
+        let is_recent =
+            last_seen.is_some_and(|last_seen| now.saturating_since(last_seen) < SEEN_INTERVAL);
+        Self {
+            rows: Self::UNLIMITED,
+            last_seen: (!is_recent).then_some(now),
+        }
+    }
+
     /// Returns the rest of this allowance after `deleted` rows, for a round that deletes in slices.
     ///
-    /// Returns `None` if the clock is trusted: each slice may ask the guard again then, as a round
-    /// of its own.
+    /// Returns `None` for an allowance of a trusted clock. Each slice may then be a round of its own,
+    /// which asks the guard again.
     #[must_use]
     pub fn remaining_after(self, deleted: u64) -> Option<Self> {
-        (self.rows < u64::MAX).then(|| Self {
+        if self.rows == Self::UNLIMITED {
+            return None;
+        }
+        Some(Self {
             rows: self.rows.saturating_sub(deleted),
             ..self
         })
@@ -322,21 +344,9 @@ impl DeletionGuard {
         last_seen: Option<Timestamp>,
         due: u64,
     ) -> Allowance {
-        let is_trusted = match last_seen {
-            Some(last) => {
-                now.saturating_since(last) <= MAX_AHEAD && last.saturating_since(now) <= MAX_BEHIND
-            }
-            None => due == 0,
-        };
-        if is_trusted {
+        if is_trusted(now, last_seen, due) {
             self.suspect = None;
-            // Storing the time once an hour is enough, and saves a write per round.
-            let is_recent =
-                last_seen.is_some_and(|last| now.saturating_since(last) < SEEN_INTERVAL);
-            return Allowance {
-                rows: u64::MAX,
-                last_seen: (!is_recent).then_some(now),
-            };
+            return Allowance::of_trusted_clock(now, last_seen);
         }
 
         let last_seen_field = last_seen.map(tracing::field::display);
@@ -354,26 +364,36 @@ impl DeletionGuard {
         // With n of the ten rounds left, an n-th of the remaining rows is a tenth of the rows at
         // the beginning. An incomplete count does not tell how many rows remain, so this round
         // deletes a tenth of the count, and is not one of the ten.
-        let is_counted = self.max_count.is_none_or(|max| due < max);
-        let parts = if is_counted {
+        let is_count_complete = self.max_count.is_none_or(|max_count| due < max_count);
+        let divisor = if is_count_complete {
             suspect.rounds_left
         } else {
             SUSPECT_ROUNDS
         };
-        let rows = due.div_ceil(parts);
+        let rows = due.div_ceil(divisor);
 
         // The last round stores the time of the suspect clock, so the clock is trusted from the
         // next round on.
-        let is_last = due == 0 || is_counted && suspect.rounds_left == 1;
-        if is_counted {
+        let is_last_round = due == 0 || is_count_complete && suspect.rounds_left == 1;
+        if is_count_complete {
             suspect.rounds_left = (suspect.rounds_left - 1).max(1);
         }
         tracing::warn!(%now, last_seen = last_seen_field, due, rows, "the clock may be wrong: a tenth of the old rows is deleted");
         Allowance {
             rows,
-            last_seen: is_last.then_some(now),
+            last_seen: is_last_round.then_some(now),
         }
     }
+}
+
+/// Returns whether a clock that shows `now` is near the stored time `last_seen` of the last round.
+///
+/// Without a stored time, the clock is trusted if no row is `due`: nothing would be deleted.
+fn is_trusted(now: Timestamp, last_seen: Option<Timestamp>, due: u64) -> bool {
+    let Some(last_seen) = last_seen else {
+        return due == 0;
+    };
+    now.saturating_since(last_seen) <= MAX_AHEAD && last_seen.saturating_since(now) <= MAX_BEHIND
 }
 
 /// The time by which the clock of a client may be ahead. A purchase from the future would be listed

@@ -49,10 +49,11 @@ options! {
     }
 }
 
-/// Imports the rows of a file, as [`Shop::import`](crate::Shop::import) does: publishes to `sink`,
-/// and waits until `query` finds the purchases stored.
+/// Imports the rows of a file, as [`Shop::import`](crate::Shop::import) does: publishes the
+/// purchases to `sink`, and waits until `query` finds them stored.
 ///
-/// `open` opens the file, on a thread for blocking work.
+/// `open` opens the file, on a thread for blocking work. The function counts the rows in `report`,
+/// and calls `progress` with the report after each batch.
 ///
 /// # Errors
 /// The errors of [`Shop::import`](crate::Shop::import).
@@ -85,12 +86,13 @@ pub async fn import_rows<S: RowSource>(
         report.excluded = source.excluded_rows();
         let batch = match batch {
             Ok(batch) if !batch.is_empty() => batch,
-            end => {
+            // The end of the file, or an error of reading it.
+            end_of_file => {
                 report.unterminated_line = source.unterminated_line();
                 publisher.finish(report).await?;
                 progress(report);
                 // The rows before an unreadable place are imported, and then the import fails.
-                return end.map(|_no_rows| ());
+                return end_of_file.map(|_no_rows| ());
             }
         };
 
@@ -100,35 +102,37 @@ pub async fn import_rows<S: RowSource>(
 
         // A thread reads the next batch while this one is published.
         next_batch = spawn_blocking(move || Ok(read_batch(source, batch_size)));
-        let started = Instant::now();
+        let publish_start = Instant::now();
         publisher.publish(batch, report).await?;
         if sink.info().is_storing {
-            batch_size = adapt_batch_size(batch_size, started.elapsed());
+            batch_size = adapt_batch_size(batch_size, publish_start.elapsed());
         }
         progress(report);
     }
 }
 
-/// Reads the next batch of `source`, and returns both, because each call runs as a blocking task of
-/// its own.
+/// Reads the next batch of at most `max_rows` rows from `source`, and returns `source` with the
+/// batch.
+///
+/// Each call runs as a blocking task, which owns the source while it reads.
 fn read_batch<S: RowSource>(mut source: S, max_rows: usize) -> (S, Result<Vec<ImportRow>>) {
     let batch = source.next_batch(max_rows);
     (source, batch)
 }
 
-/// Returns the size of a later batch, after publishing a batch of about `size` rows took the time
-/// `elapsed`.
+/// Returns the size of the batch after the next one. Publishing a batch of `batch_size` rows took
+/// the time `elapsed`.
 ///
 /// The size is doubled after a fast batch and halved after a slow one. A sink that stores is faster
-/// with large batches, because it writes a page once for all of its rows in a batch. A batch of a
-/// few seconds still shows progress.
-fn adapt_batch_size(size: usize, elapsed: Duration) -> usize {
+/// with large batches, because it writes each page once for all rows of a batch. The limit of the
+/// time lets the import show progress every few seconds.
+fn adapt_batch_size(batch_size: usize, elapsed: Duration) -> usize {
     if elapsed < MAX_BATCH_TIME / 2 {
-        MAX_BATCH_SIZE.min(size * 2)
+        MAX_BATCH_SIZE.min(batch_size * 2)
     } else if elapsed > MAX_BATCH_TIME {
-        MIN_BATCH_SIZE.max(size / 2)
+        MIN_BATCH_SIZE.max(batch_size / 2)
     } else {
-        size
+        batch_size
     }
 }
 

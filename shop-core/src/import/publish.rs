@@ -42,11 +42,11 @@ const ERASED: &str = "its purchase was erased";
 /// row. The store can answer about the other rows.
 const DAMAGED: &str = "the store has a damaged row with its id or of its purchase: `management doctor` names the damage";
 
-/// Returns whether a row that failed with `error` is published again: its outcome is unknown, or
-/// the error is not the fault of the file.
+/// Returns whether a row that failed with `error` is published again: if its outcome is unknown, or
+/// if the file is not to blame.
 ///
-/// A fault of the log or the store that lasts ends the import, which can be continued later. It
-/// does not reject the row.
+/// A lasting fault of the log or the store does not reject the row. It ends the import, which can be
+/// continued later.
 fn may_succeed_later(error: &Error) -> bool {
     error.is_retryable()
         || error.outcome() == Outcome::Unknown
@@ -66,9 +66,10 @@ pub(super) fn retry_backoff() -> ExponentialBuilder {
 struct ValidRow {
     line: u64,
     purchase: Purchase,
-    /// Whether an attempt to publish the row ended with an unknown outcome. If the sink answers
-    /// later that it already contains the purchase, then the purchase is from this import, and not
-    /// a repetition.
+    /// Whether an attempt of this import to publish the row ended with an unknown outcome.
+    ///
+    /// If the sink then reports the purchase as a duplicate, this import published it, so it counts
+    /// as imported.
     may_be_published: bool,
 }
 
@@ -122,8 +123,8 @@ impl<'a> ImportPublisher<'a> {
     /// Publishes the rows of a batch, and counts them in `report`.
     ///
     /// If the sink appends to a log, the acknowledged rows are unsettled afterwards. The function
-    /// waits for the store once 10,000 rows or [`MAX_BATCH_BYTES`] are unsettled, and [`finish`](Self::finish) waits for
-    /// the rest.
+    /// waits for the store once 10,000 rows or [`MAX_BATCH_BYTES`] are unsettled.
+    /// [`finish`](Self::finish) waits for the rest.
     ///
     /// # Errors
     /// Returns the errors of the sink and the store that are described at
@@ -135,11 +136,12 @@ impl<'a> ImportPublisher<'a> {
         report: &mut ImportReport,
     ) -> Result<()> {
         report.rows += batch.len() as u64;
-        let first_line = batch.first().map(|row| row.line);
-        report.resume_at = self.first_open_line().or(first_line);
+        let first_batch_line = batch.first().map(|row| row.line);
+        report.resume_at = self.first_open_line().or(first_batch_line);
 
-        let batch = self.referenced.set_aside(batch);
-        self.publish_rows(batch, report).await?;
+        // The refunds that name their purchase by a reference are published later.
+        let rows_with_ids = self.referenced.set_aside(batch);
+        self.publish_rows(rows_with_ids, report).await?;
         if self.referenced.is_full() {
             self.publish_referenced(report).await?;
         }
@@ -147,7 +149,7 @@ impl<'a> ImportPublisher<'a> {
         Ok(())
     }
 
-    /// Publishes the rows of a batch, of which each refund knows the id of its purchase.
+    /// Publishes the rows of a batch, in which each refund contains the id of its purchase.
     ///
     /// # Errors
     /// Returns the errors of [`publish`](Self::publish).
@@ -156,8 +158,8 @@ impl<'a> ImportPublisher<'a> {
         batch: Vec<ImportRow>,
         report: &mut ImportReport,
     ) -> Result<()> {
-        // A sink that stores reports purchases that it stored before, so they need no look-up. A
-        // refund is looked up in any case, to find whether it contradicts its purchase.
+        // A sink that stores reports duplicates itself, so its purchases need no look-up. A refund is
+        // looked up in any case, to find out whether it contradicts its purchase.
         let is_storing = self.sink.info().is_storing;
         let (mut new_rows, rows_to_look_up): (Vec<_>, Vec<_>) = self
             .valid_rows(batch, report)
@@ -173,8 +175,8 @@ impl<'a> ImportPublisher<'a> {
             }
         }
 
-        let unsettled = self.unsettled.iter().map(|row| &row.purchase.details);
-        let unknown_bytes: usize = unsettled.map(Details::unknown_bytes).sum();
+        let unsettled_details = self.unsettled.iter().map(|row| &row.purchase.details);
+        let unknown_bytes: usize = unsettled_details.map(Details::unknown_bytes).sum();
         let is_full = self.unsettled.len() >= MAX_UNSETTLED || unknown_bytes >= MAX_BATCH_BYTES;
         if is_storing || is_full {
             self.wait_until_stored(report).await?;
@@ -182,7 +184,7 @@ impl<'a> ImportPublisher<'a> {
         Ok(())
     }
 
-    /// Returns the first line that may not be imported yet, of the batches so far.
+    /// Returns the first line of the batches so far that is not imported yet, or `None` if all are.
     fn first_open_line(&self) -> Option<u64> {
         let first_unsettled = self.unsettled.first().map(|row| row.line);
         let first_referenced = self.referenced.first_line();
@@ -207,7 +209,9 @@ impl<'a> ImportPublisher<'a> {
         }
     }
 
-    /// Waits for the store's decision about all rows, and counts the refunds that still wait.
+    /// Waits until the store decided about all rows of the file, publishes the refunds that were set
+    /// aside, and counts the refunds that still wait for their purchase.
+    ///
     /// Called at the end of the file.
     ///
     /// # Errors
@@ -302,9 +306,9 @@ impl<'a> ImportPublisher<'a> {
         let mut rows = std::mem::take(&mut self.unsettled);
         let mut last_progress = Instant::now();
         while let Some(last) = rows.last() {
-            // Once the store contains the last row, it contains most other rows, so this wait saves
-            // useless look-ups. The result is ignored, because the look-ups below tell whether each
-            // row is stored, and report an error of the store.
+            // Once the store contains the last row, it contains most other rows. So this wait saves
+            // useless look-ups. Its result is ignored: the look-ups below tell which rows are
+            // stored, and report an error of the store.
             let _is_stored = self
                 .query
                 .wait_for(&last.purchase.id, LAST_ROW_TIMEOUT)
@@ -368,8 +372,8 @@ impl<'a> ImportPublisher<'a> {
     /// Looks up `rows` in the store concurrently, and returns each row with the answer, in the same
     /// order.
     ///
-    /// A damaged row of the store rejects the row of the file, and does not end the import: it
-    /// stays damaged, so that no later attempt would pass it.
+    /// If the row in the store is damaged, the row of the file is rejected. The import does not end,
+    /// because the row would still be damaged at the next attempt.
     ///
     /// # Errors
     /// Returns the error of a look-up that still fails after all pauses of [`retry_backoff`], or
@@ -377,16 +381,16 @@ impl<'a> ImportPublisher<'a> {
     async fn row_outcomes(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, RowOutcome)>> {
         stream::iter(rows)
             .map(|row| async move {
-                let outcome = (|| self.row_outcome(&row.purchase))
+                let result = (|| self.row_outcome(&row.purchase))
                     .retry(retry_backoff())
                     .sleep(sleep)
                     .when(Error::is_retryable)
                     .await;
-                let outcome = match outcome {
+                let outcome = match result {
                     Err(error) if error.kind() == ErrorKind::Corrupt => {
                         RowOutcome::Rejected(DAMAGED.to_owned())
                     }
-                    outcome => outcome?,
+                    result => result?,
                 };
                 Ok((row, outcome))
             })
@@ -413,11 +417,11 @@ impl<'a> ImportPublisher<'a> {
         })
     }
 
-    /// Returns the reason why `refund` can never be applied to its purchase, or `None` if there is
-    /// no such reason.
+    /// Returns the reason why `refund` can never be applied to its purchase: it contradicts the
+    /// stored purchase, or the purchase was erased.
     ///
-    /// There is none while the purchase is neither stored nor erased, and for an entry that is no
-    /// refund.
+    /// Returns `None` if there is no reason, if the purchase is not in the store, or if `refund` is
+    /// not a refund.
     async fn refund_contradiction(&self, refund: &Purchase) -> Result<Option<String>> {
         let Some(purchase_id) = &refund.details.of else {
             return Ok(None);
@@ -435,10 +439,10 @@ impl<'a> ImportPublisher<'a> {
     /// Returns the rows of a batch that are valid and new, and counts the others in `report`.
     ///
     /// A row is not new if an earlier row of the batch, or an unsettled row of an earlier batch,
-    /// uses the same id. The store may not contain these rows yet, so looking up the id in the
-    /// store would not find them.
+    /// uses the same id. A look-up in the store would not find these rows, because they may not be
+    /// stored yet.
     fn valid_rows(&self, batch: Vec<ImportRow>, report: &mut ImportReport) -> Vec<ValidRow> {
-        let unsettled: HashMap<PurchaseId, &Purchase> = self
+        let unsettled_purchases: HashMap<PurchaseId, &Purchase> = self
             .unsettled
             .iter()
             .map(|row| (row.purchase.id, &row.purchase))
@@ -456,7 +460,7 @@ impl<'a> ImportPublisher<'a> {
 
             let earlier_purchase = match index_by_id.get(&purchase.id) {
                 Some(index) => Some(&new_rows[*index].purchase),
-                None => unsettled.get(&purchase.id).copied(),
+                None => unsettled_purchases.get(&purchase.id).copied(),
             };
             match earlier_purchase {
                 Some(earlier) if earlier.same_content(&purchase) => report.repeated += 1,

@@ -18,9 +18,10 @@ use crate::domain::Reference;
 use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector};
 use crate::{Error, Purchase, PurchaseId, Result};
 
-/// The maximum number of bytes of the refunds that are set aside, which are about 50,000 refunds.
-/// With more, their purchases are looked for before the end of the file, so a refund that is in the
-/// file before its purchase may be rejected. This bounds the memory of the import.
+/// The maximum number of bytes of the refunds that are set aside, to bound the memory of the import.
+///
+/// About 50,000 refunds fit. With more, the purchases are looked for before the end of the file. A
+/// refund that comes before its purchase in the file may be rejected then.
 const MAX_BYTES: usize = 16 << 20;
 /// The approximate number of bytes of a refund without its unknown members.
 const REFUND_BYTES: usize = 320;
@@ -52,8 +53,7 @@ impl ReferencedRefunds {
         for row in batch {
             match (row.purchase, row.refunded_reference) {
                 (Ok(refund), Some(reference)) => {
-                    let unknown_members = refund.details.unknown_members();
-                    self.bytes += REFUND_BYTES + unknown_members.map_or(0, str::len);
+                    self.bytes += REFUND_BYTES + refund.details.unknown_bytes();
                     self.refunds.push_back(ReferencedRefund {
                         line: row.line,
                         refund,
@@ -71,17 +71,18 @@ impl ReferencedRefunds {
         self.bytes >= MAX_BYTES
     }
 
-    /// Returns the line of the first refund.
+    /// Returns the line of the first refund that is set aside, if there is one.
     pub(super) fn first_line(&self) -> Option<u64> {
         self.refunds.front().map(|refund| refund.line)
     }
 
-    /// Rejects each of `rows` that refunds a purchase which another row of the file refunds.
+    /// Rejects each of `rows` whose purchase an earlier row of the file refunds.
     ///
-    /// A purchase can be refunded once. Systems that pay back in several parts write a row for each
-    /// part, and two equal parts would otherwise look like one refund that is repeated.
+    /// A purchase can be refunded once. Some systems pay back in several parts, and write a row for
+    /// each part. Without this check, two equal parts would look like one refund that is repeated.
     pub(super) fn reject_further_refunds(&mut self, rows: &mut [ImportRow]) {
         for row in rows {
+            // A row without a valid refund is rejected already.
             let Ok(refund) = &row.purchase else {
                 continue;
             };
@@ -94,16 +95,17 @@ impl ReferencedRefunds {
         }
     }
 
-    /// Takes the first `count` refunds, or fewer if there are no more.
-    pub(super) fn take(&mut self, count: usize) -> Vec<ReferencedRefund> {
+    /// Removes and returns the first `max_count` refunds, or fewer if there are no more.
+    pub(super) fn take(&mut self, max_count: usize) -> Vec<ReferencedRefund> {
+        // The caller takes until no refund is left, so all bytes are subtracted at once.
         self.bytes = 0;
-        let count = count.min(self.refunds.len());
+        let count = max_count.min(self.refunds.len());
         self.refunds.drain(..count).collect()
     }
 }
 
-/// Returns the rows of `refunds` with the ids of their purchases, in the same order. A refund whose
-/// purchase is not found is a row that is not valid.
+/// Looks up the purchases of `refunds`. Returns a row for each refund, in the same order: the refund
+/// with the id of its purchase, or the reason why its purchase was not found.
 ///
 /// # Errors
 /// Returns the errors of the store, if they last for about half a minute.
@@ -118,29 +120,32 @@ pub(super) async fn find_purchases(
                 .sleep(sleep)
                 .when(Error::is_retryable)
                 .await?;
-            let completed = purchase.map(|purchase| complete_refund(&refund, &purchase));
-            Ok(ImportRow::new(refund.line, completed))
+            let completed_refund = purchase.map(|purchase| complete_refund(&refund, &purchase));
+            Ok(ImportRow::new(refund.line, completed_refund))
         })
         .buffered(CONCURRENT_LOOKUPS)
         .try_collect()
         .await
 }
 
-/// Returns the purchase of `refund`: the one of its user with its reference, or else the one of any
-/// user, because some systems name the shop as the payer of a refund.
+/// Finds the purchase with the reference of `refund`.
 ///
-/// The inner result is the reason for rejecting the refund if no purchase, or more than one, has the
+/// The purchases of the refund's user are searched first, and then those of all users: some systems
+/// name the shop as the user of a refund.
+///
+/// The inner error is the reason for rejecting the refund: no purchase, or more than one, has the
 /// reference.
 ///
 /// # Errors
-/// The outer result is an error of the store.
+/// Returns the errors of the store as the outer error.
 async fn find_purchase(
     query: &dyn PurchaseQuery,
     refund: &ReferencedRefund,
 ) -> Result<Result<Purchase, String>> {
     let reference = &refund.reference;
-    for user in [Some(refund.refund.user_id.clone()), None] {
-        let selector = Selector::Reference(reference.clone(), user);
+    let any_user = None;
+    for user_id in [Some(refund.refund.user_id.clone()), any_user] {
+        let selector = Selector::Reference(reference.clone(), user_id);
         let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
         let mut purchases = query.page(&selector, &request).await?.items;
         purchases.retain(|purchase| !purchase.is_refund());

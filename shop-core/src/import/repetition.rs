@@ -39,28 +39,35 @@ fn to_text(reading: &Reading) -> String {
     serde_json::json!(reading).to_string()
 }
 
-/// Returns what differs between `reading` and the earlier reading that a store has kept as `text`,
-/// or `None` if they are equal.
-fn difference(reading: &Reading, text: &str) -> Option<String> {
-    let earlier_reading: Reading = serde_json::from_str(text).unwrap_or_default();
+/// Describes the differences between `reading` and the earlier reading that a store has kept as
+/// `earlier_text`. Returns `None` if the readings are equal.
+fn describe_differences(reading: &Reading, earlier_text: &str) -> Option<String> {
+    // A text that is no reading counts as one without options, so each option differs.
+    let earlier_reading: Reading = serde_json::from_str(earlier_text).unwrap_or_default();
     let mut differences = Vec::new();
     for (name, value) in reading {
         match earlier_reading.get(name) {
-            Some(earlier) if earlier == value => {}
-            Some(earlier) => differences.push(format!("{name} was {earlier}, and is {value}")),
+            Some(earlier_value) if earlier_value == value => {}
+            Some(earlier_value) => {
+                differences.push(format!("{name} was {earlier_value}, and is {value}"));
+            }
             None => differences.push(format!("{name} was not set, and is {value}")),
         }
     }
-    for (name, value) in &earlier_reading {
+    for (name, earlier_value) in &earlier_reading {
         if !reading.contains_key(name) {
-            differences.push(format!("{name} was {value}, and is not set"));
+            differences.push(format!("{name} was {earlier_value}, and is not set"));
         }
     }
-    (!differences.is_empty()).then(|| differences.join("; "))
+
+    if differences.is_empty() {
+        return None;
+    }
+    Some(differences.join("; "))
 }
 
-/// Checks once that the reading of a file is the one of its earlier import, and keeps the reading
-/// when the first row of the file is imported.
+/// Guards the import of one file: checks once that the file is read as in its earlier import, and
+/// keeps the reading in the store when the first row is imported.
 pub(super) struct RepetitionGuard<'a> {
     /// The files that were imported before, or `None` if there is nothing to check or to keep any
     /// more.
@@ -80,11 +87,11 @@ impl<'a> RepetitionGuard<'a> {
 
     /// Admits a batch of `file` before it is published.
     ///
-    /// The reading is kept once a batch contains a valid row. So a file none of whose rows could be
-    /// read does not count as imported, and can be read by other options.
+    /// The reading is kept once a batch contains a valid row. A file without a valid row does not
+    /// count as imported, so it can be read by other options later.
     ///
     /// If the store refuses to return or to keep the reading, such as for a missing right, the file
-    /// is imported, and `report` says why it is not known whether the file is repeated.
+    /// is imported all the same. `report` then says that a repetition could not be noticed.
     ///
     /// # Errors
     /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before with another reading
@@ -98,19 +105,24 @@ impl<'a> RepetitionGuard<'a> {
         let Some(files) = self.files else {
             return Ok(());
         };
-        let result = self.check_and_keep(files, file, batch).await;
-        match result {
-            Err(error) if error.kind() == ErrorKind::Conflict || error.is_retryable() => Err(error),
-            Err(error) => {
-                self.files = None;
-                report.unknown_repetition = Some(error.to_string());
-                Ok(())
-            }
-            Ok(()) => Ok(()),
+        let Err(error) = self.check_and_keep(files, file, batch).await else {
+            return Ok(());
+        };
+
+        let ends_import = error.kind() == ErrorKind::Conflict || error.is_retryable();
+        if ends_import {
+            return Err(error);
         }
+        self.files = None;
+        report.unknown_repetition = Some(error.to_string());
+        Ok(())
     }
 
     /// Checks the reading if it was not checked yet, and keeps it if `batch` contains a valid row.
+    ///
+    /// # Errors
+    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before with another reading
+    /// - the errors of the store
     async fn check_and_keep(
         &mut self,
         files: &dyn ImportedFiles,
@@ -141,9 +153,12 @@ impl<'a> RepetitionGuard<'a> {
 /// # Errors
 /// The errors of [`Shop::check_repetition`](crate::Shop::check_repetition).
 pub async fn check_repetition(query: &dyn PurchaseQuery, file: &FileIdentity) -> Result<()> {
-    // The guard checks the reading before a batch without rows too, and keeps nothing for it.
+    // For a batch without rows, the guard checks the reading and does not keep it.
+    let no_rows = [];
+    // A store that does not return readings admits each file, so the report is not needed.
+    let mut unused_report = ImportReport::default();
     RepetitionGuard::new(query, OtherReading::Refuse)
-        .admit(file, &[], &mut ImportReport::default())
+        .admit(file, &no_rows, &mut unused_report)
         .await
 }
 
@@ -157,7 +172,9 @@ async fn refuse_other_reading(files: &dyn ImportedFiles, file: &FileIdentity) ->
         .sleep(sleep)
         .when(Error::is_retryable)
         .await?;
-    let Some(difference) = last_reading.and_then(|text| difference(&file.reading, &text)) else {
+    let Some(difference) =
+        last_reading.and_then(|earlier_text| describe_differences(&file.reading, &earlier_text))
+    else {
         return Ok(());
     };
     Err(Error::new(

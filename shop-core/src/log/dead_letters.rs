@@ -135,12 +135,15 @@ impl DeadLetter {
         }
 
         // The record of a gap is at the last offset of the gap. The first offset takes the place of
-        // the time, as milliseconds after the earliest time: no record is that old.
-        let from = self.gap().map_or(0, |gap| gap.from);
-        let millis = Timestamp::MIN.as_millis().saturating_add_unsigned(from);
-        let time = Timestamp::from_millis(millis).unwrap_or(Timestamp::MIN);
-        let record = LogRecord::new(self.record.offset, time, None);
-        RecordId::new(&record, &self.partition)
+        // the time, as milliseconds after the earliest time: no record is that old. A dead letter
+        // whose headers are damaged counts as a gap from offset 0.
+        let first_offset = self.gap().map_or(0, |gap| gap.from);
+        let millis = Timestamp::MIN
+            .as_millis()
+            .saturating_add_unsigned(first_offset);
+        let time_of_first_offset = Timestamp::from_millis(millis).unwrap_or(Timestamp::MIN);
+        let gap_record = LogRecord::new(self.record.offset, time_of_first_offset, None);
+        RecordId::new(&gap_record, &self.partition)
     }
 
     /// Returns the id of the original record as its type defines it, such as a purchase id: see

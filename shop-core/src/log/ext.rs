@@ -44,11 +44,11 @@ pub trait LogExt: Log {
     /// - [`Unsupported`](ErrorKind::Unsupported) if the log does not know the members
     /// - the errors of [`GroupMembers::members`](super::GroupMembers::members)
     async fn members(&self, group: &str) -> Result<Vec<String>> {
-        let Some(members) = self.info().members else {
+        let Some(group_members) = self.info().members else {
             let message = "this log does not report the members of a group";
             return Err(Error::new(ErrorKind::Unsupported, message).with_context("group", group));
         };
-        members.members(group).await
+        group_members.members(group).await
     }
 
     /// Erases the records at these positions: see
@@ -92,7 +92,8 @@ pub trait LogExt: Log {
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
         // A log may find dead letters by their position without reading all.
         if !filter.positions.is_empty() {
-            let selected = self.dead_letters(&filter, usize::MAX).await?;
+            let no_limit = usize::MAX;
+            let selected = self.dead_letters(&filter, no_limit).await?;
             return Ok(stream::iter(selected.into_iter().map(Ok)).boxed());
         }
 
@@ -115,11 +116,18 @@ pub trait LogExt: Log {
         position: &RecordPosition,
         note: &str,
     ) -> Result<Option<DeadLetter>> {
-        let found = self.find(position.partition, position.offset).await?;
-        Ok(found.map(|(partition, record)| {
-            // The attempts of ingest are not known here.
-            DeadLetter::new(record, partition, Reason::parked(note), 0)
-        }))
+        let Some((partition, record)) = self.find(position.partition, position.offset).await?
+        else {
+            return Ok(None);
+        };
+        // The attempts of ingest are not known here: 0 stands for a parked record.
+        let attempts = 0;
+        Ok(Some(DeadLetter::new(
+            record,
+            partition,
+            Reason::parked(note),
+            attempts,
+        )))
     }
 }
 

@@ -99,6 +99,9 @@ const TO_HEADER: &str = "gap-to";
 const COUNT_HEADER: &str = "gap-count";
 const CAUSE_HEADER: &str = "gap-cause";
 
+/// The number of attempts in the dead letter of a gap: a gap is dead-lettered without a retry.
+const SINGLE_ATTEMPT: u32 = 1;
+
 impl Gap {
     /// Creates the gap of the offsets from `from` up to, but not including, `to` in `partition`.
     #[must_use]
@@ -143,10 +146,13 @@ impl Gap {
 
     /// Creates the dead letter that keeps this gap. [`DeadLetter::gap`] reads the gap back.
     ///
-    /// The record of the dead letter is at the last offset of the gap. It contains neither key nor
-    /// value: its headers describe the gap. The position of the group is committed only later, so
-    /// the source may find the gap again after a restart, grown in the meantime. The grown gap
-    /// becomes a dead letter of its own. Where gaps are reported, the two are merged.
+    /// The record of the dead letter is at the last offset of the gap, and has the time
+    /// `detected_at`, at which the gap was found. The record contains neither key nor value: its
+    /// headers describe the gap.
+    ///
+    /// The group's position is committed after the dead letter was put. If the process restarts in
+    /// between, the source finds the gap again. The gap may have grown by then, and becomes a second
+    /// dead letter. Reports merge the gaps of both: `verify`, and the status of a topic.
     #[must_use]
     pub fn to_dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
         let values = [
@@ -167,7 +173,7 @@ impl Gap {
             record,
             self.partition.clone(),
             Reason::from_parts(ReasonKind::Gap, self.to_string()),
-            1,
+            SINGLE_ATTEMPT,
         )
     }
 

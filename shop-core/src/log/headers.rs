@@ -34,8 +34,7 @@ impl Headers {
     /// # Errors
     /// [`InvalidHeaders`] if the bytes are not encoded headers.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, InvalidHeaders> {
-        // All bytes are checked here, once. Later reads can therefore stop silently where splitting
-        // fails.
+        // All bytes are checked here, once. So later reads never meet a damaged header.
         let mut remaining = &bytes[..];
         while !remaining.is_empty() {
             (_, remaining) = split_header(remaining).ok_or(InvalidHeaders)?;
@@ -91,27 +90,28 @@ impl Headers {
 /// The name and the value of one header.
 type RawHeader<'a> = (&'a str, Option<&'a [u8]>);
 
-/// Splits the first header off `bytes`, and returns it with the bytes behind it. Returns `None` if
-/// `bytes` are empty or damaged.
+/// Splits the first header off `bytes`, and returns the header and the bytes behind it.
+///
+/// Returns `None` if `bytes` are empty or damaged.
 fn split_header(bytes: &[u8]) -> Option<(RawHeader<'_>, &[u8])> {
-    let (name_bytes, remaining) = split_part(bytes)?;
+    let (name_bytes, after_name) = split_name_or_value(bytes)?;
     let name = str::from_utf8(name_bytes?).ok()?;
-    let (value, remaining) = split_part(remaining)?;
-    Some(((name, value), remaining))
+    let (value, after_value) = split_name_or_value(after_name)?;
+    Some(((name, value), after_value))
 }
 
-/// Splits the first part, a name or a value, off `bytes`, and returns it with the bytes behind it.
+/// Splits the first name or value off `bytes`, and returns its content and the bytes behind it.
 ///
-/// The part is `None` for a header without a value. Returns `None` if `bytes` end before the part
-/// does.
-fn split_part(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
-    let (length_bytes, remaining) = bytes.split_first_chunk()?;
+/// The content is `None` in place of a value that the header does not have. Returns `None` as a
+/// whole if `bytes` end before the content does.
+fn split_name_or_value(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length_bytes, after_length) = bytes.split_first_chunk()?;
     let length = u32::from_le_bytes(*length_bytes);
     if length == NO_VALUE {
-        return Some((None, remaining));
+        return Some((None, after_length));
     }
-    let (part, remaining) = remaining.split_at_checked(usize::try_from(length).ok()?)?;
-    Some((Some(part), remaining))
+    let (content, after_content) = after_length.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((Some(content), after_content))
 }
 
 impl std::fmt::Debug for Headers {
@@ -144,21 +144,25 @@ impl HeadersBuilder {
     /// Appends a header, also if there is a header `name` already.
     #[must_use]
     pub fn with(mut self, name: &str, value: Option<&[u8]>) -> Self {
-        self.write_part(Some(name.as_bytes()));
-        self.write_part(value);
+        self.write_name_or_value(Some(name.as_bytes()));
+        self.write_name_or_value(value);
         self
     }
 
-    /// Appends one part, a name or a value, with its length in front.
-    fn write_part(&mut self, part: Option<&[u8]>) {
-        // A part of 4 GiB does not fit into any log. If there ever was one, it would be truncated
-        // here, so that its length is not mistaken for the mark of a missing value.
-        let part = part.map(|bytes| &bytes[..bytes.len().min(NO_VALUE as usize - 1)]);
-        let length = part.map_or(NO_VALUE, |bytes| {
-            u32::try_from(bytes.len()).unwrap_or(NO_VALUE - 1)
-        });
+    /// Appends a name or a value with its length in front, or the mark of a missing value.
+    fn write_name_or_value(&mut self, content: Option<&[u8]>) {
+        let Some(content) = content else {
+            self.0.put_u32_le(NO_VALUE);
+            return;
+        };
+
+        // Content of 4 GiB does not fit into any log. It would be cut off here, so that its length
+        // is not mistaken for the mark of a missing value.
+        let max_length = NO_VALUE - 1;
+        let content = &content[..content.len().min(max_length as usize)];
+        let length = u32::try_from(content.len()).unwrap_or(max_length);
         self.0.put_u32_le(length);
-        self.0.extend_from_slice(part.unwrap_or_default());
+        self.0.extend_from_slice(content);
     }
 
     /// Returns the finished headers.

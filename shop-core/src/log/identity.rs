@@ -105,9 +105,9 @@ impl RecordType {
     /// invalid.
     #[must_use]
     pub fn id(&self, record: &LogRecord, partition: &Partition) -> Option<String> {
-        let name = self.id_header?;
-        let id = if record.headers.contains(name) {
-            PurchaseId::from_header(record.headers.get(name)?)?
+        let header_name = self.id_header?;
+        let id = if record.headers.contains(header_name) {
+            PurchaseId::from_header(record.headers.get(header_name)?)?
         } else {
             RecordId::new(record, partition).into()
         };
@@ -118,8 +118,8 @@ impl RecordType {
     /// existing headers are unchanged.
     ///
     /// An id that is derived from the position would change, because the published record is at a
-    /// new position. So the id is added as a header, unless the record already contains this
-    /// header. The replayed record keeps its id, and a second replay duplicates nothing.
+    /// new position. So the id is added as a header, unless `record` already contains an id header.
+    /// The published record has the same id then, and a second replay duplicates nothing.
     #[must_use]
     pub fn replay_record(&self, record: &LogRecord, partition: &Partition) -> LogRecord {
         let mut record = record.clone();

@@ -197,27 +197,28 @@ pub trait Log: Debug + Send + Sync + 'static {
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
         let start = Offsets::from([(index, offset)]);
         let mut scan = self.scan(&start, ScanEnd::Current).await?;
+        // The scan starts elsewhere if `offset` is outside of the partition.
         if scan.start.get(&index) != Some(&offset) {
             return Ok(None);
         }
         while let Some(batch) = scan.batches.try_next().await? {
             if batch.partition.index == index
-                && let Some(first) = batch.records.into_iter().next()
+                && let Some(first_record) = batch.records.into_iter().next()
             {
-                // The first record from `offset` on is another one if no record is at `offset`.
-                let is_found = first.offset == offset;
-                return Ok(is_found.then_some((batch.partition, first)));
+                // Without a record at `offset`, the first record is a later one.
+                let is_at_offset = first_record.offset == offset;
+                return Ok(is_at_offset.then_some((batch.partition, first_record)));
             }
         }
         Ok(None)
     }
 
     /// Returns whether there is a dead letter about `record` of `partition`, pending or resolved.
+    /// The epoch of `partition` is ignored.
     ///
-    /// An operator can park a record over which the store keeps failing: the operator's program
-    /// puts the dead letter, and ingest runs in another process. So ingest asks before it retries a
-    /// stuck record, and continues behind a record that is parked. The epoch of `partition` is
-    /// ignored.
+    /// An operator can *park* a record over which the store keeps failing: a command puts its dead
+    /// letter. Ingest runs in another process than the command. So ingest calls this function before
+    /// it retries such a record, and continues behind a parked one.
     ///
     /// The default reads all dead letters of the log.
     ///
@@ -241,15 +242,12 @@ pub trait Log: Debug + Send + Sync + 'static {
     /// Returns one page of the pending dead letters that `filter` selects, in the order of their
     /// positions.
     ///
-    /// The page contains all selected dead letters of the first `limit` positions. There can be
-    /// several dead letters at one position, and a page never separates them, because the next page
-    /// begins after the last position (the filter's `after`).
+    /// The page contains all selected dead letters at the first `limit` positions. One position can
+    /// have several dead letters, and they are on the same page: the next page begins after the last
+    /// position of this one (the filter's `after`).
     ///
-    /// The default reads all dead letters of the log. A log that finds dead letters by their
-    /// position reads only the page. Each log does so in its own way: the embedded log keeps a
-    /// table, which it changes in the transaction that also appends the records of a replay. A
-    /// topic of Kafka can only be appended to, so the Kafka log keeps an index of the topic in
-    /// memory.
+    /// The default reads all dead letters of the log. A log with an index of dead letters by position
+    /// reads only the page.
     ///
     /// # Errors
     /// See [`scan_dead_letters`](Self::scan_dead_letters).

@@ -55,23 +55,22 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// The time after which a request that was not answered is given up and repeated.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns an endless stream of the positions of ingest. Each item is the answer of one request to
+/// Returns an endless stream of the positions of ingest. Each item is the answer to one request to
 /// `positions`.
 ///
-/// A request is made only while the stream is polled. The first one follows at once. While the
-/// answers equal the previous one (`previous` at first), or requests fail, the stream pauses before
-/// the next request, for 50 ms up to 250 ms. After a changed answer, the next request follows
-/// without a pause.
+/// Requests are made only while the stream is polled. After an answer that differs from the last one,
+/// the next request follows at once. After an equal answer or a failure, the stream pauses for 50 ms,
+/// and longer each time, up to 250 ms. `known_positions` count as the answer before the first one.
 ///
 /// The stream does not fail: a request that fails or takes longer than 10 s is logged and repeated.
 pub(crate) fn follow_positions(
     positions: &Arc<dyn IngestPositions>,
-    previous: Offsets,
+    known_positions: Offsets,
 ) -> BoxStream<'static, Offsets> {
     let poll = PositionPoll {
         positions: Arc::clone(positions),
-        previous,
-        last_request: Instant::now(),
+        last_answer: known_positions,
+        last_request_at: Instant::now(),
         pause: Duration::ZERO,
     };
     stream::unfold(poll, PositionPoll::next_answer).boxed()
@@ -82,10 +81,10 @@ struct PositionPoll {
     positions: Arc<dyn IngestPositions>,
     /// The answer to the last request that succeeded. Before the first one, the positions that the
     /// caller of [`follow_positions`] passed.
-    previous: Offsets,
+    last_answer: Offsets,
     /// When the last request ended. Before the first one, when the stream was created.
-    last_request: Instant,
-    /// The pause before the next request, from `last_request` on.
+    last_request_at: Instant,
+    /// The pause before the next request, from `last_request_at` on.
     pause: Duration,
 }
 
@@ -97,8 +96,8 @@ impl PositionPoll {
     async fn next_answer(mut self) -> Option<(Offsets, Self)> {
         loop {
             // A caller that polls later than at the end of the pause does not wait.
-            if self.last_request.elapsed() < self.pause {
-                sleep_until(self.last_request + self.pause).await;
+            if self.last_request_at.elapsed() < self.pause {
+                sleep_until(self.last_request_at + self.pause).await;
             }
 
             // A request that is not answered in time counts as failed.
@@ -110,17 +109,17 @@ impl PositionPoll {
                         "they were not reported in time",
                     ))
                 });
-            self.last_request = Instant::now();
+            self.last_request_at = Instant::now();
 
-            // The longer pause applies to unchanged answers and errors.
+            // An unchanged answer and an error leave this longer pause.
             self.pause = (self.pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
             match answer {
-                Ok(current) => {
-                    if current != self.previous {
-                        self.previous.clone_from(&current);
+                Ok(current_positions) => {
+                    if current_positions != self.last_answer {
+                        self.last_answer.clone_from(&current_positions);
                         self.pause = Duration::ZERO;
                     }
-                    return Some((current, self));
+                    return Some((current_positions, self));
                 }
                 Err(error) => {
                     tracing::debug!(error = %error.chain(), "the positions of ingest are unknown");

@@ -64,7 +64,8 @@ impl Reason {
     /// - if its outcome is unknown, so that the record may be stored
     pub fn refused(error: Error) -> Result<Self> {
         let is_about_record = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge);
-        if !is_about_record || error.is_retryable() || error.outcome() == Outcome::Unknown {
+        let may_be_stored = error.is_retryable() || error.outcome() == Outcome::Unknown;
+        if !is_about_record || may_be_stored {
             return Err(error);
         }
         Ok(Self {

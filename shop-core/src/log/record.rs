@@ -50,7 +50,9 @@ impl LogRecord {
     /// may omit the timestamp.
     #[must_use]
     pub fn known_time(&self) -> Option<Timestamp> {
-        (self.time.as_millis() != 0).then_some(self.time)
+        // The time 0, in 1970, stands for a record without a timestamp.
+        let has_time = self.time.as_millis() != 0;
+        has_time.then_some(self.time)
     }
 
     /// Sets the key of this record.
@@ -70,8 +72,8 @@ impl LogRecord {
     /// Deletes key, headers and value of this record, for example because a user's data must be
     /// deleted.
     ///
-    /// The record keeps its offset, so that no gap appears in the log. A header marks the record as
-    /// erased, which tells it apart from a tombstone: ingest skips it.
+    /// The record keeps its offset, so that no gap appears in the log. A header tells an erased
+    /// record apart from a tombstone. Ingest skips an erased record.
     pub fn erase(&mut self) {
         self.key = None;
         self.value = None;

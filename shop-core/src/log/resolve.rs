@@ -37,15 +37,15 @@ options! {
 
 /// Replays or drops `dead_letters` of `log`, whose records are of `record_type`, in batches.
 ///
-/// Calls `on_decided` for each dead letter once its fate is decided: with `None` when it was
-/// resolved (in a dry run: when it would be), and with the reason when it is
-/// [refused](Resolution::refuses). A refused dead letter stays pending and does not stop the
-/// others. A refused dead letter may be reported before an earlier one whose batch is not complete
-/// yet.
+/// Calls `on_decided` once for each dead letter:
 ///
-/// Ends early, without an error, when `on_decided` returns `false`. Dead letters that were read,
-/// but not resolved by then, stay pending. The other dead letters of a batch that was just resolved
-/// are not reported.
+/// - with `None` after the dead letter was resolved, or, in a dry run, if it would be resolved
+/// - with the reason if the dead letter is [refused](Resolution::refuses): it stays pending, and the
+///   others are still resolved. A refused dead letter may be reported before earlier ones.
+///
+/// Ends early, without an error, when `on_decided` returns `false`. Dead letters that are not
+/// resolved by then stay pending. Other dead letters of the same batch may be resolved without a
+/// report.
 ///
 /// # Errors
 /// - the errors of the stream `dead_letters`
@@ -71,8 +71,8 @@ pub async fn resolve(
         let next_dead_letter = dead_letters.try_next().await?;
         let is_end = next_dead_letter.is_none();
         if let Some(dead_letter) = next_dead_letter {
-            // `Log::resolve` rejects a whole batch that contains an unsuitable dead letter, so
-            // such a dead letter is never added to a batch. In a dry run, no dead letter is.
+            // `Log::resolve` rejects a whole batch with a refused dead letter, so a refused one is
+            // never added to a batch. In a dry run, none is added.
             let refusal = options.resolution.refuses(&dead_letter);
             if refusal.is_some() || options.dry_run {
                 if !on_decided(dead_letter, refusal) {
@@ -89,10 +89,9 @@ pub async fn resolve(
             batch.push(dead_letter);
         }
 
-        // A batch is resolved when it is full, or at the end of the stream, when no more can
-        // follow.
         let is_full = batch.len() >= batch_size || batch_bytes > MAX_BATCH_BYTES;
-        if is_full || is_end && !batch.is_empty() {
+        let is_last = is_end && !batch.is_empty();
+        if is_full || is_last {
             if let Some(interval) = &mut batch_interval {
                 interval.tick().await;
             }

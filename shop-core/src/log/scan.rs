@@ -82,11 +82,11 @@ impl LogScan {
         }
     }
 
-    /// Returns the offset at which a scan that was requested from `start` on begins in `partition`.
+    /// Returns the offset at which a scan begins in `partition`, if it was requested from `start` on.
     ///
     /// `first` is the offset of the partition's first record, and `end` the offset of its next
-    /// record. The scan begins at `first` if `start` does not contain the partition, or if its
-    /// offset in `start` is not between `first` and `end`.
+    /// record. The scan begins at the requested offset if it is between `first` and `end`. It begins
+    /// at `first` if `start` contains another offset, or no offset, for the partition.
     #[must_use]
     pub fn start_offset(start: &Offsets, partition: u32, first: u64, end: u64) -> u64 {
         match start.get(&partition) {

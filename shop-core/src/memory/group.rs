@@ -101,19 +101,21 @@ impl ConsumerGroup {
     /// The member loses its partitions before it is notified. It joins again at once, without
     /// partitions.
     pub(super) fn evict(&mut self, member: MemberId) {
-        let Some(mut evicted) = self.members.remove(&member) else {
+        let Some(mut evicted_member) = self.members.remove(&member) else {
             return;
         };
-        let lost = std::mem::take(&mut evicted.owned)
+        let lost_partitions = std::mem::take(&mut evicted_member.owned)
             .into_iter()
             .map(|(index, owned)| (index, owned.epoch))
             .collect();
-        evicted.events.push_back((lost, RevocationCause::Lost));
+        evicted_member
+            .events
+            .push_back((lost_partitions, RevocationCause::Lost));
 
-        // The first rebalance gives the partitions to the other members, if there are any, so that
-        // they change their owner.
+        // The first rebalance, without the member, gives its partitions to the other members, if
+        // there are any. The second one lets the member join again.
         self.rebalance();
-        self.members.insert(member, evicted);
+        self.members.insert(member, evicted_member);
         self.rebalance();
     }
 
@@ -127,9 +129,10 @@ impl ConsumerGroup {
         self.members.contains_key(&member)
     }
 
-    /// Removes and returns the oldest pending revocation of `member`.
+    /// Removes and returns the oldest pending revocation of `member`: the index and the epoch of each
+    /// partition, and the cause.
     ///
-    /// The member receives it before further records.
+    /// The member receives the revocation before further records.
     pub(super) fn take_event(
         &mut self,
         member: MemberId,
@@ -155,8 +158,8 @@ impl ConsumerGroup {
     /// Sets the offset of the next record that `member` reads from `partition`, if it owns the
     /// partition.
     pub(super) fn set_fetch_offset(&mut self, member: MemberId, partition: u32, fetch_offset: u64) {
-        let member = self.members.get_mut(&member);
-        if let Some(owned) = member.and_then(|member| member.owned.get_mut(&partition)) {
+        let member_state = self.members.get_mut(&member);
+        if let Some(owned) = member_state.and_then(|state| state.owned.get_mut(&partition)) {
             owned.fetch_offset = Some(fetch_offset);
         }
     }
@@ -168,25 +171,26 @@ impl ConsumerGroup {
     /// gives the partition up.
     pub(super) fn commit(&mut self, member: MemberId, position: &CommitOffset) -> CommitOutcome {
         let Partition { index, epoch, .. } = position.partition;
-        let member = self.members.get(&member);
-        let owned = member.and_then(|member| member.owned.get(&index));
-        if owned.is_some_and(|owned| owned.epoch == epoch) {
-            self.committed.insert(index, position.next_offset);
-            CommitOutcome::Committed
-        } else {
-            CommitOutcome::Fenced
+        let member_state = self.members.get(&member);
+        let owned = member_state.and_then(|state| state.owned.get(&index));
+        let owns_epoch = owned.is_some_and(|owned| owned.epoch == epoch);
+        if !owns_epoch {
+            return CommitOutcome::Fenced;
         }
+        self.committed.insert(index, position.next_offset);
+        CommitOutcome::Committed
     }
 
-    /// Ends the revocation of `partitions`: the member gives them up, and a rebalance assigns them
-    /// to others.
+    /// Ends the revocation of `partitions`, each an index and an epoch: the member gives them up,
+    /// and a rebalance assigns them to others.
     ///
-    /// Partitions that the member owns in a newer epoch meanwhile are not given up.
+    /// A partition that the member owns in a newer epoch is not given up. Does nothing if `member`
+    /// has left the group.
     pub(super) fn give_up(&mut self, member: MemberId, partitions: &[(u32, u64)]) {
-        let Some(member) = self.members.get_mut(&member) else {
+        let Some(member_state) = self.members.get_mut(&member) else {
             return;
         };
-        member
+        member_state
             .owned
             .retain(|index, owned| !partitions.contains(&(*index, owned.epoch)));
         self.rebalance();
@@ -198,16 +202,16 @@ impl ConsumerGroup {
     /// Returns the end of the next revocation that is still running.
     pub(super) fn expire_revocations(&mut self, now: Instant) -> Option<Instant> {
         let is_due = |end: &Instant| *end <= now;
-        let (due, later): (Vec<_>, Vec<_>) = self.revocation_ends().partition(is_due);
-        if !due.is_empty() {
-            for member in self.members.values_mut() {
-                member
+        let (due_ends, later_ends): (Vec<_>, Vec<_>) = self.revocation_ends().partition(is_due);
+        if !due_ends.is_empty() {
+            for member_state in self.members.values_mut() {
+                member_state
                     .owned
-                    .retain(|_, owned| !owned.revocation_end.as_ref().is_some_and(is_due));
+                    .retain(|_index, owned| !owned.revocation_end.as_ref().is_some_and(is_due));
             }
             self.rebalance();
         }
-        later.into_iter().min()
+        later_ends.into_iter().min()
     }
 
     /// Returns the end of each revocation that is still running.
@@ -225,17 +229,17 @@ impl ConsumerGroup {
     fn rebalance(&mut self) {
         let targets = self.target_owners();
         // Partitions that are being revoked already do not start another revocation.
-        let any_moves = self.members.iter().any(|(id, member)| {
+        let must_revoke = self.members.iter().any(|(id, member)| {
             member.owned.iter().any(|(index, owned)| {
                 owned.revocation_end.is_none() && targets.get(index) != Some(id)
             })
         });
-        if any_moves {
+        if must_revoke {
             self.revoke(&targets);
         }
 
-        let all_given_up = self.revocation_ends().next().is_none();
-        if self.rebalancing == Rebalancing::Cooperative || all_given_up {
+        let is_revocation_running = self.revocation_ends().next().is_some();
+        if self.rebalancing == Rebalancing::Cooperative || !is_revocation_running {
             self.assign_unowned(&targets);
         }
     }
@@ -249,49 +253,50 @@ impl ConsumerGroup {
         let mut by_size: Vec<_> = self.members.iter().collect();
         by_size.sort_by_key(|(id, member)| (std::cmp::Reverse(member.owned.len()), **id));
 
-        let partitions = self.epochs.len();
-        let members = self.members.len().max(1);
+        let partition_count = self.epochs.len();
+        let member_count = self.members.len().max(1);
+        let base_share = partition_count / member_count;
+        // This number of members get one partition more.
+        let larger_share_count = partition_count % member_count;
         let mut targets = BTreeMap::new();
         // The id of a member, once for each partition that the member needs to reach its share.
         let mut vacancies = Vec::new();
         for (rank, (id, member)) in by_size.into_iter().enumerate() {
-            let quota = partitions / members + usize::from(rank < partitions % members);
-            targets.extend(member.owned.keys().take(quota).map(|index| (*index, *id)));
-            vacancies.extend(std::iter::repeat_n(
-                *id,
-                quota.saturating_sub(member.owned.len()),
-            ));
+            let share = base_share + usize::from(rank < larger_share_count);
+            targets.extend(member.owned.keys().take(share).map(|index| (*index, *id)));
+            let needed_count = share.saturating_sub(member.owned.len());
+            vacancies.extend(std::iter::repeat_n(*id, needed_count));
         }
 
         vacancies.sort_unstable();
-        let free: Vec<u32> = self
+        let free_partitions: Vec<u32> = self
             .epochs
             .keys()
             .copied()
             .filter(|index| !targets.contains_key(index))
             .collect();
-        targets.extend(free.into_iter().zip(vacancies));
+        targets.extend(free_partitions.into_iter().zip(vacancies));
         targets
     }
 
     /// Starts the revocation of the partitions whose owner differs from the one in `targets`, or of
     /// all partitions of an eager group.
     fn revoke(&mut self, targets: &BTreeMap<u32, MemberId>) {
-        let until = Instant::now() + self.revocation_timeout;
+        let revocation_end = Instant::now() + self.revocation_timeout;
         for (id, member) in &mut self.members {
-            let mut revoked = Vec::new();
+            let mut revoked_partitions = Vec::new();
             for (index, owned) in &mut member.owned {
-                let moves =
+                let must_be_revoked =
                     self.rebalancing == Rebalancing::Eager || targets.get(index) != Some(id);
-                if moves && owned.revocation_end.is_none() {
-                    owned.revocation_end = Some(until);
-                    revoked.push((*index, owned.epoch));
+                if must_be_revoked && owned.revocation_end.is_none() {
+                    owned.revocation_end = Some(revocation_end);
+                    revoked_partitions.push((*index, owned.epoch));
                 }
             }
-            if !revoked.is_empty() {
+            if !revoked_partitions.is_empty() {
                 member
                     .events
-                    .push_back((revoked, RevocationCause::Rebalance));
+                    .push_back((revoked_partitions, RevocationCause::Rebalance));
             }
         }
     }
@@ -307,6 +312,7 @@ impl ConsumerGroup {
             if is_owned {
                 continue;
             }
+            // Each target is a member of the group, so there is one.
             let Some(member) = self.members.get_mut(id) else {
                 continue;
             };

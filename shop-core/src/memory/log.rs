@@ -21,6 +21,9 @@ use crate::ports::{Durability, PurchaseSink, Receipt, SinkInfo};
 use crate::record::encode;
 use crate::{Clock, Error, ErrorKind, Purchase, Result, SystemClock, options};
 
+/// The name of the cluster of every in-memory log.
+const CLUSTER: &str = "memory";
+
 /// A partitioned log in memory, with consumer groups.
 ///
 /// Clones share the log.
@@ -114,7 +117,10 @@ impl Default for InMemoryLog {
 }
 
 impl InMemoryLog {
-    /// Creates an empty log.
+    /// Creates an empty log in the cluster `memory`.
+    ///
+    /// The log has at least one partition, and its batches contain at least one record: 0 counts as
+    /// 1 in both options.
     #[must_use]
     pub fn new(mut options: InMemoryLogOptions) -> Self {
         options.partitions = options.partitions.max(1);
@@ -122,11 +128,12 @@ impl InMemoryLog {
         let partitions = (0..options.partitions)
             .map(|index| (index, PartitionRecords::default()))
             .collect();
+        // Every position of a record contains the topic, so the positions share one text.
         let topic = options.topic.as_str().into();
         Self {
             shared: Arc::new(InMemoryLogInner {
                 options,
-                cluster: "memory".into(),
+                cluster: CLUSTER.into(),
                 topic,
                 state: Mutex::new(InMemoryLogState {
                     partitions,
@@ -222,7 +229,7 @@ impl PurchaseSink for InMemorySink {
         let receipts = purchases
             .iter()
             .map(|purchase| {
-                let position = self.log.append_to(&mut state, encode(purchase)?);
+                let position = self.log.append_unnotified(&mut state, encode(purchase)?);
                 Ok(Receipt::new(purchase.id, Durability::Memory).with_position(position))
             })
             .collect();
@@ -264,30 +271,32 @@ impl InMemoryLogInner {
     /// Appends a record to its partition, notifies the readers, and returns the position of the
     /// record.
     pub(super) fn append(&self, record: LogRecord) -> RecordPosition {
-        let position = self.append_to(&mut lock(&self.state), record);
+        let position = self.append_unnotified(&mut lock(&self.state), record);
         self.changed.notify_waiters();
         position
     }
 
-    /// Appends a record to its partition, and returns the position of the record. The caller must
-    /// notify the readers.
-    pub(super) fn append_to(
+    /// Appends a record to its partition in `state`, and returns the position of the record.
+    ///
+    /// Does not notify the readers. The caller notifies them once, after it appended its last record
+    /// and released the lock of `state`.
+    pub(super) fn append_unnotified(
         &self,
         state: &mut InMemoryLogState,
         mut record: LogRecord,
     ) -> RecordPosition {
-        let partition = self.partition_of(record.key.as_deref());
-        let records = state.partitions.entry(partition).or_default();
-        record.offset = records.end();
+        let partition_index = self.partition_of(record.key.as_deref());
+        let partition = state.partitions.entry(partition_index).or_default();
+        record.offset = partition.end();
         record.time = self.options.clock.now();
 
-        let position = RecordPosition::new(Arc::clone(&self.topic), partition, record.offset);
-        records.records.push(record);
+        let position = RecordPosition::new(Arc::clone(&self.topic), partition_index, record.offset);
+        partition.records.push(record);
         position
     }
 
-    /// Applies `update` to the group `name`, which is created if it does not exist, and notifies
-    /// the readers.
+    /// Applies `update` to the group `name`, notifies the readers, and returns the result of
+    /// `update`. A group that does not exist is created first.
     pub(super) fn update_group<T>(
         &self,
         name: &str,
@@ -308,15 +317,16 @@ impl InMemoryLogInner {
         result
     }
 
-    /// Returns the partition for a record with this key.
+    /// Returns the index of the partition for a record with this key.
     ///
-    /// Records with the same key go to the same partition, and records without a key to the first
-    /// one.
+    /// Records with the same key go to the same partition. Records without a key go to the first
+    /// partition.
     fn partition_of(&self, key: Option<&[u8]>) -> u32 {
         let Some(key) = key else { return 0 };
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let index = hasher.finish() % u64::from(self.options.partitions);
+        // The index is below a `u32`, so the conversion succeeds.
         u32::try_from(index).unwrap_or_default()
     }
 }

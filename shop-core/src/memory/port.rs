@@ -52,21 +52,31 @@ impl InMemoryLogInner {
         Some(Batch::new(self.partition(index, 0), records))
     }
 
-    /// Returns an endless stream of the records from `start` on.
+    /// Returns an endless stream of the records from `start` on, which contains an offset for each
+    /// partition.
+    ///
+    /// The stream waits for new records after it yielded all records of the log.
     fn follow(self: Arc<Self>, start: Offsets) -> BoxStream<'static, Result<Batch>> {
         let batches = stream::unfold((self, start), |(log, mut next_offsets)| async move {
-            loop {
-                // The waiter is registered before the records are read, so that an append between
-                // the two wakes it.
-                let mut changed = std::pin::pin!(log.changed.notified());
-                changed.as_mut().enable();
-                if let Some(batch) = log.next_batch(&mut next_offsets) {
-                    return Some((Ok(batch), (Arc::clone(&log), next_offsets)));
-                }
-                changed.await;
-            }
+            let batch = log.wait_for_batch(&mut next_offsets).await;
+            Some((Ok(batch), (log, next_offsets)))
         });
         batches.boxed()
+    }
+
+    /// Waits until a partition contains records from its offset in `next_offsets` on, and returns
+    /// them. Moves the offset behind the records.
+    async fn wait_for_batch(&self, next_offsets: &mut Offsets) -> Batch {
+        loop {
+            // The waiter is registered before the records are read, so that an append between the
+            // two wakes it.
+            let mut change_notification = std::pin::pin!(self.changed.notified());
+            change_notification.as_mut().enable();
+            if let Some(batch) = self.next_batch(next_offsets) {
+                return batch;
+            }
+            change_notification.await;
+        }
     }
 }
 
@@ -116,8 +126,11 @@ impl Log for InMemoryLog {
         for dead_letter in dead_letters {
             let id = dead_letter.record_id();
             let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
+            // A record that was resolved is not dead-lettered again. A gap is, because it may have
+            // been found again.
             let is_resolved = !is_gap && state.resolved.contains_key(&id);
-            if !is_resolved && pending_index(&state, dead_letter.record.offset, id).is_none() {
+            let is_pending = pending_index(&state, dead_letter.record.offset, id).is_some();
+            if !is_resolved && !is_pending {
                 state.dead_letters.push(dead_letter.clone());
             }
         }
@@ -142,11 +155,12 @@ impl Log for InMemoryLog {
         resolution: Resolution,
     ) -> Result<u64> {
         resolution.check(dead_letters)?;
-        let mut guard = lock(&self.shared.state);
-        let state = &mut *guard;
-        let mut count = 0;
+        let mut state_guard = lock(&self.shared.state);
+        let state = &mut *state_guard;
+        let mut resolved_count = 0;
         for dead_letter in dead_letters {
             let id = dead_letter.record_id();
+            // Only pending dead letters are resolved.
             let Some(index) = pending_index(state, dead_letter.record.offset, id) else {
                 continue;
             };
@@ -155,13 +169,13 @@ impl Log for InMemoryLog {
             state.resolved.insert(id, resolved);
             if resolution == Resolution::Replayed {
                 self.shared
-                    .append_to(state, dead_letter.replay_record(record_type));
+                    .append_unnotified(state, dead_letter.replay_record(record_type));
             }
-            count += 1;
+            resolved_count += 1;
         }
-        drop(guard);
+        drop(state_guard);
         self.shared.changed.notify_waiters();
-        Ok(count)
+        Ok(resolved_count)
     }
 
     async fn check(&self) -> Result<()> {
@@ -193,15 +207,16 @@ impl GroupMembers for InMemoryLog {
 impl RecordEraser for InMemoryLog {
     async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
         let mut state = lock(&self.shared.state);
-        let mut count = 0;
+        let mut erased_count = 0;
         for position in records {
             let partition = state.partitions.get_mut(&position.partition);
             let record = partition.and_then(|partition| partition.get_mut(position.offset));
+            // A record that was deleted, or erased before, is passed over.
             if let Some(record) = record.filter(|record| !record.is_erased()) {
                 record.erase();
-                count += 1;
+                erased_count += 1;
             }
         }
-        Ok(count)
+        Ok(erased_count)
     }
 }

@@ -65,12 +65,13 @@ impl InMemorySource {
             .update_group(&self.group, |group| group.leave(self.member));
     }
 
-    /// Returns the next of the `accepted` events of this member, if there is one.
+    /// Returns the next of the `accepted_events` of this member, without waiting for one. Takes
+    /// partitions whose revocation timed out from their owners first.
     ///
     /// # Errors
-    /// If there is no event, returns the time at which to poll again at the latest, which is the
-    /// end of a revocation.
-    fn poll_once(&self, accepted: AcceptedEvents) -> Result<SourceEvent, Option<Instant>> {
+    /// If there is no event, returns the end of the next revocation, at which the caller must poll
+    /// again. Returns `None` if no revocation is running.
+    fn poll_once(&self, accepted_events: AcceptedEvents) -> Result<SourceEvent, Option<Instant>> {
         let mut state = lock(&self.log.state);
         let InMemoryLogState {
             partitions, groups, ..
@@ -81,23 +82,23 @@ impl InMemorySource {
         else {
             return Ok(SourceEvent::Closed);
         };
-        let next_timeout = group.expire_revocations(Instant::now());
+        let next_revocation_end = group.expire_revocations(Instant::now());
         if let Some((revoked, cause)) = group.take_event(self.member) {
             return Ok(SourceEvent::Revoked(self.create_revocation(revoked, cause)));
         }
-        if accepted == AcceptedEvents::Control {
-            return Err(next_timeout);
+        if accepted_events == AcceptedEvents::Control {
+            return Err(next_revocation_end);
         }
 
         // The first partition with a record behind the position of this member.
-        let readable = group.readable(self.member).find_map(|(index, owned)| {
+        let next_partition = group.readable(self.member).find_map(|(index, owned)| {
             let records = partitions.get(index)?;
             let offset = owned.fetch_offset.unwrap_or(records.first_offset);
-            (offset < records.end())
-                .then(|| (self.log.partition(*index, owned.epoch), offset, records))
+            let has_record = offset < records.end();
+            has_record.then(|| (self.log.partition(*index, owned.epoch), offset, records))
         });
-        let Some((partition, offset, records)) = readable else {
-            return Err(next_timeout);
+        let Some((partition, offset, records)) = next_partition else {
+            return Err(next_revocation_end);
         };
 
         let index = partition.index;
@@ -106,28 +107,28 @@ impl InMemorySource {
         Ok(event)
     }
 
-    /// Waits for the next of the `accepted` events of this member.
-    async fn wait_for_event(&self, accepted: AcceptedEvents) -> SourceEvent {
+    /// Waits for the next of the `accepted_events` of this member.
+    async fn wait_for_event(&self, accepted_events: AcceptedEvents) -> SourceEvent {
         loop {
             // The waiter is registered before the state is polled, so that a change between the two
             // wakes it.
-            let changed = self.log.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            match self.poll_once(accepted) {
+            let change_notification = self.log.changed.notified();
+            tokio::pin!(change_notification);
+            change_notification.as_mut().enable();
+            match self.poll_once(accepted_events) {
                 Ok(event) => return event,
-                Err(None) => changed.await,
-                Err(Some(until)) => tokio::select! {
+                Err(None) => change_notification.await,
+                Err(Some(revocation_end)) => tokio::select! {
                     biased;
-                    () = changed => {}
-                    () = tokio::time::sleep_until(until) => {}
+                    () = change_notification => {}
+                    () = tokio::time::sleep_until(revocation_end) => {}
                 },
             }
         }
     }
 
-    /// Reads the event at `offset`: a batch, or a gap if the records there were deleted. Returns
-    /// the event, and the first offset after the event.
+    /// Reads the event at `offset` of `partition`: a batch, or a gap if the records at `offset` were
+    /// deleted. Returns the event, and the first offset after the event.
     fn read_event(
         &self,
         partition: Partition,
@@ -212,21 +213,26 @@ impl LogSource for InMemorySource {
         Ok(outcomes)
     }
 
-    /// The lag of a partition without a committed position begins at its first offset.
+    /// Returns the lag of each partition of this member. The lag of a partition without a committed
+    /// position begins at its first offset.
     async fn lag(&self) -> Result<Lag> {
         let state = lock(&self.log.state);
         let group = state.groups.get(&self.group);
         let partition_lag = |(index, _owned): (&u32, _)| {
-            let (first, end) = state
+            // A partition that does not exist is empty.
+            let (first_offset, end) = state
                 .partitions
                 .get(index)
                 .map_or((0, 0), |records| (records.first_offset, records.end()));
-            let committed = group
+            let committed_offset = group
                 .and_then(|group| group.committed.get(index))
                 .copied()
                 .unwrap_or_default();
             // A committed position beyond the end of the partition is no lag.
-            (*index, end.saturating_sub(committed.max(first)))
+            (
+                *index,
+                end.saturating_sub(committed_offset.max(first_offset)),
+            )
         };
         let records = group
             .into_iter()

@@ -80,8 +80,8 @@ impl InMemoryStore {
 impl StoreTables {
     /// Inserts a purchase or a refund, and applies the refunds that waited for the purchase.
     fn insert(&mut self, purchase: &Purchase) -> InsertOutcome {
-        if let Some(refused) = self.check_currency(purchase) {
-            return InsertOutcome::Rejected(refused);
+        if let Some(reason) = self.currency_contradiction(purchase) {
+            return InsertOutcome::Rejected(reason);
         }
         if let Some(purchase_id) = purchase.details.of {
             return self.insert_refund(purchase, &purchase_id);
@@ -94,8 +94,8 @@ impl StoreTables {
         outcome
     }
 
-    /// Inserts `refund` if the purchase `purchase_id` is stored, and otherwise keeps the refund
-    /// until the purchase is inserted.
+    /// Inserts `refund` if its purchase `purchase_id` is stored. If the purchase is not stored, the
+    /// refund waits until the purchase is inserted.
     fn insert_refund(&mut self, refund: &Purchase, purchase_id: &PurchaseId) -> InsertOutcome {
         if self.erased.contains(purchase_id) || self.erased.contains(&refund.id) {
             return InsertOutcome::Erased;
@@ -151,13 +151,15 @@ impl StoreTables {
         let is_of_purchase = |entry: &mut WaitingRefund| {
             entry.refund.details.of == Some(*id) && entry.refusal.is_none()
         };
-        let waiting: Vec<WaitingRefund> = self.waiting.extract_if(.., is_of_purchase).collect();
+        let waiting_refunds: Vec<WaitingRefund> =
+            self.waiting.extract_if(.., is_of_purchase).collect();
         let stored_refund = self.purchases.get(&id.refund_id()).cloned();
 
-        let decisions = decide_refunds(&purchase, stored_refund.as_ref(), &waiting);
-        for (entry, decision) in waiting.into_iter().zip(decisions) {
+        let decisions = decide_refunds(&purchase, stored_refund.as_ref(), &waiting_refunds);
+        for (entry, decision) in waiting_refunds.into_iter().zip(decisions) {
             match decision {
                 RefundDecision::Apply(refund) => {
+                    // `decide_refunds` applies a refund only if its row can be inserted.
                     self.insert_row(&refund);
                 }
                 RefundDecision::Forget => {}
@@ -168,14 +170,16 @@ impl StoreTables {
         self.waiting.sort_by_key(|entry| entry.sequence);
     }
 
-    /// Returns the reason to reject `purchase`, if it names another currency than the store's, or any
-    /// currency in a store without one.
-    fn check_currency(&self, purchase: &Purchase) -> Option<Reason> {
+    /// Returns the reason to reject `purchase` because of its currency, or `None` if there is none.
+    ///
+    /// A purchase is rejected if its currency differs from the currency of the store, or if the
+    /// store has no currency. A purchase without a currency is accepted.
+    fn currency_contradiction(&self, purchase: &Purchase) -> Option<Reason> {
         let purchase_currency = purchase.details.currency.as_ref()?;
         rejected_currency(self.currency.as_ref(), purchase_currency)
     }
 
-    /// Deletes the rows of `keys`, and returns the number of keys.
+    /// Deletes the rows of `keys`, which are all stored, and returns their number.
     fn delete(&mut self, keys: &[Keyset]) -> u64 {
         for key in keys {
             self.by_time.remove(key);
@@ -186,23 +190,30 @@ impl StoreTables {
 
     /// Counts the purchases, the refunds and the waiting refunds before `time`, up to `limit`.
     fn count_before(&self, time: Timestamp, limit: usize) -> u64 {
-        let keys = self.by_time.iter();
-        let rows = keys.take_while(|key| key.timestamp < time).take(limit);
-        let entries = self.waiting.iter();
-        let waiting = entries.filter(|entry| entry.refund.timestamp < time);
-        (rows.count() + waiting.count()).min(limit) as u64
+        let rows_before = self.by_time.iter().take_while(|key| key.timestamp < time);
+        let waiting_before = self
+            .waiting
+            .iter()
+            .filter(|entry| entry.refund.timestamp < time);
+        let count = rows_before.take(limit).count() + waiting_before.count();
+        count.min(limit) as u64
     }
 
-    /// Removes at most `limit` waiting refunds that `is_removed` selects, and returns their ids.
+    /// Removes at most `limit` waiting refunds for which `is_selected` is true, and returns their
+    /// ids.
     fn remove_waiting(
         &mut self,
         limit: usize,
-        is_removed: impl Fn(&Purchase) -> bool,
+        is_selected: impl Fn(&Purchase) -> bool,
     ) -> Vec<PurchaseId> {
-        let removed = self
+        let selected_entries = self
             .waiting
-            .extract_if(.., |entry| is_removed(&entry.refund));
-        removed.take(limit).map(|entry| entry.refund.id).collect()
+            .extract_if(.., |entry| is_selected(&entry.refund));
+        // `extract_if` removes only the entries that are taken from it.
+        selected_entries
+            .take(limit)
+            .map(|entry| entry.refund.id)
+            .collect()
     }
 
     /// Returns `keys`, together with the keys of the refunds of these purchases, and of the
@@ -242,7 +253,7 @@ impl StoreTables {
         bounds: &PageBounds,
         limit: usize,
     ) -> Vec<Purchase> {
-        // The lowest possible id, so that a bound in time is before all purchases of this time.
+        // The key with the lowest possible id is before the keys of all purchases at `timestamp`.
         let first_key_at = |timestamp: Timestamp| Keyset {
             timestamp,
             id: PurchaseId::from_uuid(Uuid::nil()),
@@ -261,10 +272,10 @@ impl StoreTables {
             end.unwrap_or(Bound::Unbounded),
         );
 
-        let selected = self.selected(selector, range);
+        let purchases = self.selected(selector, range);
         match order {
-            ListOrder::OldestFirst => selected.take(limit).cloned().collect(),
-            ListOrder::NewestFirst => selected.rev().take(limit).cloned().collect(),
+            ListOrder::OldestFirst => purchases.take(limit).cloned().collect(),
+            ListOrder::NewestFirst => purchases.rev().take(limit).cloned().collect(),
         }
     }
 }
@@ -279,26 +290,30 @@ impl PurchaseErase for InMemoryStore {
             .take(limit)
             .map(Keyset::for_purchase)
             .collect();
-        let waiting = tables.remove_waiting(limit - keys.len(), |refund| refund.user_id == *user);
+        let waiting_ids =
+            tables.remove_waiting(limit - keys.len(), |refund| refund.user_id == *user);
 
         tables.erased.extend(keys.iter().map(|key| key.id));
-        tables.erased.extend(&waiting);
-        Ok(Removed::from(tables.delete(&keys) + waiting.len() as u64))
+        tables.erased.extend(&waiting_ids);
+        let deleted_count = tables.delete(&keys);
+        Ok(Removed::from(deleted_count + waiting_ids.len() as u64))
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let mut tables = lock(&self.tables);
-        let mut marked = 0;
+        let mut marked_count = 0;
         for id in ids {
+            // A stored purchase is not marked: `erase` erases it first.
             if tables.purchases.contains_key(id) {
                 continue;
             }
-            marked += u64::from(tables.erased.insert(*id));
+            let is_new_mark = tables.erased.insert(*id);
+            marked_count += u64::from(is_new_mark);
             tables.remove_waiting(usize::MAX, |refund| {
                 refund.id == *id || refund.details.of == Some(*id)
             });
         }
-        Ok(marked)
+        Ok(marked_count)
     }
 
     async fn delete_before(
@@ -311,22 +326,25 @@ impl PurchaseErase for InMemoryStore {
         if deletion == Deletion::DryRun {
             return Ok(Removed::from(tables.count_before(time, limit)));
         }
-        let keys: Vec<Keyset> = tables
+        let old_keys: Vec<Keyset> = tables
             .by_time
             .iter()
             .take_while(|key| key.timestamp < time)
             .take(limit)
             .copied()
             .collect();
-        let keys = tables.with_refunds(keys);
+        let keys = tables.with_refunds(old_keys);
         let waiting_limit = limit.saturating_sub(keys.len());
-        let waiting = tables.remove_waiting(waiting_limit, |refund| refund.timestamp < time);
-        Ok(Removed::from(tables.delete(&keys) + waiting.len() as u64))
+        let waiting_ids = tables.remove_waiting(waiting_limit, |refund| refund.timestamp < time);
+        let deleted_count = tables.delete(&keys);
+        Ok(Removed::from(deleted_count + waiting_ids.len() as u64))
     }
 
-    async fn last_seen(&self, stored: Option<Timestamp>) -> Result<Option<Timestamp>> {
+    async fn last_seen(&self, new_time: Option<Timestamp>) -> Result<Option<Timestamp>> {
         let mut tables = lock(&self.tables);
-        tables.last_seen = stored.or(tables.last_seen);
+        if new_time.is_some() {
+            tables.last_seen = new_time;
+        }
         Ok(tables.last_seen)
     }
 }
@@ -434,14 +452,14 @@ impl PurchaseQuery for InMemoryStore {
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let tables = lock(&self.tables);
-        let mut sum = Summary::default();
+        let mut summary = Summary::default();
         for purchase in tables.selected(selector, ..) {
-            sum = sum.checked_add(Summary::from_price(purchase.price))?;
+            summary = summary.checked_add(Summary::from_price(purchase.price))?;
         }
-        Ok(sum)
+        Ok(summary)
     }
 
-    /// Looks up the entry: what is inserted is visible at once, and lasts as long as the memory.
+    /// Looks up the purchase, the mark of erasure, or the waiting refund with the id `id`.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let tables = lock(&self.tables);
         if let Some(purchase) = tables.purchases.get(id) {

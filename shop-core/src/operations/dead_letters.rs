@@ -127,10 +127,11 @@ impl Operations {
     /// Returns a stream of the pending dead letters that `filter` selects, at the first `limit`
     /// positions and in the order of the positions.
     ///
-    /// To continue behind the last dead letter of the stream, set the `after` of the filter to its
-    /// position. A log finds the dead letters in its index, so this is faster than
-    /// [`dead_letters`](Self::dead_letters), which also reads resolved dead letters. The records of
-    /// dead letters may be large, so the stream reads a few at a time, while it is polled.
+    /// To continue behind the last dead letter of the stream, set the `after` of the filter to the
+    /// position of this dead letter. The stream reads 50 positions at a time while it is polled.
+    ///
+    /// A log finds the dead letters in its index. So this function is faster than
+    /// [`dead_letters`](Self::dead_letters), which reads the resolved dead letters, too.
     ///
     /// # Errors
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log
@@ -141,20 +142,25 @@ impl Operations {
         limit: usize,
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
         let log = Arc::clone(self.backend.require_log()?);
-        let pages = stream::try_unfold((filter, limit), move |(mut filter, limit)| {
+        let pages = stream::try_unfold((filter, limit), move |(mut filter, positions_left)| {
             let log = Arc::clone(&log);
             async move {
-                if limit == 0 {
+                if positions_left == 0 {
                     return Ok(None);
                 }
-                let count = limit.min(READ_AT_ONCE);
-                let page = log.dead_letters(&filter, count).await?;
+                let page_size = positions_left.min(READ_AT_ONCE);
+                let page = log.dead_letters(&filter, page_size).await?;
+                // A position can have several dead letters.
                 let positions: BTreeSet<_> = page.iter().map(DeadLetter::position).collect();
-                let is_last_page = positions.len() < count;
-                let limit = if is_last_page { 0 } else { limit - count };
+                let is_last_page = positions.len() < page_size;
+                let positions_left = if is_last_page {
+                    0
+                } else {
+                    positions_left - page_size
+                };
                 filter.after = positions.into_iter().next_back();
-                let page = stream::iter(page.into_iter().map(Ok));
-                Ok::<_, Error>(Some((page, (filter, limit))))
+                let dead_letters = stream::iter(page.into_iter().map(Ok));
+                Ok::<_, Error>(Some((dead_letters, (filter, positions_left))))
             }
         });
         Ok(pages.try_flatten().boxed())
@@ -171,11 +177,11 @@ impl Operations {
         dead_letters.try_next().await
     }
 
-    /// Returns why ingest would dead-letter the record of `dead_letter` again if it was replayed now,
-    /// or `None` if it would not.
+    /// Returns the reason why ingest would dead-letter the record of `dead_letter` again if the
+    /// record was replayed now. Returns `None` if no such reason is known.
     ///
-    /// This is known for purchases only. Without a store, a purchase is not compared with a stored
-    /// one.
+    /// A reason is known for purchases only: the record does not decode, or the store contains a
+    /// purchase with its id and other content. Without a store, only the first one is checked.
     ///
     /// # Errors
     /// - the errors of the store
@@ -247,17 +253,20 @@ impl Operations {
         .await
     }
 
-    /// Dead-letters the records at `positions`, over which the store keeps failing, so that ingest
-    /// continues behind them. `note` tells the readers of the dead letters why.
+    /// Parks the records at `positions`: dead-letters them by hand, because the store keeps failing
+    /// over them, so that ingest continues behind them. `note` tells the readers of the dead letters
+    /// why.
     ///
     /// A record is not parked if it is dead-lettered already, if its purchase is stored with this
     /// content or erased, or if the group has committed a position behind it. Without a store, as
     /// for events, purchases are not looked up.
     ///
     /// # Errors
-    /// The errors of the log and of the store. If the last call, which writes the dead letters into
-    /// the log, fails, some records may be parked. A repeated call reports these records as problems,
-    /// so repeat the call with the other positions. After any other error, no record is parked.
+    /// The errors of the log and of the store.
+    ///
+    /// Some records may be parked after an error of writing the dead letters into the log. A repeated
+    /// call reports these records as problems, so repeat it with the other positions. After any
+    /// other error, no record is parked.
     ///
     /// # Cancel safety
     /// Dropping the future leaves either all of the records parked, or some, or none.
@@ -276,7 +285,9 @@ impl Operations {
     /// # Errors
     /// The errors of the log and of the store.
     pub async fn forecast_park(&self, positions: &[RecordPosition]) -> Result<ParkReport> {
-        let (dead_letters, mut report) = self.prepare_to_park(positions, "").await?;
+        // The dead letters are not written, so they need no note.
+        let note = "";
+        let (dead_letters, mut report) = self.prepare_to_park(positions, note).await?;
         if report.problems.is_empty() {
             report.parked = dead_letters.len();
         }
@@ -294,14 +305,17 @@ impl Operations {
         note: &str,
     ) -> Result<(Vec<DeadLetter>, ParkReport)> {
         let log = self.backend.require_log()?;
-        let committed = log.positions(self.backend.require_group()?).await?;
+        let committed_offsets = log.positions(self.backend.require_group()?).await?;
         let mut report = ParkReport::default();
         let mut dead_letters = Vec::new();
         for position in positions {
-            let mut dead_letter = None;
-            if *position.topic == *self.backend.topic {
-                dead_letter = log.parked_dead_letter(position, note).await?;
-            }
+            // A position of another topic has no record in this log.
+            let is_of_topic = *position.topic == *self.backend.topic;
+            let dead_letter = if is_of_topic {
+                log.parked_dead_letter(position, note).await?
+            } else {
+                None
+            };
             let Some(dead_letter) = dead_letter else {
                 report
                     .problems
@@ -309,27 +323,28 @@ impl Operations {
                 continue;
             };
 
-            let is_committed = committed
+            let is_processed = committed_offsets
                 .get(&position.partition)
                 .is_some_and(|next_offset| position.offset < *next_offset);
-            let state = self.read_state(&**log, &dead_letter).await?;
-            if let Some(state) = state.or(is_committed.then_some("processed")) {
-                report.problems.push(format!("{position} is {state}"));
-                continue;
+            let known_state = self.reason_not_to_park(&**log, &dead_letter).await?;
+            let problem = known_state.or(is_processed.then_some("processed"));
+            match problem {
+                Some(problem) => report.problems.push(format!("{position} is {problem}")),
+                None => dead_letters.push(dead_letter),
             }
-            dead_letters.push(dead_letter);
         }
         Ok((dead_letters, report))
     }
 
-    /// Returns why the record of `dead_letter` needs no dead letter, as the end of a sentence.
+    /// Returns the reason why the record of `dead_letter` needs no dead letter, as the end of a
+    /// sentence such as `purchases-0-7 is erased`.
     ///
-    /// Returns `None` if the record needs one: it is not dead-lettered, and not known to be erased
-    /// or stored with the same content.
+    /// Returns `None` if the record is not dead-lettered, and not known to be erased or stored with
+    /// the same content.
     ///
     /// # Errors
     /// The errors of the log and of the store.
-    async fn read_state(
+    async fn reason_not_to_park(
         &self,
         log: &dyn Log,
         dead_letter: &DeadLetter,

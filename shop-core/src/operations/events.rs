@@ -47,22 +47,28 @@ impl Operations {
         let mut batches = log.scan_all().await?;
         let mut replay = EventReplay::default();
         while let Some(batch) = batches.try_next().await? {
+            // Records that do not decode are skipped, and counted below.
             let events: Vec<R> = batch
                 .records
                 .iter()
                 .filter_map(|record| R::decode(record, &batch.partition).ok())
                 .collect();
-            let skipped = batch.records.len() - events.len();
-            // The event of an erased user has no content any more, so that there is nothing to read.
-            let erased = batch.records.iter().filter(|record| record.is_erased());
+            let skipped_count = batch.records.len() - events.len();
+            // The event of an erased user has no content any more, so it is not unreadable.
+            let erased_count = batch
+                .records
+                .iter()
+                .filter(|record| record.is_erased())
+                .count();
             replay.records += batch.records.len();
-            replay.skipped += skipped;
-            replay.unreadable += skipped - erased.count();
+            replay.skipped += skipped_count;
+            replay.unreadable += skipped_count - erased_count;
             for outcome in store.apply(events.into()).await? {
                 match outcome {
                     InsertOutcome::Inserted => replay.new += 1,
                     InsertOutcome::Duplicate => replay.known += 1,
                     InsertOutcome::Unknown(error) => return Err(error),
+                    // The store refuses the event for good.
                     _ => replay.skipped += 1,
                 }
             }

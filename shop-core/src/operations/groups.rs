@@ -42,7 +42,11 @@ impl Operations {
     /// Dropping the future leaves the group forgotten or not.
     pub async fn forget_group(&self, group: &str) -> Result<bool> {
         let groups = self.log_groups()?;
-        Ok(is_known(&groups.usage().await?, group) && groups.forget(group).await?)
+        let usage = groups.usage().await?;
+        if !contains_group(&usage, group) {
+            return Ok(false);
+        }
+        groups.forget(group).await
     }
 
     /// Sets the position of `group`, at which its next consumer starts.
@@ -72,14 +76,19 @@ impl Operations {
             GroupStart::Offset(offset) => offset,
             GroupStart::End => end,
         };
-        if !is_known(&usage, group) || !groups.reset(group, offset).await? {
+        if !contains_group(&usage, group) {
+            return Ok(None);
+        }
+        let was_reset = groups.reset(group, offset).await?;
+        if !was_reset {
             return Ok(None);
         }
 
-        // The position is read again: records before the first one of the log do not exist.
+        // The log moves a position before its first record to this record, so the position is read
+        // again.
         let usage = groups.usage().await?;
-        let mut found = usage.groups.iter().filter(|known| known.name == group);
-        Ok(Some(found.next().map_or(offset, |known| known.next_offset)))
+        let reset_group = usage.groups.iter().find(|entry| entry.name == group);
+        Ok(Some(reset_group.map_or(offset, |entry| entry.next_offset)))
     }
 
     /// Returns the port of the groups of the log.
@@ -94,8 +103,10 @@ impl Operations {
     }
 }
 
-/// Returns whether the log has a group with this name. A group is looked up before it is changed,
-/// because a lock file would be created for an unknown one.
-fn is_known(usage: &LogUsage, group: &str) -> bool {
-    usage.groups.iter().any(|known| known.name == group)
+/// Returns whether the log has the group `group`.
+///
+/// The callers check this before they change a group, because the log would create a lock file for
+/// a group that does not exist.
+fn contains_group(usage: &LogUsage, group: &str) -> bool {
+    usage.groups.iter().any(|entry| entry.name == group)
 }

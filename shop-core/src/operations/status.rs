@@ -84,15 +84,15 @@ impl fmt::Display for UnreadTopic {
 }
 
 impl Operations {
-    /// Returns the topic if it has records that the group has not consumed, and the group has no
-    /// member that could consume them.
+    /// Returns the topic if nobody consumes it: it has records that the group has not consumed, and
+    /// the group has no member.
     ///
-    /// A group is also without a member for a moment when its only member restarts, so a caller
-    /// that reports this should ask twice.
+    /// A group is without a member for a moment when its only member restarts. A caller should
+    /// therefore report the topic only if a second call returns it, too.
     ///
     /// # Errors
-    /// - the errors of the log. It is [`Denied`](crate::ErrorKind::Denied) without the right to
-    ///   describe the group, so that nothing is known about it.
+    /// - the errors of the log. The error is [`Denied`](crate::ErrorKind::Denied) if the process has
+    ///   no right to describe the group.
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log or a group, or if the log does
     ///   not know the members of a group
     ///
@@ -103,21 +103,24 @@ impl Operations {
         let group = self.backend.require_group()?;
         let partitions = GroupProgress::read(group, &**log).await?;
 
-        // The last offsets of a partition may contain no record, so a lag alone proves nothing.
-        let unread_times = partitions
+        // A lag alone is no proof of an unread record: the last offsets of a partition may contain
+        // no record.
+        let oldest_unread_times = partitions
             .iter()
             .filter_map(|partition| partition.oldest_unread);
-        let Some(oldest) = unread_times.min() else {
+        let Some(oldest_unread_time) = oldest_unread_times.min() else {
             return Ok(None);
         };
-        if !log.members(group).await?.is_empty() {
+
+        let has_members = !log.members(group).await?.is_empty();
+        if has_members {
             return Ok(None);
         }
         Ok(Some(UnreadTopic {
             topic: self.backend.topic.clone(),
             group: group.to_owned(),
             lag: partitions.iter().map(|partition| partition.lag).sum(),
-            oldest,
+            oldest: oldest_unread_time,
         }))
     }
 

@@ -18,8 +18,8 @@ use crate::verify::{SpotCheck, Verify, VerifyOptions, VerifyProgress, VerifyRepo
 use crate::{ErrorKind, Purchase, Result, UserId};
 
 impl Operations {
-    /// Compares the store with the whole log. See [`verify`](crate::verify::verify) for what is
-    /// compared and what it costs.
+    /// Compares the store with the whole log. See [`verify`](crate::verify::verify()) for what is
+    /// compared, and its [module](mod@crate::verify) for what the comparison costs.
     ///
     /// `progress` is called after each batch and page.
     ///
@@ -42,10 +42,11 @@ impl Operations {
             .await
     }
 
-    /// Returns a check that looks up a few records before the position of the group, and notices a
-    /// store that was created again, or is an older copy. A service repeats it.
+    /// Returns a check that notices if the store was created again, or is an older copy. A service
+    /// repeats the check.
     ///
-    /// `retention` is the time for which the store keeps purchases. Older ones may be absent.
+    /// The check looks up a few records before the position of the group. `retention` is the time
+    /// for which the store keeps purchases. Older ones may be absent.
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a log, a group or a store.
@@ -80,11 +81,14 @@ impl Operations {
         Ok(batches.boxed())
     }
 
-    /// Returns a stream of the purchases of `user`, from the oldest to the newest, or of all
-    /// purchases, in an order in which they can be imported: each purchase before its refund.
+    /// Returns a stream of the purchases of `user`, or of all purchases without a user.
     ///
-    /// The batches of all purchases also have the entries that cannot be read. The store is scanned
-    /// twice if it contains refunds, because a scan yields them anywhere.
+    /// The purchases can be imported in the order of the stream: each purchase comes before its
+    /// refund. The purchases of a user come from the oldest to the newest.
+    ///
+    /// The stream of all purchases also contains the entries that cannot be read. It scans a store
+    /// with refunds twice, because a scan is in no particular order: the second scan yields the
+    /// refunds.
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) without a store
@@ -100,24 +104,26 @@ impl Operations {
                 .boxed());
         }
 
-        let has_refunds = Arc::new(AtomicBool::new(false));
-        let seen_refunds = Arc::clone(&has_refunds);
+        let refund_flag = Arc::new(AtomicBool::new(false));
+        let refund_flag_of_scan = Arc::clone(&refund_flag);
         let without_refunds = Arc::clone(&query).scan_batches().map_ok(move |mut batch| {
             let batch_size = batch.purchases.len();
             batch.purchases.retain(|purchase| !is_refund(purchase));
             if batch.purchases.len() < batch_size {
-                seen_refunds.store(true, Ordering::Relaxed);
+                refund_flag_of_scan.store(true, Ordering::Relaxed);
             }
             batch
         });
-        // `chain` polls this stream after the end of the first scan, which sets the flag.
-        let refunds = stream::once(async move { has_refunds.load(Ordering::Relaxed) })
+        // `chain` polls this stream after the end of the first scan, so the flag is final here.
+        let refunds = stream::once(async move { refund_flag.load(Ordering::Relaxed) })
             .flat_map(move |has_refunds| scan_refunds(Arc::clone(&query), has_refunds));
         Ok(without_refunds.chain(refunds).boxed())
     }
 
-    /// Erases the purchases of the user of `erase`, the records about them, and their dead letters,
-    /// or counts them in a dry run. The report calls the log `log_name`.
+    /// Erases the purchases of the user of `erasure`, the records about them, and their dead
+    /// letters.
+    ///
+    /// A dry run of `erasure` only counts them. The report calls the log `log_name`.
     ///
     /// # Errors
     /// - the errors of the log and of the store. Repeating the call erases the rest.
@@ -125,21 +131,23 @@ impl Operations {
     ///
     /// # Cancel safety
     /// Dropping the future may leave a part erased. Repeating the call erases the rest.
-    pub async fn erase_purchases<F>(&self, erase: &mut Erase<F>, log_name: &str) -> Result<()>
+    pub async fn erase_purchases<F>(&self, erasure: &mut Erase<F>, log_name: &str) -> Result<()>
     where
         F: Fn(EraseProgress) + Send + Sync,
     {
         let query = self.backend.require_query()?;
         let eraser = self.backend.require_erase()?;
         let log = self.backend.require_log()?;
-        erase.decoders = self.backend.decoders.clone();
-        erase
+        erasure.decoders = self.backend.decoders.clone();
+        erasure
             .erase_purchases(log_name, &**log, &**query, &**eraser)
             .await
     }
 
-    /// Erases the records for which `is_about` is true from a log without purchases, and their dead
-    /// letters, or counts them in a dry run of `erase`. The report calls the log `log_name`.
+    /// Erases the records for which `is_about` is true, and their dead letters, from a log whose
+    /// records are not purchases, such as a log of users.
+    ///
+    /// A dry run of `erasure` only counts them. The report calls the log `log_name`.
     ///
     /// # Errors
     /// - the errors of the log. Repeating the call erases the rest.
@@ -149,7 +157,7 @@ impl Operations {
     /// Dropping the future may leave a part erased. Repeating the call erases the rest.
     pub async fn erase_records<F>(
         &self,
-        erase: &mut Erase<F>,
+        erasure: &mut Erase<F>,
         log_name: &str,
         is_about: impl Fn(&LogRecord, &Partition) -> bool + Send + Sync,
     ) -> Result<()>
@@ -157,10 +165,12 @@ impl Operations {
         F: Fn(EraseProgress) + Send + Sync,
     {
         let log = self.backend.require_log()?;
-        erase
-            .erase_records(log_name, &**log, &is_about, None)
+        // No store marks the ids of these records, because they are not purchases.
+        let mark_store = None;
+        erasure
+            .erase_records(log_name, &**log, &is_about, mark_store)
             .await?;
-        erase
+        erasure
             .erase_dead_letters(&**log, self.backend.record_type, &is_about)
             .await
     }
@@ -194,9 +204,10 @@ impl Operations {
     }
 }
 
-/// Returns a stream of the refunds of the store, or an empty one unless it `has_refunds`.
+/// Returns a stream of the refunds of the store, which is empty if the store has none.
 ///
-/// The entries that cannot be read are left out, because an earlier scan has yielded them.
+/// The entries that cannot be read are left out: the scan of the purchases, which an export runs
+/// before this one, has yielded them.
 fn scan_refunds(
     query: Arc<dyn PurchaseQuery>,
     has_refunds: bool,

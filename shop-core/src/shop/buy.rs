@@ -51,11 +51,12 @@ impl Shop {
         self.buy_for_request(purchase, self.context.clone()).await
     }
 
-    /// Buys the purchase `new` on behalf of the request `context`, as [`buy`](Self::buy) does on the
-    /// shop that [`with_request`](Self::with_request) returns.
+    /// Buys the purchase `new` on behalf of the request `context`, in place of the request of this
+    /// shop.
     ///
-    /// A service calls this function for each request, because it copies neither the shop nor the
-    /// context.
+    /// The result is that of [`buy`](Self::buy) on the shop that
+    /// [`with_request`](Self::with_request) returns. A service calls this function for each request,
+    /// because it copies neither the shop nor the context.
     ///
     /// # Errors
     /// The errors of [`PurchasePublisher::publish_new`].
@@ -108,10 +109,12 @@ impl Shop {
     /// [`replayed`](PublishedPurchase::replayed) then. Another amount or reason is a
     /// [`Conflict`](crate::ErrorKind::Conflict).
     ///
-    /// The store decides whether the refund is applied. The call waits at most
-    /// [5 s](REFUND_TIMEOUT) for this decision. Before, it [waits](Self::look_up_acknowledged) as
-    /// long for a purchase that may not be stored yet. A refund without a decision in time is in the
-    /// log, and the returned refund is [`pending`](PublishedPurchase::pending).
+    /// The call waits twice, for at most [5 s](REFUND_TIMEOUT) each:
+    ///
+    /// 1. until the purchase is stored, if it [may be on its way](Self::look_up_acknowledged) to the
+    ///    store
+    /// 2. until the store decides whether the refund is applied. Without a decision in time, the
+    ///    refund is in the log, and the returned refund is [`pending`](PublishedPurchase::pending).
     ///
     /// ```
     /// use shop_core::domain::RefundReason;
@@ -134,9 +137,9 @@ impl Shop {
     /// ```
     ///
     /// # Errors
-    /// - [`Invalid`](crate::ErrorKind::Invalid) if there is no stored purchase with this id, which
-    ///   [`get`](Self::get) tells apart from the following
-    /// - the errors of [`Purchase::refund`], for example for an amount above the price
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if there is no stored purchase with this id
+    /// - the errors of [`Purchase::refund`], such as [`Invalid`](crate::ErrorKind::Invalid) for an
+    ///   amount above the price. [`get`](Self::get) tells whether the purchase is stored
     /// - the errors of [`PurchaseQuery::look_up`]: nothing was published then
     /// - the errors of [`PurchasePublisher::publish_new`]
     ///
@@ -164,8 +167,8 @@ impl Shop {
     /// Refunds `amount`, or the whole price without an amount, of the stored `purchase`, as
     /// [`refund`](Self::refund) does.
     ///
-    /// A caller that decides by the purchase whether it may be refunded
-    /// [looks it up](Self::look_up_acknowledged) first.
+    /// This function is for callers that [look up](Self::look_up_acknowledged) the purchase
+    /// themselves, for example to decide whether their user may refund it.
     ///
     /// # Errors
     /// - The errors of [`Purchase::refund`], for example for an amount above the price. Their

@@ -30,9 +30,9 @@ impl Shop {
     /// in another order. An error does not end the results: the result of the next purchase
     /// follows.
     ///
-    /// While at least 16 purchases of the stream are ready, they are bought
-    /// [together](Self::buy_many), which is several times faster: up to half of `max_in_flight`,
-    /// and up to 1,000, in one call.
+    /// If at least 16 purchases of the stream are ready at the same time, they are bought by one
+    /// call of [`buy_many`](Self::buy_many), which is several times faster. One call buys at most
+    /// half of `max_in_flight`, and at most 1,000.
     ///
     /// ```
     /// use shop_core::{NewPurchase, Shop, StreamExt, stream};
@@ -110,10 +110,12 @@ impl Shop {
         let queued_purchases = stream::unfold(
             (purchases.boxed(), semaphore),
             |(mut purchases, semaphore)| async move {
-                // The permit is acquired before the source is polled, so that no purchase is read
-                // which cannot be bought yet. `unconstrained` keeps tokio's cooperative budget from
-                // reporting a free permit as pending, which would split a group of ready purchases.
-                // The semaphore is never closed, so there is a permit.
+                // The permit is acquired before the source is polled, so that a purchase is read
+                // only when it can be bought.
+                //
+                // Without `unconstrained`, tokio's cooperative budget could report a free permit as
+                // pending, and so split a group of ready purchases. The semaphore is never closed,
+                // so there is no error.
                 let permit = unconstrained(Arc::clone(&semaphore).acquire_owned())
                     .await
                     .ok()?;
@@ -127,43 +129,60 @@ impl Shop {
         // The permit travels with the result, and is released when the caller reads the result.
         queued_purchases
             .ready_chunks(group_size)
-            .flat_map(move |ready| stream::iter(shop.buy_calls(ready)))
+            .flat_map(move |ready_items| stream::iter(shop.buy_calls(ready_items)))
             .buffered(max_in_flight)
             .flat_map(stream::iter)
             .map(|(result, _permit)| result)
             .boxed()
     }
 
-    /// Returns the calls that buy the purchases that are `ready`.
+    /// Returns the calls that buy the purchases in `ready_items`, the items of the source that were
+    /// ready at the same time.
     ///
-    /// At least [`MIN_BATCH`] items become one call for all, fewer items one call each. An error of
-    /// the source among the items passes through the call and keeps its place in the order.
-    fn buy_calls<T, E>(&self, ready: Vec<QueuedPurchase<T, E>>) -> Vec<BuyCall<T, E>>
+    /// At least [`MIN_BATCH`] items become one call together. Fewer items become one call each. An
+    /// error of the source among the items keeps its place in the order.
+    fn buy_calls<T, E>(&self, ready_items: Vec<QueuedPurchase<T, E>>) -> Vec<BuyCall<T, E>>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        if ready.len() < MIN_BATCH {
-            let mut calls = Vec::with_capacity(ready.len());
-            for (item, permit) in ready {
-                let shop = self.clone();
-                let call = async move {
-                    let result = match item {
-                        Ok((tag, purchase)) => Ok((tag, shop.buy(purchase).await)),
-                        Err(error) => Err(error),
-                    };
-                    vec![(result, permit)]
-                };
-                calls.push(call.boxed());
-            }
-            return calls;
+        if ready_items.len() < MIN_BATCH {
+            return ready_items
+                .into_iter()
+                .map(|item| self.buy_call(item))
+                .collect();
         }
+        vec![self.buy_many_call(ready_items)]
+    }
 
+    /// Returns a call that buys the purchase of one item.
+    fn buy_call<T, E>(&self, (item, permit): QueuedPurchase<T, E>) -> BuyCall<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let shop = self.clone();
+        let call = async move {
+            let result = match item {
+                Ok((tag, purchase)) => Ok((tag, shop.buy(purchase).await)),
+                Err(error) => Err(error),
+            };
+            vec![(result, permit)]
+        };
+        call.boxed()
+    }
+
+    /// Returns a call that buys the purchases of all `items` together.
+    fn buy_many_call<T, E>(&self, items: Vec<QueuedPurchase<T, E>>) -> BuyCall<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
         // The purchases are separated from their tags, because `buy_many` takes the purchases
-        // alone. An error of the source remains among the tags, and takes no result below.
-        let mut purchases = Vec::with_capacity(ready.len());
-        let mut tags = Vec::with_capacity(ready.len());
-        for (item, permit) in ready {
+        // alone. An error of the source stays among the tags, and takes no result below.
+        let mut purchases = Vec::with_capacity(items.len());
+        let mut tags = Vec::with_capacity(items.len());
+        for (item, permit) in items {
             let tag = item.map(|(tag, purchase)| {
                 purchases.push(purchase);
                 tag
@@ -178,17 +197,15 @@ impl Shop {
             for (tag, permit) in tags {
                 // A sink that returns too few results violates its contract: the last purchases get
                 // an error.
-                let result = tag.map(|tag| {
-                    (
-                        tag,
-                        results.next().unwrap_or_else(|| Err(miscounted_error())),
-                    )
+                let tagged_result = tag.map(|tag| {
+                    let result = results.next().unwrap_or_else(|| Err(miscounted_error()));
+                    (tag, result)
                 });
-                tagged_results.push((result, permit));
+                tagged_results.push((tagged_result, permit));
             }
             tagged_results
         };
-        vec![call.boxed()]
+        call.boxed()
     }
 }
 

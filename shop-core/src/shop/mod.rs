@@ -126,9 +126,9 @@ impl Shop {
     /// Creates a shop that publishes purchases to `sink`, and lists purchases from `query`.
     ///
     /// The shop has no currency, and refuses purchases that name one: see
-    /// [`in_currency`](Self::in_currency). An [`Ingest`](crate::ingest::Ingest), in this process or another one, moves the published
-    /// purchases from the log to the store. An [`IdempotentSink`] around `sink` recognizes repeated
-    /// purchases and conflicts.
+    /// [`in_currency`](Self::in_currency). An [`IdempotentSink`] around `sink` recognizes repeated
+    /// purchases and conflicts. An [`Ingest`](crate::ingest::Ingest), in this process or another one,
+    /// moves the published purchases from the log to the store.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -144,9 +144,9 @@ impl Shop {
 
     /// Creates a shop like [`new`](Self::new), whose purchases are in `currency`.
     ///
-    /// A purchase without a currency gets that of the shop. While the currency of the store is not
-    /// known, or is another one, purchases are refused as
-    /// [`Unavailable`](crate::ErrorKind::Unavailable): [ask](ShopCurrency::ask) the store first.
+    /// A purchase without a currency gets the currency of the shop. Purchases are refused as
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) until `currency` knows that the store has the
+    /// same currency: [ask](ShopCurrency::ask) the store first.
     ///
     /// ```
     /// use shop_core::memory::{InMemoryLog, InMemoryStore};

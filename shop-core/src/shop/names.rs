@@ -39,17 +39,18 @@ impl Shop {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn names(&self, prefix: &UserName) -> Result<Names> {
-        let names = self.ports.query.info().user_names.ok_or_else(|| {
+        let user_names = self.ports.query.info().user_names.ok_or_else(|| {
             let message = "this store finds no names by their beginning";
             Error::new(ErrorKind::Unsupported, message)
         })?;
         let prefix = Prefix::new(prefix.as_str());
         let mut from = String::new();
         let mut items = Vec::new();
+        // Stays true if the loop ends at one of the two maximums.
         let mut has_more = true;
         for _step in 0..MAX_STEPS {
             let next_name = match prefix.least_match_from(&from) {
-                Some(least) => names.next_name(&least).await?,
+                Some(least_match) => user_names.next_name(&least_match).await?,
                 None => None,
             };
             let Some(name) = next_name else {
@@ -65,9 +66,10 @@ impl Shop {
                 break;
             }
 
-            // A name contains no control character, so no name is between this one and this text.
+            // The next step begins behind this name. A name contains no control character, so no
+            // name is between this name and this text.
             from = format!("{name}\u{1}");
-            // Another program may have written a name that is not valid.
+            // Another program may have written a name that is not valid. It is left out.
             items.extend(name.parse::<UserName>());
         }
         Ok(Names { items, has_more })
@@ -97,22 +99,31 @@ impl Prefix {
         self.count_matching(text) == self.0.len()
     }
 
-    /// Returns the least text that begins with this prefix and is not less than `from`.
+    /// Returns the least text that begins with this prefix and is not less than `from`, or `None` if
+    /// there is no such text.
+    ///
+    /// For the prefix `ad`: from `AE`, the least text is `aD`.
     fn least_match_from(&self, from: &str) -> Option<String> {
-        let matching = self.count_matching(from);
-        if matching == self.0.len() {
+        let matching_count = self.count_matching(from);
+        if matching_count == self.0.len() {
             return Some(from.to_owned());
         }
 
-        // The text keeps as many characters of `from` as possible. The next place gets the least
-        // greater form, and the places behind it get the least forms.
-        let chars: Vec<char> = from.chars().collect();
-        for place in (0..=matching).rev() {
-            let mut forms = self.0[place].iter();
-            if let Some(greater) = forms.find(|form| Some(*form) > chars.get(place)) {
-                let kept = chars[..place].iter();
-                let least = self.0[place + 1..].iter().filter_map(BTreeSet::first);
-                return Some(kept.chain([greater]).chain(least).collect());
+        // The result keeps as many characters of `from` as possible. The next character is the least
+        // form that is greater than the one in `from`, and the further ones are the least forms.
+        let from_chars: Vec<char> = from.chars().collect();
+        for index in (0..=matching_count).rev() {
+            let mut forms = self.0[index].iter();
+            let greater_form = forms.find(|form| Some(*form) > from_chars.get(index));
+            if let Some(greater_form) = greater_form {
+                let kept_chars = from_chars[..index].iter();
+                let least_forms = self.0[index + 1..].iter().filter_map(BTreeSet::first);
+                return Some(
+                    kept_chars
+                        .chain([greater_form])
+                        .chain(least_forms)
+                        .collect(),
+                );
             }
         }
         None
@@ -127,12 +138,12 @@ fn case_forms(char: char) -> BTreeSet<char> {
     BTreeSet::from([char, lower, upper, lower_of_upper])
 }
 
-/// Returns the only character of `form`, or `None` if there are several, such as `SS` for `ß`.
-fn single_form(mut form: impl ExactSizeIterator<Item = char>) -> Option<char> {
-    if form.len() > 1 {
+/// Returns the only character of `chars`, or `None` if there are several, such as `SS` for `ß`.
+fn single_form(mut chars: impl ExactSizeIterator<Item = char>) -> Option<char> {
+    if chars.len() > 1 {
         return None;
     }
-    form.next()
+    chars.next()
 }
 
 #[cfg(test)]

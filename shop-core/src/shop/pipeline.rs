@@ -73,8 +73,10 @@ impl Pipeline {
     /// # Panics
     /// Panics outside of a tokio runtime.
     pub fn start(mut backend: Backend, options: IngestOptions) -> Result<Self> {
-        let (log, group) = (backend.require_log()?, backend.require_group()?);
-        let (sink, query) = (backend.require_sink()?, backend.require_query()?);
+        let log = backend.require_log()?;
+        let group = backend.require_group()?;
+        let sink = backend.require_sink()?;
+        let query = backend.require_query()?;
         let store = Arc::clone(backend.require_store()?);
 
         let source = log.source(group)?;
@@ -146,30 +148,30 @@ impl Pipeline {
     pub async fn close(self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         self.feed.close();
-        // The ingest is stopped even if the purchases in flight could not be flushed: that error is
-        // returned below.
-        let flushed = self.shop.close(timeout).await;
+        // The ingest is stopped even if the shop could not be closed: that error is returned below.
+        let shop_result = self.shop.close(timeout).await;
+        // Dropping `stop` stops the ingest. The others are dropped because they share its ports.
         drop((self.shop, self.backend, self.feed, self.stop));
-        let ended = timeout_at(deadline, self.ingest_task).await;
+        let ingest_end = timeout_at(deadline, self.ingest_task).await;
 
-        flushed?;
-        let joined = ended.map_err(|_elapsed| {
+        shop_result?;
+        let task_result = ingest_end.map_err(|_elapsed| {
             Error::new(
                 ErrorKind::DeadlineExceeded,
                 "the ingest did not stop in time",
             )
             .with_origin("pipeline")
         })?;
-        joined.map_err(|error| {
-            Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(error)
-        })??;
-        Ok(())
+        let ingest_result = task_result.map_err(|join_error| {
+            Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(join_error)
+        })?;
+        ingest_result.map(drop)
     }
 }
 
 impl Shop {
-    /// Returns the ports of this shop, for a service that publishes and lists as this shop does. They
-    /// have no feed, so the service serves no events.
+    /// Returns the ports of this shop, for a service that publishes and lists as this shop does. The
+    /// service serves no events, because the ports contain no feed.
     ///
     /// `shop_http::routes(shop.backend())` makes a router of them.
     #[must_use]

@@ -22,7 +22,8 @@ use crate::{Error, ErrorKind, Invalid, Purchase, PurchaseId, Result, UserId, Use
 const MIN_LOOK_UP_TIME: Duration = Duration::from_millis(250);
 
 impl Shop {
-    /// Returns the entry of the store under this id, once the entry is as durable as an insert.
+    /// Returns the entry of the store under this id. The entry is as durable as an acknowledged
+    /// insert.
     ///
     /// # Errors
     /// The errors of [`PurchaseQuery::look_up`].
@@ -33,16 +34,17 @@ impl Shop {
         self.ports.query.look_up(id).await
     }
 
-    /// Returns the entry of the store under this id.
+    /// Returns the entry of the store under this id, and waits for the entry if it may be on its way
+    /// to the store.
     ///
-    /// A purchase that may be acknowledged without being stored yet is waited for, up to
-    /// [`REFUND_TIMEOUT`]: one that this shop acknowledged recently, or whose id is a UUIDv7 of the
-    /// last 30 s, which another process may have acknowledged.
+    /// Waits for at most [`REFUND_TIMEOUT`]. A purchase may be on its way if this shop acknowledged
+    /// it recently. It also may be if its id is a UUIDv7 of the last 30 s: another process may have
+    /// acknowledged it.
     ///
     /// # Errors
     /// - The first error of [`PurchaseQuery::look_up`]
-    /// - [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if the store does not respond in this
-    ///   time
+    /// - [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if the store does not respond in
+    ///   this time
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -57,16 +59,24 @@ impl Shop {
                     let message = "the store did not respond in time";
                     Error::new(ErrorKind::DeadlineExceeded, message)
                 })??;
-            let is_awaited = matches!(lookup, Lookup::Missing)
+            let may_arrive = matches!(lookup, Lookup::Missing)
                 && may_be_unstored(&*self.ports.publisher, id, self.ports.clock.now());
-            if !is_awaited || !polls.pause_unless(Duration::ZERO, next_batch).await {
+            if !may_arrive {
+                return Ok(lookup);
+            }
+
+            // One look-up at a time needs no minimum pause.
+            let has_time_left = polls.pause_unless(Duration::ZERO, next_batch).await;
+            if !has_time_left {
                 return Ok(lookup);
             }
         }
     }
 
-    /// Returns a future that completes when the ingest of this process has handled a batch after this
-    /// call. It never completes if there is no such ingest, or after the ingest ended.
+    /// Returns a future that completes when the ingest of this process has handled the next batch.
+    ///
+    /// A batch that is handled between this call and the first poll counts, too. The future never
+    /// completes if no ingest runs in this process.
     pub fn next_batch(&self) -> impl Future<Output = ()> + Send + use<> {
         let next_batch = self.ports.ingest.as_ref().map(IngestMonitor::next_batch);
         async move {
@@ -139,7 +149,8 @@ impl Shop {
     /// Waits until the purchase with this id is stored, for at most `limit`, and returns whether it
     /// is stored.
     ///
-    /// To read what a purchase belongs to, [`UserPurchases::wait_for`] waits and reads in one call.
+    /// To wait for a purchase and then list the purchases of its user, call
+    /// [`UserPurchases::wait_for`].
     ///
     /// # Errors
     /// The errors of [`PurchaseQuery::wait_for`].
@@ -158,15 +169,18 @@ impl Shop {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn find_refund(&self, purchase: &Purchase) -> Result<Option<Purchase>> {
-        // Neither a refund nor a purchase with a price of zero can be refunded.
-        let Ok(refund) = purchase.refund(None, purchase.timestamp) else {
+        // A refund of the whole price has the id of any refund of this purchase. Neither a refund
+        // nor a purchase with a price of zero can be refunded.
+        let whole_price = None;
+        let Ok(expected_refund) = purchase.refund(whole_price, purchase.timestamp) else {
             return Ok(None);
         };
 
-        // An operator may have imported another purchase with this id.
-        let stored = self.look_up(&refund.id).await?.stored();
-        Ok(stored.filter(|stored| {
-            stored.details.of == refund.details.of && stored.user_id == refund.user_id
+        let stored_refund = self.look_up(&expected_refund.id).await?.stored();
+        // An operator may have imported another purchase under the id of the refund.
+        Ok(stored_refund.filter(|stored| {
+            stored.details.of == expected_refund.details.of
+                && stored.user_id == expected_refund.user_id
         }))
     }
 

@@ -45,9 +45,9 @@ pub struct UserPurchases {
     order: ListOrder,
     range: TimeRange,
     page_size: Option<PageLimit>,
-    /// The purchase that must be stored before a call reads.
-    awaited: Option<PurchaseId>,
-    /// The maximum time that a call waits for the awaited purchase.
+    /// The id of the purchase that must be stored before a call reads.
+    awaited_id: Option<PurchaseId>,
+    /// The maximum time that a call waits for the purchase `awaited_id`.
     wait_timeout: Duration,
 }
 
@@ -64,7 +64,7 @@ impl UserPurchases {
             order: ListOrder::NewestFirst,
             range: TimeRange::ALL,
             page_size: None,
-            awaited: None,
+            awaited_id: None,
             wait_timeout: DEFAULT_WAIT,
         }
     }
@@ -73,7 +73,7 @@ impl UserPurchases {
     ///
     /// These are purchases of the selected user, or of all users after
     /// [`all_users`](crate::Shop::all_users). A selection by user name cannot be combined with a
-    /// reference: reading it is an error.
+    /// reference.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -84,14 +84,19 @@ impl UserPurchases {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// This function does not fail. Calls that read fail with [`Invalid`](ErrorKind::Invalid) if the
+    /// reference is not valid, or if the selection is by user name.
     pub fn with_reference(
         mut self,
         reference: impl TryInto<Reference, Error: Into<Invalid>>,
     ) -> Self {
         self.selector = self.selector.and_then(|selector| {
-            let user = match selector {
-                Selector::User(user) => Some(user),
-                Selector::Reference(_, user) => user,
+            let user_id = match selector {
+                Selector::User(user_id) => Some(user_id),
+                // The new reference replaces the earlier one.
+                Selector::Reference(_, user_id) => user_id,
                 Selector::All => None,
                 Selector::Name(_) => {
                     return Err(Invalid::malformed(
@@ -100,10 +105,8 @@ impl UserPurchases {
                     ));
                 }
             };
-            Ok(Selector::Reference(
-                reference.try_into().map_err(Into::<Invalid>::into)?,
-                user,
-            ))
+            let reference = reference.try_into().map_err(Into::<Invalid>::into)?;
+            Ok(Selector::Reference(reference, user_id))
         });
         self
     }
@@ -135,19 +138,21 @@ impl UserPurchases {
 
     /// Sets the number of purchases on a page (default 50).
     ///
-    /// [`purchases`](Self::purchases) requests as many purchases at once (default 50 at first, then
-    /// 1,000).
+    /// [`purchases`](Self::purchases) requests this number of purchases at once. Its default is 50
+    /// for the first request, and 1,000 for each further one.
     pub const fn with_page_size(mut self, size: PageLimit) -> Self {
         self.page_size = Some(size);
         self
     }
 
-    /// Makes reading calls wait until the purchase of `receipt` is stored, so that their results
-    /// include this purchase.
+    /// Sets the purchase that the calls of this selection wait for: each call that reads waits until
+    /// the purchase of `receipt` is stored, so that its result includes this purchase.
     ///
     /// A purchase is accepted when it is in the log, and listed when it is in the store. A call
-    /// waits for at most 10 s, or the [`with_wait_timeout`](Self::with_wait_timeout). Other purchases may
-    /// still be missing, even if they were accepted earlier. Events do not wait.
+    /// waits for at most 10 s, or for the time of [`with_wait_timeout`](Self::with_wait_timeout).
+    /// Other purchases may still be missing, even if they were accepted earlier.
+    ///
+    /// This function itself waits for nothing. Subscriptions to events ignore this setting.
     ///
     /// ```
     /// use std::time::Duration;
@@ -166,10 +171,10 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// Calls that read fail with [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the purchase
-    /// is not stored in time.
+    /// This function does not fail. Calls that read fail with
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the purchase is not stored in time.
     pub const fn wait_for(mut self, receipt: &Receipt) -> Self {
-        self.awaited = Some(receipt.id);
+        self.awaited_id = Some(receipt.id);
         self
     }
 
@@ -228,9 +233,10 @@ impl UserPurchases {
     /// Returns the errors of [`PurchaseQuery::summary`] and of [`wait_for`](Self::wait_for).
     pub async fn summary(&self) -> Result<Summary> {
         let totals = self.totals(Period::Whole, UtcOffset::UTC).await?;
+        // A selection without purchases has no bucket, and so the summary zero.
         Ok(totals
             .first()
-            .map(|whole| whole.summary)
+            .map(|bucket| bucket.summary)
             .unwrap_or_default())
     }
 
@@ -285,10 +291,10 @@ impl UserPurchases {
         let selection = self.clone();
         let begin_pages = async move {
             let selector = selection.wait_for_awaited().await?.clone();
-            let first_page = selection.first_page();
-            let following_size = selection.page_size.unwrap_or(PageLimit::MAX);
+            let first_request = selection.first_page();
+            let further_page_size = selection.page_size.unwrap_or(PageLimit::MAX);
             let query = Arc::clone(&selection.shop.ports.query);
-            Ok::<_, Error>(query.growing_pages(selector, first_page, following_size))
+            Ok::<_, Error>(query.growing_pages(selector, first_request, further_page_size))
         };
         stream::once(begin_pages)
             .try_flatten()
@@ -379,8 +385,8 @@ impl UserPurchases {
         Ok((&**events, selector))
     }
 
-    /// Waits until the awaited purchase is stored, if there is one, and returns the selection to
-    /// read.
+    /// Waits until the purchase of [`wait_for`](Self::wait_for) is stored, if there is one. Returns
+    /// the selector of the purchases to read.
     ///
     /// # Errors
     /// - [`Invalid`](ErrorKind::Invalid) for a selection that is not valid
@@ -389,9 +395,12 @@ impl UserPurchases {
     /// - the errors of [`PurchaseQuery::wait_for`]
     async fn wait_for_awaited(&self) -> Result<&Selector> {
         let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
-        if let Some(id) = self.awaited
-            && !self.shop.wait_until_stored(&id, self.wait_timeout).await?
-        {
+        let Some(id) = self.awaited_id else {
+            return Ok(selector);
+        };
+
+        let is_stored = self.shop.wait_until_stored(&id, self.wait_timeout).await?;
+        if !is_stored {
             let message =
                 format!("purchase {id} was accepted, but is not stored yet: increase wait_timeout");
             return Err(
