@@ -213,8 +213,12 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// `query` and `store` are ports of the same store. The report calls the log `name`. A dry run
     /// counts instead.
     ///
-    /// The order is: the rows of the store; the records of the log, with a mark in the store for
-    /// each id; the rows that ingest has stored meanwhile; the dead letters.
+    /// The erasure takes these steps:
+    ///
+    /// 1. the rows of the store
+    /// 2. the records of the log, with a mark in the store for the id of each purchase
+    /// 3. the rows that ingest has stored since step 1
+    /// 4. the dead letters
     ///
     /// # Errors
     /// Returns the errors of the log and of the store. Repeating the call erases the rest. If the
@@ -380,9 +384,10 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         Ok(())
     }
 
-    /// Resolves the dead letters of `log` for which `is_about` is true as dropped, and counts them.
+    /// Drops the dead letters of `log` for which `is_about` is true, and counts them in the report.
+    /// A dry run only counts them.
     ///
-    /// The dead letters of the log contain records of the type `record_type`.
+    /// The records of the log are of the type `record_type`.
     ///
     /// # Errors
     /// Returns the errors of the log.
@@ -396,7 +401,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         let matching_dead_letters = pending_dead_letters
             .try_filter(|dead_letter| ready(is_about(&dead_letter.record, &dead_letter.partition)));
         let options = ResolveOptions::new(Resolution::Dropped).dry_run(self.report.dry_run);
-        // Every dead letter can be dropped, so no refusal is ever passed.
+        // Every dead letter can be dropped, so there is no refusal.
         let count_dropped = |_dead_letter, _refusal| {
             self.report.dead_letters += 1;
             // `true` continues with the next dead letter.
@@ -417,8 +422,11 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
 /// `user`.
 ///
 /// A record that is not a valid purchase may still contain personal data. It is about the user if
-/// its key is the id of the user, if its value is a JSON object whose `userid` is the id of the
-/// user, or if one of `decoders` finds the id of the user in it.
+/// the id of the user is in one of these places:
+///
+/// - its key
+/// - the member `userid` of its value, if the value is a JSON object
+/// - where one of `decoders` finds it
 fn is_of_user(
     record: &LogRecord,
     partition: &Partition,
@@ -429,10 +437,10 @@ fn is_of_user(
         return purchase.user_id == *user;
     }
     has_key(record, user.as_str())
-        || user_id_in_value(record).is_some_and(|named| named == user.as_str())
+        || user_id_in_value(record).is_some_and(|user_id| user_id == user.as_str())
         || decoders
             .named_user(record)
-            .is_some_and(|named| named == user.as_str())
+            .is_some_and(|user_id| user_id == user.as_str())
 }
 
 /// Reads the user id from the value of `record`. The record need not be a valid purchase.

@@ -189,10 +189,10 @@ impl Retention {
         let store = &self.store;
         let now = self.options.clock.now();
         let cutoff = now.saturating_sub(self.options.retention);
-        let due = self.count_due(cutoff).await?;
+        let due_count = self.count_due(cutoff).await?;
         // `None` reads the stored time, and stores no other one.
         let last_seen = store.last_seen(None).await?;
-        let allowance = self.guard.next_allowance(now, last_seen, due);
+        let allowance = self.guard.next_allowance(now, last_seen, due_count);
 
         let mut allowed_rows = allowance.rows;
         while allowed_rows > 0 {
@@ -202,11 +202,11 @@ impl Retention {
                 .batch_size
                 .max(1)
                 .min(usize::try_from(allowed_rows).unwrap_or(usize::MAX));
-            let removed = store.delete_before(cutoff, limit, Deletion::Delete).await?;
-            let deleted = removed.count;
-            // The last call deletes nothing, and returns all entries that no call could delete.
+            let removed_rows = store.delete_before(cutoff, limit, Deletion::Delete).await?;
+            let deleted = removed_rows.count;
+            // The last call deletes nothing, and returns all rows that no call could delete.
             if deleted == 0 {
-                self.report_left(&removed.left);
+                self.report_left(&removed_rows.left);
                 break;
             }
 

@@ -73,6 +73,8 @@ pub async fn limited(name: &str, case: impl Future<Output = ()>) {
     run_within(CASE_LIMIT, name, case).await;
 }
 
+/// Runs the case `name`, which must end within `limit`. Ends the process if the case blocks its
+/// thread beyond the limit.
 async fn run_within(limit: Duration, name: &str, case: impl Future<Output = ()>) {
     let last_wait = Arc::new(Mutex::new(None));
     let report = {

@@ -402,6 +402,7 @@ impl Details {
 
         let mut details = Self::default();
         for member in Self::COLUMNS {
+            // Each member is optional.
             let Some(value) = members.remove(member) else {
                 continue;
             };

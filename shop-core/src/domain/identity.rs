@@ -93,10 +93,9 @@ pub(crate) fn uuid_from_parts(namespace: Uuid, parts: &[&[u8]]) -> Uuid {
 text_type! {
     /// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
     ///
-    /// The key may be in quotes, as a string of RFC 9651: `"order-7"` is the key `order-7`. Text
-    /// that begins with a quote and is no such string is not a key, nor are quotes with nothing
-    /// between them: a client that sends those has probably forgotten its key, and with one key
-    /// all its purchases would be the same.
+    /// The key may be in quotes, as a string of RFC 9651: `"order-7"` is the key `order-7`. Other
+    /// text that begins with a quote is not a key. Empty quotes are not a key, either: a client that
+    /// sends them has probably forgotten its key, and all its purchases would have the same one.
     ///
     /// A key that is a UUID of version 4 or 7 *is* the id of the purchase, for all users alike. For
     /// any other key, the id follows from the key and the user id (see [`id_from_key`]). A key is

@@ -284,21 +284,22 @@ fn trim_spare_zeros(text: &str) -> &str {
 /// decimals.
 fn parse_plain_decimal(text: &str) -> Result<Decimal, Invalid> {
     let number = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let mut digits = 0;
-    let mut points = 0;
+    let mut digit_count = 0;
+    let mut point_count = 0;
     for byte in number.bytes() {
         match byte {
-            b'0'..=b'9' => digits += 1,
-            b'.' => points += 1,
+            b'0'..=b'9' => digit_count += 1,
+            b'.' => point_count += 1,
             // The parser below would also accept other characters, as in `1_000`.
             _ => return Err(invalid(InvalidKind::NotANumber)),
         }
     }
-    if digits == 0 || points > 1 {
+    if digit_count == 0 || point_count > 1 {
         return Err(invalid(InvalidKind::NotANumber));
     }
 
     Decimal::from_str_exact(text).map_err(|_too_many_digits| {
+        // `split` yields at least one text.
         let whole = number.split('.').next().unwrap_or_default();
         if text.starts_with('-') {
             invalid(InvalidKind::Negative)

@@ -123,11 +123,12 @@ impl UnknownMembers {
 
     /// Appends the members to the object in `json`, each with a comma in front.
     pub(super) fn write_members(&self, json: &mut impl BufMut) {
-        let object = self.as_json().unwrap_or_default();
-        if let Some(members) = object
+        let Some(object) = self.as_json() else { return };
+        let members = object
             .strip_prefix('{')
-            .and_then(|rest| rest.strip_suffix('}'))
-        {
+            .and_then(|after_brace| after_brace.strip_suffix('}'));
+        // The text of an object always has its braces.
+        if let Some(members) = members {
             json.put_u8(b',');
             json.put_slice(members.as_bytes());
         }
@@ -157,6 +158,7 @@ fn reason_to_refuse(name: &str, value: &str) -> Option<&'static str> {
 fn max_depth(value: &str) -> usize {
     let mut depth = 0_usize;
     let mut max_depth = 0;
+    // Brackets and braces in a text do not count.
     let mut is_in_text = false;
     let mut bytes = value.bytes();
     while let Some(byte) = bytes.next() {
@@ -185,6 +187,7 @@ fn has_nul(value: &Value) -> bool {
         Value::Object(members) => members
             .iter()
             .any(|(name, value)| name.contains('\0') || has_nul(value)),
+        // `null`, a bool and a number contain no text.
         _ => false,
     }
 }

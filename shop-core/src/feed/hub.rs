@@ -2,9 +2,9 @@
 //! them.
 //!
 //! The reader calls [`deliver`](Hub::deliver) and [`advance`](Hub::advance). Each subscriber owns
-//! the receiving half of a bounded channel. The hub never waits for a subscriber: one whose channel
-//! is full loses its sender, so that its subscription ends after the deliveries that are already in
-//! the channel.
+//! the receiving half of a bounded channel. The hub never waits for a subscriber. If the channel of a
+//! subscriber is full, the hub drops its sender, and the subscription ends after the deliveries that
+//! are already in the channel.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -106,8 +106,7 @@ fn matching_selectors(purchase: &Purchase) -> Vec<Selector> {
 }
 
 impl Hub {
-    /// Creates a hub without subscribers, for a reader that reads the log from the offsets `start`
-    /// on.
+    /// Creates a hub without subscribers. Its reader reads the log from the offsets `start` on.
     pub(super) fn new(log_digest: u32, start: Offsets, options: &FeedOptions) -> Self {
         let state = HubState {
             delivered_offsets: Arc::new(start.clone()),

@@ -170,9 +170,10 @@ impl Subscription {
                 Ok(None) => advance_offsets(&mut self.position.offsets, &backlog.end_offsets),
                 Err(error) => {
                     tracing::info!(error = %error.chain(), "a subscription ends");
-                    // The deliveries would skip the rest of the backlog. The receiver of a new
-                    // channel, whose sender is dropped here, replaces them and yields nothing.
-                    self.deliveries = mpsc::channel(1).1;
+                    // The deliveries would skip the rest of the backlog. So a new channel replaces
+                    // theirs. Its sender is dropped here, and it yields nothing.
+                    let (_dropped_sender, closed_channel) = mpsc::channel(1);
+                    self.deliveries = closed_channel;
                 }
             }
             self.backlog = None;

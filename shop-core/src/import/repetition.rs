@@ -167,6 +167,7 @@ pub async fn check_repetition(query: &dyn PurchaseQuery, file: &FileIdentity) ->
 /// # Errors
 /// [`Conflict`](ErrorKind::Conflict), with what differs, and the errors of the store.
 async fn refuse_other_reading(files: &dyn ImportedFiles, file: &FileIdentity) -> Result<()> {
+    // `None` reads the last reading, and keeps no new one.
     let last_reading = (|| files.last_reading(file.digest, None))
         .retry(retry_backoff())
         .sleep(sleep)

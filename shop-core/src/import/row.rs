@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::domain::Reference;
 use crate::{Purchase, Result, Uuid};
 
-/// The size of the values of a batch in bytes at which a [`RowSource`] ends the batch, so that the
-/// memory of an import does not depend on what is in its rows. 65,536 rows of usual length have
-/// about as much.
+/// The size of the values of a batch in bytes at which a [`RowSource`] ends the batch.
+///
+/// It bounds the memory of an import of long rows. The values of 65,536 rows of usual length have
+/// about this size.
 pub const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// An entry of a file: the purchase or refund that a row states, or the reason why the row is not
@@ -57,12 +58,14 @@ pub trait RowSource: Send + 'static {
     /// Returns the identity of the file, which does not change.
     fn identity(&self) -> &FileIdentity;
 
-    /// Returns at least one further row, and about `max_rows` rows at most. The batch ends earlier
-    /// once the values of its rows have [`MAX_BATCH_BYTES`]. Returns no rows at the end of the file.
+    /// Returns the next rows of the file: at least one, and about `max_rows` at most. Returns no rows
+    /// at the end of the file.
+    ///
+    /// The batch ends earlier once the values of its rows have [`MAX_BATCH_BYTES`].
     ///
     /// # Errors
-    /// The error after which the file cannot be read further. The rows before the unreadable place
-    /// are returned first, and are imported.
+    /// The error of a place at which the file cannot be read. The rows before this place are returned
+    /// first, by an earlier call, and are imported.
     fn next_batch(&mut self, max_rows: usize) -> Result<Vec<ImportRow>>;
 
     /// Returns the columns of the file that are not read, for the report.

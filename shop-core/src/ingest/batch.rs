@@ -148,8 +148,8 @@ impl<R: Record> BatchWorker<R> {
             .await;
         let (mut counts, admission) = turn.ok_or(Aborted::Abandoned)?;
 
-        let admitted = &dead_letters[..admission.admitted];
-        if let Err(aborted) = self.put_dead_letters(job, admitted).await {
+        let admitted_dead_letters = &dead_letters[..admission.admitted];
+        if let Err(aborted) = self.put_dead_letters(job, admitted_dead_letters).await {
             // A record counts once its dead letter was put. These dead letters were not put, and
             // their records are redelivered.
             counts.undo_admission(job.number, &admission);
@@ -175,14 +175,15 @@ impl<R: Record> BatchWorker<R> {
         // failing since the group failed.
         let mut groups = vec![(dead_letters, Backoff::new(&self.options))];
         while let Some((group, mut backoff)) = groups.pop() {
-            if group.is_empty() || self.try_put_group(job, group, &mut backoff).await? {
+            let is_put = group.is_empty() || self.try_put_group(job, group, &mut backoff).await?;
+            if is_put {
                 continue;
             }
 
             // The group contains a dead letter that the storage rejects. The halves isolate it, and
             // the others are stored. The first half is pushed last, so it is put next.
-            let (first, second) = group.split_at(group.len() / 2);
-            groups.extend([(second, backoff.clone()), (first, backoff)]);
+            let (first_half, second_half) = group.split_at(group.len() / 2);
+            groups.extend([(second_half, backoff.clone()), (first_half, backoff)]);
         }
         Ok(())
     }
@@ -278,7 +279,7 @@ fn decode_all<R: Record>(
         records: Vec::with_capacity(record_count),
         indices: Vec::with_capacity(record_count),
     };
-    let mut rejected = Vec::new();
+    let mut rejected_records = Vec::new();
 
     for (index, record) in batch.records.iter().enumerate() {
         if record.is_erased() {
@@ -290,12 +291,12 @@ fn decode_all<R: Record>(
                 decoded.records.push(value);
                 decoded.indices.push(index);
             }
-            Err(error) => rejected.push(RejectedRecord {
+            Err(error) => rejected_records.push(RejectedRecord {
                 index,
                 reason: error.into(),
                 attempts: 1,
             }),
         }
     }
-    (decoded, rejected)
+    (decoded, rejected_records)
 }

@@ -58,30 +58,30 @@ impl DeadLetterBreaker {
         }
     }
 
-    /// Counts the `stored` records of a batch that needs no turn.
+    /// Counts `stored_count` stored records of a batch that needs no turn.
     ///
     /// These records end the current streak of dead letters when the next turn begins.
-    pub(super) fn count_stored(&self, stored: usize) {
+    pub(super) fn count_stored(&self, stored_count: usize) {
         self.stored_since_turn
-            .fetch_add(stored as u64, Ordering::Relaxed);
+            .fetch_add(stored_count as u64, Ordering::Relaxed);
     }
 
-    /// Waits for the turn of batch `number`, and decides how many of its `rejected` records may be
-    /// dead-lettered.
+    /// Waits for the turn of the batch `batch_number`, counts its records, and decides how many of
+    /// its `rejected` records may be dead-lettered.
     ///
     /// The turn lasts while the returned counts are locked. The caller puts the admitted dead
     /// letters during its turn, and calls [`undo_admission`](DeadLetterCounts::undo_admission) if
     /// that fails.
     pub(super) async fn wait_for_turn(
         &self,
-        number: u64,
+        batch_number: u64,
         batch: &Batch,
         rejected: &[RejectedRecord],
     ) -> (MutexGuard<'_, DeadLetterCounts>, BatchAdmission) {
         let mut counts = self.counts.lock().await;
         counts.add_stored(self.stored_since_turn.swap(0, Ordering::Relaxed));
 
-        let admission = counts.admit_batch(number, batch, rejected);
+        let admission = counts.admit_batch(batch_number, batch, rejected);
         (counts, admission)
     }
 }
@@ -113,24 +113,24 @@ impl DeadLetterCounts {
         }
     }
 
-    /// Counts `stored` records that were not dead-lettered, which end the current streak. Zero
-    /// records end nothing.
-    fn add_stored(&mut self, stored: u64) {
-        if stored > 0 {
-            self.record_count += stored;
+    /// Counts `stored_count` records that were not dead-lettered. They end the current streak, unless
+    /// their number is zero.
+    fn add_stored(&mut self, stored_count: u64) {
+        if stored_count > 0 {
+            self.record_count += stored_count;
             self.streak_start = self.record_count;
         }
     }
 
-    /// Counts the records of batch `number`, and decides how many of its `rejected` records may be
-    /// dead-lettered.
+    /// Counts the records of the batch `batch_number`, and decides how many of its `rejected` records
+    /// may be dead-lettered.
     ///
     /// Batches are counted in the order in which they finish, not in the order of the log. A batch
-    /// that was read before the one that reached the limit is still dead-lettered. Otherwise the
-    /// position would stay before that batch at every restart at which it is overtaken again.
+    /// may finish after the limit was reached by a batch that was read later. Its records are still
+    /// dead-lettered, so that the position can pass them and a restart does not meet them again.
     fn admit_batch(
         &mut self,
-        number: u64,
+        batch_number: u64,
         batch: &Batch,
         rejected: &[RejectedRecord],
     ) -> BatchAdmission {
@@ -147,11 +147,11 @@ impl DeadLetterCounts {
             return admission;
         };
 
-        // A batch that finished earlier reached the limit. Only batches that were read before that
-        // batch are still dead-lettered.
+        // Another batch reached the limit. Only batches that were read before that batch are still
+        // dead-lettered.
         if let Some((opening_batch, error)) = &self.opened_by {
-            let was_read_earlier = number < *opening_batch;
-            if !was_read_earlier {
+            let was_read_later = batch_number >= *opening_batch;
+            if was_read_later {
                 admission.admitted = 0;
             }
             admission.stop = Some(error.clone());
@@ -160,7 +160,7 @@ impl DeadLetterCounts {
 
         // The index in the batch of the first record that is not counted yet.
         let mut next_index = 0;
-        for (earlier_rejected, record) in rejected.iter().enumerate() {
+        for (rejected_index, record) in rejected.iter().enumerate() {
             // The records between two rejected ones count as stored.
             self.add_stored((record.index - next_index) as u64);
             next_index = record.index + 1;
@@ -176,9 +176,9 @@ impl DeadLetterCounts {
             self.add_dead_letter(position);
             admission.counted += 1;
             if let Some(error) = self.limit_error(max_consecutive) {
-                self.opened_by = Some((number, error.clone()));
+                self.opened_by = Some((batch_number, error.clone()));
                 // The dead letter that reaches the limit is still put, and the later ones are not.
-                admission.admitted = earlier_rejected + 1;
+                admission.admitted = rejected_index + 1;
                 admission.stop = Some(error);
                 return admission;
             }
@@ -208,40 +208,41 @@ impl DeadLetterCounts {
         }
     }
 
-    /// Undoes the `admission` of batch `number`, whose dead letters could not be put.
+    /// Undoes the `admission` of the batch `batch_number`, whose dead letters could not be put.
     ///
-    /// Only the last admission can be undone. It is still the caller's turn, so no other batch was
-    /// counted since.
-    pub(super) fn undo_admission(&mut self, number: u64, admission: &BatchAdmission) {
+    /// Only the last admission can be undone. The caller still has the counts locked, so no other
+    /// batch was counted since.
+    pub(super) fn undo_admission(&mut self, batch_number: u64, admission: &BatchAdmission) {
         self.record_count = admission.previous_record_count;
         self.streak_start = admission.previous_streak_start;
 
         // The dead letters of the batch are the last ones in the window.
-        let remaining = self
+        let remaining_count = self
             .window_dead_letters
             .len()
             .saturating_sub(admission.counted);
-        for (_, position) in self.window_dead_letters.drain(remaining..) {
+        for (_number, position) in self.window_dead_letters.drain(remaining_count..) {
             self.counted_positions.remove(&position);
         }
 
         // If this batch had reached the limit, the limit is not reached any more.
         self.opened_by
-            .take_if(|(opening_batch, _)| *opening_batch == number);
+            .take_if(|(opening_batch, _error)| *opening_batch == batch_number);
     }
 
-    /// Returns the error that stops the pipeline, if the limit is reached, and `None` otherwise.
+    /// Returns the error that stops the pipeline if the limit is reached, and `None` if it is not.
     ///
     /// `max_consecutive` is the number of dead letters in a row at which the limit is reached.
     fn limit_error(&self, max_consecutive: usize) -> Option<Error> {
         let window_count = self.window_dead_letters.len();
-        // The dead letters are sorted by number, so the dead letters of the streak are the last
-        // ones.
-        let before_streak = self
+        // The dead letters are sorted by record number, so the dead letters of the streak are the
+        // last ones.
+        let count_before_streak = self
             .window_dead_letters
-            .partition_point(|(number, _)| *number < self.streak_start);
+            .partition_point(|(record_number, _)| *record_number < self.streak_start);
+        let streak_length = window_count - count_before_streak;
 
-        let reached_limit = if window_count - before_streak >= max_consecutive {
+        let reached_limit = if streak_length >= max_consecutive {
             format!("{max_consecutive} records in a row could not be stored")
         } else if window_count >= self.limit.max_in_window() {
             format!(
@@ -252,6 +253,7 @@ impl DeadLetterCounts {
             return None;
         };
 
+        // Without a setting, there is no hint.
         let setting_hint = self
             .limit
             .setting

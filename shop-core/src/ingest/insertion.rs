@@ -418,8 +418,8 @@ impl<R: Record> SubBatch<R> {
         self.indices.len()
     }
 
-    /// Returns a part with only the records at `positions` of this part. It keeps the numbers of
-    /// attempts.
+    /// Returns a copy of this part with only the records at `positions` in it. The copy has the same
+    /// numbers of attempts.
     fn with_records_at(&self, positions: &[usize]) -> Self {
         Self {
             records: positions

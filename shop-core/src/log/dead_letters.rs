@@ -212,10 +212,15 @@ impl DeadLetterFilter {
         reason: ReasonKind,
         time: Timestamp,
     ) -> bool {
-        self.reason.is_none_or(|kind| kind == reason)
-            && self.since.is_none_or(|since| time >= since)
-            && self.until.is_none_or(|until| time < until)
-            && self.after.as_ref().is_none_or(|after| position > after)
+        // A condition that is not set selects each dead letter.
+        self.reason
+            .is_none_or(|selected_reason| selected_reason == reason)
+            && self.since.is_none_or(|first_time| time >= first_time)
+            && self.until.is_none_or(|end_time| time < end_time)
+            && self
+                .after
+                .as_ref()
+                .is_none_or(|last_position| position > last_position)
             && (self.positions.is_empty() || self.positions.contains(position))
     }
 }

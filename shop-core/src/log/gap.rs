@@ -155,7 +155,7 @@ impl Gap {
     /// dead letter. Reports merge the gaps of both: `verify`, and the status of a topic.
     #[must_use]
     pub fn to_dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
-        let values = [
+        let header_values = [
             (TOPIC_HEADER, self.partition.topic.to_string()),
             (PARTITION_HEADER, self.partition.index.to_string()),
             (FROM_HEADER, self.from.to_string()),
@@ -164,7 +164,7 @@ impl Gap {
             (CAUSE_HEADER, self.cause.as_str().to_owned()),
         ];
         let mut headers = Headers::builder();
-        for (name, value) in values {
+        for (name, value) in header_values {
             headers = headers.with(name, Some(value.as_bytes()));
         }
 
@@ -190,19 +190,20 @@ impl Gap {
         let topic_partition = |gap: &Self| (Arc::clone(&gap.partition.topic), gap.partition.index);
         // After sorting, a gap can only overlap or touch the last merged gap.
         gaps.sort_by_key(|gap| (topic_partition(gap), gap.from));
-        let mut merged: Vec<Self> = Vec::with_capacity(gaps.len());
+        let mut merged_gaps: Vec<Self> = Vec::with_capacity(gaps.len());
         for gap in gaps {
-            match merged.last_mut() {
-                Some(last)
-                    if topic_partition(last) == topic_partition(&gap) && gap.from <= last.to =>
+            match merged_gaps.last_mut() {
+                Some(last_gap)
+                    if topic_partition(last_gap) == topic_partition(&gap)
+                        && gap.from <= last_gap.to =>
                 {
-                    last.to = last.to.max(gap.to);
-                    last.next_offset = last.to;
+                    last_gap.to = last_gap.to.max(gap.to);
+                    last_gap.next_offset = last_gap.to;
                 }
-                _ => merged.push(gap),
+                _ => merged_gaps.push(gap),
             }
         }
-        merged
+        merged_gaps
     }
 }
 
@@ -232,14 +233,12 @@ impl DeadLetter {
             return None;
         }
 
-        let text = |name: &str| str::from_utf8(self.record.headers.get(name)?).ok();
-        let number = |name: &str| text(name)?.parse::<u64>().ok();
-        Some(Gap::new(
-            self.partition.clone(),
-            number(FROM_HEADER)?,
-            number(TO_HEADER)?,
-            text(CAUSE_HEADER)?.parse().ok()?,
-        ))
+        let header_text = |name: &str| str::from_utf8(self.record.headers.get(name)?).ok();
+        let header_number = |name: &str| header_text(name)?.parse::<u64>().ok();
+        let from = header_number(FROM_HEADER)?;
+        let to = header_number(TO_HEADER)?;
+        let cause = header_text(CAUSE_HEADER)?.parse().ok()?;
+        Some(Gap::new(self.partition.clone(), from, to, cause))
     }
 }
 

@@ -54,9 +54,10 @@ pub struct LogFaults {
 /// The members of the consumer groups of a log.
 #[async_trait]
 pub trait GroupMembers: Debug + Send + Sync + 'static {
-    /// Returns the names of the members of `group`, which read the log now or wait for their turn,
-    /// in this process or another one: on Kafka their client ids, also of members that belong to
-    /// another program.
+    /// Returns the names of the members of `group`, in all processes. On Kafka, these are the client
+    /// ids, also of members that belong to another program.
+    ///
+    /// A member reads the log now, or waits for its turn.
     ///
     /// # Errors
     /// - [`Denied`](crate::ErrorKind::Denied) without the right to describe the group

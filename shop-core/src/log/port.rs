@@ -145,9 +145,9 @@ pub trait Log: Debug + Send + Sync + 'static {
     /// Reads all dead letters that are in the log at the time of the call: first the pending ones,
     /// then the resolved ones.
     ///
-    /// The pending dead letters of a partition are in the order in which they were put. Dead
-    /// letters that are put later are excluded, so that a caller that replays dead letters while it
-    /// reads them processes none twice.
+    /// The pending dead letters of a partition are in the order in which they were put. Dead letters
+    /// that are put after the call are excluded. So a caller can replay dead letters while it reads
+    /// them, and processes none twice.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached. The items of
@@ -256,17 +256,17 @@ pub trait Log: Debug + Send + Sync + 'static {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<DeadLetter>> {
-        let mut selected: Vec<_> = self
+        let mut dead_letters: Vec<_> = self
             .scan_dead_letters()
             .await?
             .try_filter_map(|state| ready(Ok(filter.select_pending(state))))
             .try_collect()
             .await?;
-        selected.sort_by_key(DeadLetter::position);
+        dead_letters.sort_by_key(DeadLetter::position);
 
         // The limit counts positions and not dead letters, so that a page does not end between two
         // dead letters of one position.
-        let by_position = selected.chunk_by(|one, next| one.position() == next.position());
+        let by_position = dead_letters.chunk_by(|one, next| one.position() == next.position());
         Ok(by_position.take(limit).flatten().cloned().collect())
     }
 }

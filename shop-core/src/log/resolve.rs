@@ -101,7 +101,8 @@ pub async fn resolve(
             log.resolve(&batch, record_type, options.resolution).await?;
             batch_bytes = 0;
             for dead_letter in batch.drain(..) {
-                if !on_decided(dead_letter, None) {
+                let refusal = None;
+                if !on_decided(dead_letter, refusal) {
                     return Ok(());
                 }
             }

@@ -1,8 +1,8 @@
 //! A consumer group: the owners and epochs of partitions, and rebalancing.
 //!
 //! Each partition is *owned* by at most one member. The *epoch* of a partition increases with each
-//! new owner. A member commits with the epoch under which it read, so that a commit of an earlier
-//! owner is *fenced*, which means refused.
+//! new owner. A member commits with the epoch under which it read. A commit with an earlier epoch is
+//! *fenced*, which means refused.
 //!
 //! A *rebalance* runs whenever a member joins, leaves, or gives up partitions. It moves partitions
 //! in two steps:

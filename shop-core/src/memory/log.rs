@@ -92,8 +92,9 @@ impl PartitionRecords {
 
     /// Returns the records from `offset` on, or all records if `offset` is before the first one.
     pub(super) fn records_from(&self, offset: u64) -> &[LogRecord] {
-        let start = usize::try_from(offset.saturating_sub(self.first_offset)).unwrap_or(usize::MAX);
-        &self.records[start.min(self.records.len())..]
+        let index = usize::try_from(offset.saturating_sub(self.first_offset)).unwrap_or(usize::MAX);
+        // An offset behind the last record yields no records.
+        &self.records[index.min(self.records.len())..]
     }
 
     /// Returns the record at `offset` for a change, if the partition contains the record.
@@ -104,9 +105,9 @@ impl PartitionRecords {
 
     /// Deletes the records before `offset`. The other records keep their offsets.
     fn delete_before(&mut self, offset: u64) {
-        let kept = self.records_from(offset).to_vec();
-        self.first_offset = self.end() - kept.len() as u64;
-        self.records = kept;
+        let kept_records = self.records_from(offset).to_vec();
+        self.first_offset = self.end() - kept_records.len() as u64;
+        self.records = kept_records;
     }
 }
 
@@ -198,11 +199,12 @@ impl InMemoryLog {
     /// Returns the committed positions of `group`: the offset of the next record per partition.
     #[must_use]
     pub fn committed(&self, group: &str) -> BTreeMap<u32, u64> {
-        lock(&self.shared.state)
-            .groups
-            .get(group)
-            .map(|group| group.committed.clone())
-            .unwrap_or_default()
+        let state = lock(&self.shared.state);
+        match state.groups.get(group) {
+            Some(group) => group.committed.clone(),
+            // A group that does not exist has committed nothing.
+            None => BTreeMap::new(),
+        }
     }
 }
 

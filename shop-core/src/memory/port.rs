@@ -27,20 +27,20 @@ fn pending_index(state: &InMemoryLogState, offset: u64, id: RecordId) -> Option<
 }
 
 impl InMemoryLogInner {
-    /// Returns the records of one partition from its offset in `next_offsets` on, and moves this
-    /// offset behind the records.
+    /// Returns the records of the first partition that has records from its offset in `next_offsets`
+    /// on, and moves this offset behind the records.
     ///
     /// Returns `None` if no partition contains further records.
     fn next_batch(&self, next_offsets: &mut Offsets) -> Option<Batch> {
         let state = lock(&self.state);
         next_offsets
             .iter_mut()
-            .find_map(|(index, next_offset)| self.read_on(&state, *index, next_offset))
+            .find_map(|(index, next_offset)| self.read_partition(&state, *index, next_offset))
     }
 
     /// Returns the records of the partition `index` from `next_offset` on, and moves `next_offset`
-    /// behind them. Returns `None` if there are none.
-    fn read_on(
+    /// behind the records. Returns `None` if the partition contains no further records.
+    fn read_partition(
         &self,
         state: &InMemoryLogState,
         index: u32,
@@ -49,6 +49,7 @@ impl InMemoryLogInner {
         let partition = state.partitions.get(&index)?;
         let records = partition.records_from(*next_offset).to_vec();
         *next_offset = records.last()?.offset + 1;
+        // A batch that is read outside of a group is of epoch 0.
         Some(Batch::new(self.partition(index, 0), records))
     }
 
@@ -95,8 +96,8 @@ impl Log for InMemoryLog {
         let state = lock(&self.shared.state);
         let spans = state.partitions.iter().map(|(index, partition)| {
             let end = partition.end();
-            let first = LogScan::start_offset(start, *index, partition.first_offset, end);
-            (*index, (first, end))
+            let scan_start = LogScan::start_offset(start, *index, partition.first_offset, end);
+            (*index, (scan_start, end))
         });
         let mut scan = LogScan::new(
             Arc::clone(&self.shared.cluster),
@@ -108,7 +109,8 @@ impl Log for InMemoryLog {
             ScanEnd::Current => {
                 let mut batches = Vec::new();
                 for (index, mut next_offset) in scan.start.clone() {
-                    batches.extend(self.shared.read_on(&state, index, &mut next_offset).map(Ok));
+                    let batch = self.shared.read_partition(&state, index, &mut next_offset);
+                    batches.extend(batch.map(Ok));
                 }
                 stream::iter(batches).boxed()
             }

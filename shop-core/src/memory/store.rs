@@ -159,7 +159,7 @@ impl StoreTables {
         for (entry, decision) in waiting_refunds.into_iter().zip(decisions) {
             match decision {
                 RefundDecision::Apply(refund) => {
-                    // `decide_refunds` applies a refund only if its row can be inserted.
+                    // A waiting refund is neither stored nor erased, so its row is inserted.
                     self.insert_row(&refund);
                 }
                 RefundDecision::Forget => {}
@@ -359,8 +359,8 @@ impl WaitingRefunds for InMemoryStore {
             .filter(|entry| entry.refusal.is_none())
             .map(|entry| entry.refund.timestamp)
             .collect();
-        let oldest = times.iter().min().copied();
-        Ok(WaitingSummary::new(times.len() as u64, oldest))
+        let oldest_time = times.iter().min().copied();
+        Ok(WaitingSummary::new(times.len() as u64, oldest_time))
     }
 
     /// Returns the refused refunds, and applies none: the insert of a purchase applies its refunds
@@ -370,11 +370,11 @@ impl WaitingRefunds for InMemoryStore {
         tables
             .waiting
             .retain(|entry| !removed.contains(&entry.sequence));
-        let refused = tables
+        let refused_refunds = tables
             .waiting
             .iter()
             .filter(|entry| entry.refusal.is_some());
-        Ok(refused.take(limit).cloned().collect())
+        Ok(refused_refunds.take(limit).cloned().collect())
     }
 }
 
@@ -468,10 +468,11 @@ impl PurchaseQuery for InMemoryStore {
         if tables.erased.contains(id) {
             return Ok(Lookup::Erased);
         }
-        let waiting = tables.waiting.iter().find(|entry| entry.refund.id == *id);
-        Ok(waiting.map_or(Lookup::Missing, |entry| {
-            Lookup::Waiting(entry.refund.clone().without_context())
-        }))
+        let waiting_entry = tables.waiting.iter().find(|entry| entry.refund.id == *id);
+        Ok(match waiting_entry {
+            Some(entry) => Lookup::Waiting(entry.refund.clone().without_context()),
+            None => Lookup::Missing,
+        })
     }
 
     async fn check_reads(&self) -> Result<()> {

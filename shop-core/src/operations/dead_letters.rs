@@ -173,7 +173,8 @@ impl Operations {
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log
     pub async fn dead_letter(&self, position: &RecordPosition) -> Result<Option<DeadLetter>> {
         let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
-        let mut dead_letters = self.dead_letters_by_position(filter, 1)?;
+        let position_limit = 1;
+        let mut dead_letters = self.dead_letters_by_position(filter, position_limit)?;
         dead_letters.try_next().await
     }
 
@@ -206,6 +207,7 @@ impl Operations {
             Lookup::Stored(stored) if !stored.same_content(&purchase) => {
                 Some(Reason::conflict(Purchase::TYPE))
             }
+            // The store inserts or keeps the purchase, or passes over the repetition.
             _ => None,
         })
     }
@@ -231,13 +233,14 @@ impl Operations {
         mut on_resolved: impl FnMut(DeadLetter) -> bool + Send,
     ) -> Result<()> {
         let log = self.backend.require_log()?;
+        // A position stays unknown until one of its dead letters is read.
         report.unknown.clone_from(&filter.positions);
-        let selected = log.select_dead_letters(filter).await?;
+        let selected_dead_letters = log.select_dead_letters(filter).await?;
         report.is_begun = true;
         resolve(
             &**log,
             self.backend.record_type,
-            selected,
+            selected_dead_letters,
             options,
             |dead_letter, refusal| {
                 let position = dead_letter.position();
@@ -368,6 +371,7 @@ impl Operations {
                 Some("stored, waiting for its purchase")
             }
             Lookup::Erased => Some("erased"),
+            // The purchase is missing, or its id is stored with other content.
             _ => None,
         })
     }

@@ -1,8 +1,8 @@
 //! [`Operations`]: what operators do with the log of a topic and with the store that it feeds.
 //!
-//! The commands of the program `management` that work on a log or a store of purchases are
-//! arguments, progress and exit codes around these calls, and the HTTP API lists and resolves dead
-//! letters by them. A program of your own offers the same operations to its operators:
+//! The program `management` calls these operations for its commands on a log or a store of
+//! purchases, and the HTTP API calls them to list and resolve dead letters. A program of your own can
+//! offer the same operations to its operators:
 //!
 //! ```
 //! use futures_util::TryStreamExt as _;

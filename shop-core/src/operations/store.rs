@@ -99,6 +99,7 @@ impl Operations {
             // Pages are in the order of time, so that a refund follows its purchase.
             let first_page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
             let pages = query.pages(Selector::User(user), first_page);
+            // The stream requests the pages itself, so a batch needs no cursor of the next one.
             return Ok(pages
                 .map_ok(|page| ScanBatch::new(page.items, None))
                 .boxed());

@@ -40,8 +40,10 @@ pub trait CurrencyStore: Debug + Send + Sync + 'static {
     async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>>;
 }
 
-/// Returns the reason why a store whose currency is `store_currency`, or that has none, rejects a
-/// purchase in `purchase_currency`. Returns `None` if the store accepts the purchase.
+/// Returns the reason why a store rejects a purchase in `purchase_currency`, or `None` if the store
+/// accepts it.
+///
+/// `store_currency` is the currency of the store, if it has one.
 #[must_use]
 pub fn rejected_currency(
     store_currency: Option<&Currency>,

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use crate::Result;
 
-/// Keeps the readings of the files that were imported into a store, so that an import can notice a
-/// file that is now read by other options.
+/// Keeps the readings of the files that were imported into a store.
 ///
-/// A file is identified by a digest of its content. Its *reading* is a text of the import, which
-/// states the options by which the file was read. A store that keeps readings offers the port in its
+/// A file is identified by a digest of its content. Its *reading* is a text that states the options
+/// by which the file was read. By the reading of the last import, an import notices that the file is
+/// now read by other options. A store that keeps readings offers the port in its
 /// [`StoreInfo`](super::StoreInfo).
 ///
 /// # Behavior

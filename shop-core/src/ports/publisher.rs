@@ -1,9 +1,9 @@
 //! The port that accepts new purchases: it assigns their ids, and recognizes repetitions.
 //!
 //! A [`PurchaseSink`] publishes a [`Purchase`] as it is, with its id and its time. A
-//! [`PurchasePublisher`] is a sink that takes a [`NewPurchase`] too, and decides which purchase
-//! that is: a new one, or the repetition of one that was published before. Two types do so, and a
-//! [`Shop`](crate::Shop) uses one of them:
+//! [`PurchasePublisher`] is a sink that also takes a [`NewPurchase`]. It decides whether this is a new
+//! purchase, or the repetition of an earlier one. Two types do so, and a [`Shop`](crate::Shop) uses
+//! one of them:
 //!
 //! - an [`IdempotentSink`](super::IdempotentSink) around a sink, by a cache and by look-ups in a
 //!   store

@@ -182,8 +182,8 @@ pub trait PurchaseQuery: DescribeStore {
         let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
         request.cursor = after.cloned();
         let page = self.page(&Selector::All, &request).await?;
-        let next = page.next_cursor(&request)?;
-        Ok(ScanBatch::new(page.items, next))
+        let next_cursor = page.next_cursor(&request)?;
+        Ok(ScanBatch::new(page.items, next_cursor))
     }
 
     /// Checks whether the store can be read now.
@@ -471,11 +471,11 @@ impl Page {
         let has_next_page = purchases.len() > page_length;
         purchases.truncate(page_length);
 
-        let next = match purchases.last() {
+        let next_cursor = match purchases.last() {
             Some(last) if has_next_page => Some(Cursor::after(selector, request, last)),
             _ => None,
         };
-        Self::new(purchases, next)
+        Self::new(purchases, next_cursor)
     }
 
     /// Returns how many of `purchases` belong to one page of at most `limit` purchases: as many as

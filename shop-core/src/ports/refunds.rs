@@ -143,8 +143,9 @@ impl WaitingColumns {
 ///
 /// A kind that this version does not know is read as [`ReasonKind::Refused`].
 fn reason_from_text(text: &str) -> Reason {
-    let (kind, detail) = text.split_once(": ").unwrap_or((text, ""));
-    let kind = kind.parse().unwrap_or(ReasonKind::Refused);
+    // A text without a colon is a kind without a detail.
+    let (kind_name, detail) = text.split_once(": ").unwrap_or((text, ""));
+    let kind = kind_name.parse().unwrap_or(ReasonKind::Refused);
     Reason::from_parts(kind, detail.to_owned())
 }
 

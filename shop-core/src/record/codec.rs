@@ -106,7 +106,9 @@ pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, De
         schema: Some(DETAILED_SCHEMA),
         is_refund: true,
     };
-    decode_value(value, &headers, None)
+    // The value contains the timestamp, because `encode` wrote it.
+    let record_time = None;
+    decode_value(value, &headers, record_time)
 }
 
 /// Decodes the value of a record whose headers were read already.
@@ -132,8 +134,10 @@ fn decode_value(
     let price = if headers.is_refund {
         parse_amount(price_value)?
     } else {
+        // A price of this log is exact: it is not rounded.
+        let is_exact = true;
         price_value
-            .price(true)
+            .price(is_exact)
             .map_err(|error| member_error("price", error.reason()))?
     };
 

@@ -150,7 +150,7 @@ impl Pipeline {
         self.feed.close();
         // The ingest is stopped even if the shop could not be closed: that error is returned below.
         let shop_result = self.shop.close(timeout).await;
-        // Dropping `stop` stops the ingest. The others are dropped because they share its ports.
+        // Dropping `stop` stops the ingest. The others would keep the log and the store open.
         drop((self.shop, self.backend, self.feed, self.stop));
         let ingest_end = timeout_at(deadline, self.ingest_task).await;
 

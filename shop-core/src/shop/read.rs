@@ -123,8 +123,10 @@ impl Shop {
         )
     }
 
-    /// Selects the purchases of all users with this name, to list or to sum them as with
-    /// [`user`](Self::user).
+    /// Selects the purchases of all users with this name, to list or to sum them.
+    ///
+    /// Nothing is read yet. Text that is not a user name becomes the error of the call that reads the
+    /// purchases.
     pub fn user_with_name(
         &self,
         name: impl TryInto<UserName, Error: Into<Invalid>>,

@@ -145,8 +145,11 @@ impl UserPurchases {
         self
     }
 
-    /// Sets the purchase that the calls of this selection wait for: each call that reads waits until
-    /// the purchase of `receipt` is stored, so that its result includes this purchase.
+    /// Sets the purchase that the reading calls of this selection wait for: the purchase of
+    /// `receipt`.
+    ///
+    /// Each reading call then waits until this purchase is stored, so its result includes the
+    /// purchase.
     ///
     /// A purchase is accepted when it is in the log, and listed when it is in the store. A call
     /// waits for at most 10 s, or for the time of [`with_wait_timeout`](Self::with_wait_timeout).

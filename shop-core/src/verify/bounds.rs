@@ -1,9 +1,12 @@
 //! The bounds of the log: the offsets at which its partitions begin and end, and the offsets in
 //! between that no scan yields.
 //!
-//! Two kinds of offsets are without a record: *holes* between records, which are markers of
-//! transactions or show that the log was compacted, and *unstable* offsets behind the readable end
-//! of a partition, where a transaction of another producer is open.
+//! Two kinds of offsets are without a record:
+//!
+//! - *Holes* are between records. They are markers of transactions, or show that the log was
+//!   compacted.
+//! - *Unstable* offsets are behind the readable end of a partition, where a transaction of another
+//!   producer is open.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

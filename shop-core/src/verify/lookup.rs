@@ -45,9 +45,8 @@ pub(super) enum RecordVerdict {
 
 /// Looks up the purchase of `record` in the store, and decides whether it is stored as published.
 ///
-/// The store may have deleted purchases whose time is before `retained_from`.
-///
-/// Transient errors of the store are retried.
+/// The store may have deleted purchases whose time is before `retained_from`. The look-ups are
+/// retried after transient errors.
 ///
 /// # Errors
 /// Returns the errors of the store; transient errors only if they last for about half a minute.
@@ -76,7 +75,8 @@ pub(super) async fn look_up_record(
             if record.is_foreign && is_stored_by_other(query, purchase).await? {
                 return Ok(RecordVerdict::StoredByOther);
             }
-            let may_be_deleted = retained_from.is_some_and(|from| purchase.timestamp < from);
+            let may_be_deleted =
+                retained_from.is_some_and(|first_time| purchase.timestamp < first_time);
             if may_be_deleted {
                 return Ok(RecordVerdict::Expired);
             }

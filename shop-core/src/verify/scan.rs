@@ -156,16 +156,16 @@ impl<'a> LogVerifier<'a> {
     /// Returns the errors of the store.
     async fn scan_store(&mut self) -> Result<()> {
         let meter = &mut self.meter;
-        let scanned = self
+        let scanned_entries = self
             .stored
-            .scan(self.verify, |purchases| meter.show_scanned(purchases))
+            .scan(self.verify, |count| meter.show_scanned(count))
             .await?;
         meter.end_store_scan(self.stored.passes_left());
 
-        // The latest scan knows the number of purchases best. `look_up` adds the ones that were
-        // stored since.
-        self.report.purchases = scanned.purchases;
-        self.report.unreadable = scanned.unreadable;
+        // Each pass scans the store again, and replaces the numbers of the pass before. `look_up`
+        // adds the purchases that were stored since the scan.
+        self.report.purchases = scanned_entries.purchases;
+        self.report.unreadable = scanned_entries.unreadable;
         Ok(())
     }
 
@@ -262,6 +262,7 @@ impl<'a> LogVerifier<'a> {
             return None;
         }
 
+        // A record that does not decode must have a dead letter. It is pending until it has one.
         let purchase = self.verify.decoders.decode(record, partition).ok();
         if purchase.is_none() && self.verify.options.skip_undecodable {
             self.report.undecodable += 1;

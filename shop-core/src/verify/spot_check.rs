@@ -211,19 +211,26 @@ impl SpotCheck {
         let Ok(purchase) = self.decoders.decode(record, partition) else {
             return Ok(false);
         };
+        // Retention may have deleted the purchase.
         if let Some(retention) = self.retention
             && purchase.timestamp <= SystemClock.now().saturating_sub(retention)
         {
             return Ok(false);
         }
 
-        if self.query.look_up(&purchase.id).await? != Lookup::Missing
+        let is_accounted_for = self.query.look_up(&purchase.id).await? != Lookup::Missing
             || self.log.contains_dead_letter(record, partition).await?
-            || self.query.wait_for(&purchase.id, lookup_timeout).await?
-        {
+            || self.query.wait_for(&purchase.id, lookup_timeout).await?;
+        if is_accounted_for {
             return Ok(false);
         }
-        Ok(has_id(record) || !is_stored_by_other(&*self.query, &purchase).await?)
+
+        // Only a record without an id can be stored under the id of another consumer.
+        if has_id(record) {
+            return Ok(true);
+        }
+        let other_id_is_stored = is_stored_by_other(&*self.query, &purchase).await?;
+        Ok(!other_id_is_stored)
     }
 }
 

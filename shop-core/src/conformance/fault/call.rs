@@ -56,7 +56,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The backend is unavailable.
+    /// Returns the fault of an unavailable backend: the call is not made.
     #[must_use]
     pub fn unavailable() -> Self {
         let error = Error::new(ErrorKind::Unavailable, "unavailable on purpose")
@@ -64,7 +64,7 @@ impl Fault {
         Self::Refuse(error.with_origin("fault"))
     }
 
-    /// The name of the variant.
+    /// Returns the name of the variant.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Refuse(_) => "Refuse",
@@ -78,6 +78,10 @@ impl Fault {
         }
     }
 
+    /// Checks that this fault can happen to `call`.
+    ///
+    /// # Panics
+    /// Panics if it cannot.
     pub(super) fn must_fit(&self, call: Call) {
         let fits = match self {
             Self::Refuse(_) => true,
@@ -97,19 +101,21 @@ impl Fault {
     }
 }
 
-/// Makes `call` after `time`, and returns at once with an unknown outcome.
+/// Makes `call` after the time `delay`, in the background, and returns an error with an unknown
+/// outcome at once.
 pub(super) fn complete_later<T>(
-    time: Duration,
+    delay: Duration,
     call: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Error {
-    // Detached on purpose. It ends with the runtime at the latest.
+    // The task is detached on purpose. It ends with the runtime at the latest.
     tokio::spawn(async move {
-        tokio::time::sleep(time).await;
+        tokio::time::sleep(delay).await;
         drop(call.await);
     });
     no_answer()
 }
 
+/// Returns the error of a call whose answer was lost, with an unknown outcome.
 pub(super) fn no_answer() -> Error {
     let error = Error::new(
         ErrorKind::DeadlineExceeded,

@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::super::prelude::*;
 use super::faulty::Faulty;
-use super::simulated::fault;
+use super::simulated::random_fault;
 use super::source::FaultySource;
 use crate::lock::lock;
 use crate::log::Log;
@@ -19,24 +19,30 @@ pub struct Faults {
     script: Arc<Mutex<Script>>,
 }
 
+/// The faults to inject, and the counts of calls and faults so far.
 #[derive(Debug, Default)]
 struct Script {
+    /// The faults of the next calls, each for one call.
     once: BTreeMap<Call, VecDeque<Fault>>,
+    /// The faults of all further calls.
     always: BTreeMap<Call, Fault>,
+    /// The number of calls, faults included.
     calls: BTreeMap<Call, u64>,
+    /// The number of injected faults, by the name of the fault.
     injected: BTreeMap<(Call, &'static str), u64>,
-    /// Of calls without another fault.
+    /// The source of the random faults of calls without another fault.
     random: Option<Rng>,
 }
 
 impl Faults {
-    /// An empty script.
+    /// Creates an empty script.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Faults of a [simulated](crate::Shop::simulated) shop.
+    /// Creates the random faults of a [simulated](crate::Shop::simulated) shop, which are the same
+    /// for the same `seed`.
     pub(super) fn seeded(seed: u64) -> Self {
         let script = Script {
             random: Some(Rng::with_seed(seed)),
@@ -47,20 +53,20 @@ impl Faults {
         }
     }
 
-    /// Injects the fault into the next `call` that has no fault yet.
+    /// Injects `fault` into the next `call` that has no fault yet.
     ///
     /// # Panics
-    /// When the fault does not apply to such a call: the test would test nothing.
+    /// Panics if `fault` does not apply to such a call, because the test would test nothing.
     pub fn once(&self, call: Call, fault: Fault) {
         fault.must_fit(call);
         self.script().once.entry(call).or_default().push_back(fault);
     }
 
-    /// Injects the fault into every `call` until [`clear`](Self::clear), after those injected
-    /// [`once`](Self::once).
+    /// Injects `fault` into every `call` until [`clear`](Self::clear). Faults that are injected
+    /// [`once`](Self::once) come first.
     ///
     /// # Panics
-    /// When the fault does not apply to such a call.
+    /// Panics if `fault` does not apply to such a call.
     pub fn always(&self, call: Call, fault: Fault) {
         fault.must_fit(call);
         self.script().always.insert(call, fault);
@@ -73,39 +79,44 @@ impl Faults {
         script.once.remove(&call);
     }
 
-    /// The number of times `call` was made, faults included.
+    /// Returns the number of times that `call` was made, faults included.
     #[must_use]
     pub fn calls(&self, call: Call) -> u64 {
         self.script().calls.get(&call).copied().unwrap_or_default()
     }
 
-    /// The number of times each fault was injected, by variant name. A scripted fault that was
-    /// never injected has tested nothing.
+    /// Returns the number of times that each fault was injected, by the call and the name of the
+    /// variant. A scripted fault that was never injected has tested nothing.
     #[must_use]
     pub fn injected(&self) -> BTreeMap<(Call, &'static str), u64> {
         self.script().injected.clone()
     }
 
-    /// The fault to inject into this `call`, if any.
+    /// Counts this `call`, and returns the fault to inject into it, if there is one.
     pub(super) fn take(&self, call: Call) -> Option<Fault> {
         let mut script = self.script();
         *script.calls.entry(call).or_default() += 1;
-        let once = script.once.get_mut(&call).and_then(VecDeque::pop_front);
-        let scripted = once.or_else(|| script.always.get(&call).cloned());
-        let fault = scripted.or_else(|| fault(script.random.as_mut()?, call))?;
-        *script.injected.entry((call, fault.name())).or_default() += 1;
-        Some(fault)
+        let single_fault = script.once.get_mut(&call).and_then(VecDeque::pop_front);
+        let scripted_fault = single_fault.or_else(|| script.always.get(&call).cloned());
+        let injected_fault =
+            scripted_fault.or_else(|| random_fault(script.random.as_mut()?, call))?;
+        *script
+            .injected
+            .entry((call, injected_fault.name()))
+            .or_default() += 1;
+        Some(injected_fault)
     }
 
+    /// Locks the script.
     fn script(&self) -> MutexGuard<'_, Script> {
         lock(&self.script)
     }
 }
 
-/// A method per port, under the name of its parameter.
+/// Defines a method for each port, with the name of its parameter.
 macro_rules! wrap {
     ($($name:ident: $port:ty,)*) => {$(
-        #[doc = concat!("`", stringify!($name), "` with the faults of this script.")]
+        #[doc = concat!("Returns `", stringify!($name), "` with the faults of this script.")]
         #[must_use]
         pub fn $name(&self, $name: Arc<$port>) -> Arc<$port> {
             Faulty::new($name, self)
@@ -121,7 +132,7 @@ impl Faults {
         log: dyn Log,
     }
 
-    /// `source` with the faults of this script.
+    /// Returns `source` with the faults of this script.
     #[must_use]
     pub fn source(&self, source: Arc<dyn LogSource>) -> Arc<dyn LogSource> {
         Arc::new(FaultySource::new(source, self))

@@ -11,18 +11,21 @@ use crate::{Error, Outcome};
 /// The longest delay of a call.
 const MAX_DELAY_MILLIS: u64 = 200;
 
-/// The fault of the next call: of two publishes, one has none.
-pub(super) fn fault(random: &mut Rng, call: Call) -> Option<Fault> {
-    let kind = random.u32(..if call == Call::Publish { 10 } else { 40 });
-    match (call, kind) {
+/// Returns the fault of the next `call`, or `None` for half of the publishes and most other calls.
+pub(super) fn random_fault(random: &mut Rng, call: Call) -> Option<Fault> {
+    // Five of ten publishes, and one of forty queries, have a fault.
+    let number_count = if call == Call::Publish { 10 } else { 40 };
+    let number = random.u32(..number_count);
+    match (call, number) {
         (Call::Publish, 0) => Some(Fault::unavailable()),
         (Call::Publish, 1) => {
-            let full = Error::new(ErrorKind::Overloaded, "the queue is full on purpose");
+            let error = Error::new(ErrorKind::Overloaded, "the queue is full on purpose");
             Some(Fault::Refuse(
-                full.with_outcome(Outcome::NotApplied).with_origin("fault"),
+                error.with_outcome(Outcome::NotApplied).with_origin("fault"),
             ))
         }
-        // With and without effect.
+        // The outcome is unknown: the purchase was published in the first case, and not in the
+        // second.
         (Call::Publish, 2) => Some(Fault::LoseAnswer),
         (Call::Publish, 3) => Some(Fault::Refuse(no_answer())),
         (Call::Publish | Call::Query, 4) => Some(Fault::Delay(Duration::from_millis(

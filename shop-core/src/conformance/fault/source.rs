@@ -18,6 +18,7 @@ pub(super) struct FaultySource {
 }
 
 impl FaultySource {
+    /// Wraps `source` so that it fails by the script of `faults`.
     pub(super) fn new(source: Arc<dyn LogSource>, faults: &Faults) -> Self {
         Self {
             inner: Faulty::new(source, faults),
@@ -25,9 +26,10 @@ impl FaultySource {
         }
     }
 
-    /// Delivers `batch` with the next fault.
+    /// Returns `batch` as an event, or the next fault in its place. A batch that is refused, or is to
+    /// be delivered twice, is kept for the next call.
     fn deliver(&self, batch: Batch) -> Result<SourceEvent> {
-        // A fault is consumed only together with a batch, not by a dropped `next` or a revocation.
+        // A fault is taken only together with a batch, not by a dropped `next` or a revocation.
         match self.inner.faults.take(Call::Next) {
             Some(Fault::DeliverTwice) => *lock(&self.next_batch) = Some(batch.clone()),
             Some(Fault::Refuse(error)) => {

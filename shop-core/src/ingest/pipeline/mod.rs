@@ -278,7 +278,10 @@ impl IngestPipeline {
         match result {
             // An empty batch adds no offset to commit.
             Ok(SourceEvent::Batch(batch)) if batch.records.is_empty() => {}
-            Ok(SourceEvent::Batch(batch)) => self.start_batch(batch, None, now),
+            Ok(SourceEvent::Batch(batch)) => {
+                let no_gap = None;
+                self.start_batch(batch, no_gap, now);
+            }
             Ok(SourceEvent::Gap(gap)) => {
                 // A gap passes through the pipeline like a batch, so that the position passes it in
                 // the order of the log.
@@ -311,6 +314,7 @@ impl IngestPipeline {
     fn on_source_closed(&mut self, now: Instant) {
         tracing::info!("source closed, ingest ends");
         self.source_ended = true;
+        // The end of the source is no failure.
         self.begin_shutdown(None, now);
     }
 

@@ -312,9 +312,9 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if purchases.is_empty() {
             return Vec::new();
         }
-        let published = with_failpoints("publish", self.sink.publish_many(purchases)).await;
-        if published.len() == purchases.len() {
-            return published;
+        let results = with_failpoints("publish", self.sink.publish_many(purchases)).await;
+        if results.len() == purchases.len() {
+            return results;
         }
         vec![Err(miscounted_error()); purchases.len()]
     }
@@ -437,13 +437,13 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         }
 
         // Some purchases name another currency, or the currency of the shop has just changed.
-        let accepted: Vec<Purchase> = purchases
+        let accepted_purchases: Vec<Purchase> = purchases
             .iter()
             .enumerate()
             .filter(|(index, _)| !currency_errors.contains_key(index))
             .map(|(_, purchase)| purchase.clone())
             .collect();
-        let mut receipts = self.publish_all(&accepted).await.into_iter();
+        let mut receipts = self.publish_all(&accepted_purchases).await.into_iter();
         (0..purchases.len())
             .map(|index| match currency_errors.remove(&index) {
                 Some(error) => Err(error),
@@ -485,7 +485,7 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         // Many of these futures are in flight, so they should be small. The futures of the rare calls
         // are large, so they are boxed. The frequent call borrows the purchase, because a future that
         // owns a purchase contains it.
-        let published = if purchase.is_refund() {
+        let result = if purchase.is_refund() {
             Box::pin(self.publish_refund(purchase)).await
         } else if source == IdSource::Caller {
             Box::pin(self.publish_once(purchase)).await
@@ -493,7 +493,7 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
             let receipt = self.publish_generated(&mut purchase).await;
             receipt.map(|receipt| PublishedPurchase::new(purchase.without_context(), receipt))
         };
-        published.map_err(|error| add_key_to_error(error, key, &id, source))
+        result.map_err(|error| add_key_to_error(error, key, &id, source))
     }
 
     /// Publishes new purchases and refunds once, by two calls of the inner sink.

@@ -152,24 +152,25 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let to_publish: Vec<Purchase> = refunds
             .into_iter()
             .zip(&applied_results)
-            .filter(|(_, applied)| applied.is_none())
+            .filter(|(_, applied_result)| applied_result.is_none())
             .map(|(refund, _)| refund)
             .collect();
         let receipts = self.publish_all(&to_publish).await;
 
         // There is one of these results for each `None`, in the order of `refunds`.
-        let mut published = to_publish
-            .into_iter()
-            .zip(receipts)
-            .map(|(refund, receipt)| {
-                let receipt = receipt?;
-                Ok(BegunRefund::Published { refund, receipt })
-            });
+        let mut published_refunds =
+            to_publish
+                .into_iter()
+                .zip(receipts)
+                .map(|(refund, receipt)| {
+                    let receipt = receipt?;
+                    Ok(BegunRefund::Published { refund, receipt })
+                });
         applied_results
             .into_iter()
-            .filter_map(|applied| match applied {
-                Some(applied) => Some(applied.map(BegunRefund::Applied)),
-                None => published.next(),
+            .filter_map(|applied_result| match applied_result {
+                Some(result) => Some(result.map(BegunRefund::Applied)),
+                None => published_refunds.next(),
             })
             .collect()
     }
