@@ -69,9 +69,12 @@ pub async fn erase_user<S>(user: UserId, log: &dyn Log, store: &S) -> Result<Era
 where
     S: PurchaseErase + PurchaseQuery,
 {
-    let mut erase = Erase::new(user, |_progress| ());
-    erase.erase_purchases("the log", log, store, store).await?;
-    Ok(erase.report)
+    let mut erasure = Erase::new(user, |_progress| ());
+    let query = store;
+    erasure
+        .erase_purchases("the log", log, query, store)
+        .await?;
+    Ok(erasure.report)
 }
 
 /// The erasure of a user, which counts in its report what it erases.
@@ -153,7 +156,8 @@ pub struct KeptRecords {
 }
 
 impl KeptRecords {
-    /// Creates the entry of the log `name` without records, in the topic of the position `last`.
+    /// Creates the entry of the log `name` without records. `last` is a position in its topic, and
+    /// is replaced by the first call of [`add`](Self::add).
     fn new(name: &str, last: RecordPosition) -> Self {
         Self {
             log: name.to_owned(),

@@ -173,6 +173,7 @@ impl Error {
             ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => {
                 Retry::Safe
             }
+            // The same call fails again until somebody has changed something.
             _ => Retry::Never,
         };
         let outcome = match kind {
@@ -181,6 +182,7 @@ impl Error {
             ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Internal => {
                 Outcome::Unknown
             }
+            // A call of any other kind is refused before it takes effect.
             _ => Outcome::NotApplied,
         };
         Self(Arc::new(ErrorInner {

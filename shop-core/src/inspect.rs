@@ -51,8 +51,8 @@ impl LogInspection {
             inspection.usage = groups.usage().await.ok();
         }
 
-        // The dead letters are read in pages, which a log finds in its index. Scanning the topic of
-        // dead letters would take longer, because it keeps the resolved ones for ever.
+        // The dead letters are read in pages, because a log finds the pages in its index. A scan
+        // would take longer: it also reads the resolved dead letters, which a log keeps for ever.
         let mut filter = DeadLetterFilter::default();
         loop {
             let page = log.dead_letters(&filter, PAGE_SIZE).await?;

@@ -45,20 +45,23 @@ fn read_quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
     ))
 }
 
-/// Returns a parser of durations from `min` to `max` milliseconds.
+/// Returns a parser of durations from `min_millis` to `max_millis`.
 ///
-/// The parser returns the text of an error if the text is no duration, or if the duration is beyond
-/// these limits.
-pub fn duration_parser(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    let min = Duration::from_millis(min);
-    let max = Duration::from_millis(max);
+/// The parser returns a message if the text is no duration, or if the duration is beyond these
+/// limits.
+pub fn duration_parser(
+    min_millis: u64,
+    max_millis: u64,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let min_duration = Duration::from_millis(min_millis);
+    let max_duration = Duration::from_millis(max_millis);
     move |text| {
         let duration = Duration::from_millis(read_quantity(text, TIME_UNITS)?);
-        if duration < min {
-            return Err(format!("must be at least {min:?}"));
+        if duration < min_duration {
+            return Err(format!("must be at least {min_duration:?}"));
         }
-        if duration > max {
-            return Err(format!("must be at most {max:?}"));
+        if duration > max_duration {
+            return Err(format!("must be at most {max_duration:?}"));
         }
         Ok(duration)
     }
@@ -70,7 +73,8 @@ pub fn duration_parser(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, 
 pub fn size_parser(min_mebibytes: u64) -> impl Fn(&str) -> Result<u64, String> + Clone {
     move |text| {
         let size = read_quantity(text, SIZE_UNITS)?;
-        if size < min_mebibytes << 20 {
+        let min_bytes = min_mebibytes << 20;
+        if size < min_bytes {
             return Err(format!("must be at least {min_mebibytes}MiB"));
         }
         Ok(size)

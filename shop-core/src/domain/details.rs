@@ -106,11 +106,11 @@ macro_rules! details {
                     return Err("of and reason belong to a refund");
                 }
                 let members = DetailMembers { $($name: json.$name,)+ ..DetailMembers::NONE };
-                let mut new = Self::new(json.userid, json.username, json.price)
+                let mut new_purchase = Self::new(json.userid, json.username, json.price)
                     .with_details(Details::from_members(members));
-                new.key = json.key;
-                new.timestamp = json.timestamp;
-                Ok(new)
+                new_purchase.key = json.key;
+                new_purchase.timestamp = json.timestamp;
+                Ok(new_purchase)
             }
         }
 
@@ -225,8 +225,8 @@ text_type! {
 /// unchanged.
 ///
 /// # Errors
-/// A malformed [`Invalid`] about the subject of `too_long` otherwise, even if the text is too
-/// short.
+/// A malformed [`Invalid`] for any other text, also for one that is too short. Its subject is that
+/// of `too_long`.
 fn validate_letters(
     text: &str,
     length: usize,
@@ -299,8 +299,8 @@ impl FromStr for Quantity {
         // A quantity is parsed like a price, because spreadsheets may write a whole number as
         // `2.0`. Normalizing removes the zeros after the point, so decimals that remain are a real
         // fraction.
-        let parsed: Price = text.parse().map_err(|_no_number| Self::INVALID)?;
-        let decimal = parsed.as_decimal().normalize();
+        let number_as_price: Price = text.parse().map_err(|_no_number| Self::INVALID)?;
+        let decimal = number_as_price.as_decimal().normalize();
         if decimal.scale() > 0 {
             return Err(Self::INVALID);
         }
@@ -521,6 +521,7 @@ impl Details {
         // written, and there is no first byte.
         *json.first_mut()? = b'{';
         json.push(b'}');
+        // The texts are UTF-8, so the JSON is too, and the conversion succeeds.
         String::from_utf8(json).ok()
     }
 

@@ -47,6 +47,7 @@ const OWNER_NAMESPACE: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d3
 pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     match key.as_str().parse::<PurchaseId>() {
         Ok(id) if id.is_random() => id,
+        // The key is no id, or an id that others can compute.
         _ => PurchaseId::from_uuid(uuid_from_parts(
             KEY_NAMESPACE,
             &[user.as_str().as_bytes(), key.as_str().as_bytes()],
@@ -301,6 +302,7 @@ impl PurchaseId {
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8]) -> &'a str {
         match &self.0 {
             IdForm::Uuid(uuid) => uuid.hyphenated().encode_lower(buffer),
+            // Twelve bytes are 24 hex digits.
             IdForm::Object(bytes) => {
                 data_encoding::HEXLOWER.encode_mut_str(bytes, &mut buffer[..24])
             }

@@ -227,18 +227,19 @@ impl TryFrom<Decimal> for Price {
         if value.is_sign_negative() {
             return Err(invalid(InvalidKind::Negative));
         }
-        // The mantissas are compared first, because the comparison of decimals costs much more. A
-        // value is in range if its mantissa is at most the mantissa of the maximum: the maximum has
-        // no decimals, and decimals only make a value smaller.
+        // The mantissas are compared first, because the comparison of decimals costs much more. The
+        // maximum has no decimals. So a value with a mantissa up to that of the maximum is in
+        // range, whatever its decimals are.
         if value.mantissa() > Self::MAX.0.mantissa() && value > Self::MAX.0 {
             return Err(invalid(InvalidKind::TooLarge));
         }
         if value.scale() <= Self::MAX_DECIMALS {
             return Ok(Self(value));
         }
-        let rounded = value.round_dp(Self::MAX_DECIMALS);
-        if rounded == value {
-            Ok(Self(rounded))
+        // Further decimals must be zeros.
+        let rounded_value = value.round_dp(Self::MAX_DECIMALS);
+        if rounded_value == value {
+            Ok(Self(rounded_value))
         } else {
             Err(invalid(InvalidKind::TooManyDecimals))
         }

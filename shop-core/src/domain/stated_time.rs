@@ -84,7 +84,7 @@ impl<'a> StatedTime<'a> {
         })
     }
 
-    /// Returns the instant of this time, whose zone is `zone` unless the text has an offset.
+    /// Returns the instant of this time. A time without an offset is in the zone `zone`.
     ///
     /// A time that does not exist in `zone`, because the clock was put forward, is read as if the
     /// clock had not been put forward. A time that exists twice, because the clock was put back, is

@@ -273,6 +273,7 @@ impl HubState {
         }
         let weight = logged_purchase.weight();
         for selector in matching_selectors(&logged_purchase.purchase) {
+            // Nobody subscribes to this selector.
             let Some(senders) = self.subscribers.get_mut(&selector) else {
                 continue;
             };
@@ -281,7 +282,8 @@ impl HubState {
                     logged_purchase: Arc::clone(logged_purchase),
                     delivered_before: Arc::clone(&self.delivered_offsets),
                 };
-                // A purchase that takes the memory of several counts as several for the channel.
+                // The weight of a large purchase counts for each purchase in the channel, so the
+                // channel of large purchases is full earlier.
                 let queued_count = sender.max_capacity() - sender.capacity();
                 let has_room = queued_count * weight <= sender.max_capacity();
                 has_room && sender.try_send(delivery).is_ok()

@@ -50,12 +50,12 @@ use crate::{ErrorKind, Result};
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseEvents: Debug + Send + Sync + 'static {
-    /// Yields the purchases of `selector` that become visible from now on, or since the event of
-    /// `after`.
+    /// Returns a stream of the purchases of `selector` that become visible from now on. With
+    /// `after`, it begins behind the event with this cursor.
     ///
-    /// Each item carries the cursor behind it. The stream resumes by itself after failures that
-    /// pass, and ends after an error. A purchase that the log contains twice may be yielded again,
-    /// with the same id, if its records are far apart.
+    /// Each item contains the cursor at which another stream continues. The stream resumes by
+    /// itself after failures that pass, and ends after an error. A purchase that the log contains
+    /// twice may be yielded again, with the same id, if its records are far apart.
     ///
     /// # Errors
     /// - [`Expired`](crate::ErrorKind::Expired) if the log can no longer resume at `after`: list
@@ -106,12 +106,13 @@ impl PurchaseEvents for PurchaseFeed {
         selector: &Selector,
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
-        let resuming = ResumingSubscription {
+        let resuming_subscription = ResumingSubscription {
             feed: self.clone(),
             selector: selector.clone(),
             subscription: self.subscribe(selector.clone(), after.as_ref()).await?,
         };
-        Ok(stream::try_unfold(resuming, ResumingSubscription::next_item).boxed())
+        let items = stream::try_unfold(resuming_subscription, ResumingSubscription::next_item);
+        Ok(items.boxed())
     }
 
     /// Subscribes for a moment, and returns the position at which the subscription begins.

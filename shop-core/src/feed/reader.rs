@@ -114,11 +114,11 @@ impl Reader {
     /// # Errors
     /// Returns the errors of the log, which can then no longer be followed.
     async fn follow_log(&mut self) -> Result<()> {
-        let closed = self.feed.closed.clone();
+        let feed_closed = self.feed.closed.clone();
         let mut usage_checks = interval(CHECK_INTERVAL);
         loop {
             tokio::select! {
-                () = closed.cancelled() => return Ok(()),
+                () = feed_closed.cancelled() => return Ok(()),
                 batch = self.batches.try_next() => match batch? {
                     Some(batch) => self.enqueue_batch(&batch),
                     None => return Ok(()),

@@ -42,7 +42,8 @@ const MAX_QUEUED: usize = 256;
 pub struct RecentIds(VecDeque<PurchaseId>);
 
 impl RecentIds {
-    /// Adds `id`. Returns whether it is new, that is, not among the last 256 ids.
+    /// Adds `id`, and drops the oldest of more than 256 ids. Returns `false` if `id` was among them
+    /// already.
     pub fn add(&mut self, id: PurchaseId) -> bool {
         if self.0.contains(&id) {
             return false;
@@ -106,11 +107,11 @@ impl Subscription {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<FeedItem> {
-        let closed = self.closed.clone();
+        let feed_closed = self.closed.clone();
         loop {
             let logged_purchase = tokio::select! {
                 biased;
-                () = closed.cancelled() => return None,
+                () = feed_closed.cancelled() => return None,
                 logged_purchase = self.next_logged_purchase() => logged_purchase?,
             };
 

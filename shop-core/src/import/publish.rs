@@ -224,8 +224,11 @@ impl<'a> ImportPublisher<'a> {
         self.count_waiting(report).await
     }
 
-    /// Looks up `rows` in the store, counts the rows that the store knows, and returns the rows
-    /// that it does not know.
+    /// Looks up `rows` in the store, counts the rows that the store knows in `report`, and returns
+    /// the rows that the store does not know.
+    ///
+    /// # Errors
+    /// Returns the errors of [`row_outcomes`](Self::row_outcomes).
     async fn remove_known_rows(
         &self,
         rows: Vec<ValidRow>,
@@ -350,10 +353,14 @@ impl<'a> ImportPublisher<'a> {
     /// The purchase of a waiting refund may have been stored since the refund was counted as
     /// imported. If the purchase contradicts the refund, the row is counted as conflicting or
     /// rejected instead.
+    ///
+    /// # Errors
+    /// Returns the errors of [`row_outcomes`](Self::row_outcomes).
     async fn count_waiting(&mut self, report: &mut ImportReport) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
         for (row, outcome) in self.row_outcomes(rows).await? {
             match outcome {
+                // The refund was applied, and is counted as imported already.
                 RowOutcome::Stored => {}
                 RowOutcome::Waiting | RowOutcome::Unknown => report.waiting += 1,
                 RowOutcome::Conflicting => {
@@ -399,7 +406,11 @@ impl<'a> ImportPublisher<'a> {
             .await
     }
 
-    /// Looks up one row in the store, and for a refund also the purchase that it refunds.
+    /// Looks up the purchase of a row in the store. For a refund, also looks up the purchase that
+    /// it refunds.
+    ///
+    /// # Errors
+    /// Returns the errors of the store.
     async fn row_outcome(&self, purchase: &Purchase) -> Result<RowOutcome> {
         let lookup = self.query.look_up(&purchase.id).await?;
         if let Lookup::Waiting(_) | Lookup::Missing = lookup

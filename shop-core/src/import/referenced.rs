@@ -165,8 +165,10 @@ async fn find_purchase(
     )))
 }
 
-/// Returns the refund of `purchase` that the row states. The store checks whether it contradicts
-/// the purchase, for example whether it is earlier.
+/// Completes the refund of `row` by the id, the user and the reference of `purchase`.
+///
+/// The store checks later whether the refund contradicts the purchase, for example by an earlier
+/// time.
 fn complete_refund(row: &ReferencedRefund, purchase: &Purchase) -> Purchase {
     let mut refund = row.refund.clone();
     refund.id = purchase.id.refund_id();

@@ -95,9 +95,9 @@ impl Backoff {
         Some(saturating_instant(not_before, self.max))
     }
 
-    /// Returns the next pause, with up to 100 % jitter.
+    /// Returns the next pause, and counts it.
     ///
-    /// Without the jitter, the pause is twice as long as the previous one, up to the maximum.
+    /// The pause is twice as long as the previous one, up to the maximum, plus up to 100 % jitter.
     fn next_pause(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.pauses).unwrap_or(u32::MAX);
         let pause = self.initial.saturating_mul(factor).min(self.max);
@@ -112,6 +112,7 @@ impl Backoff {
         }
 
         self.pauses = self.pauses.saturating_add(1);
+        // The builder always gives one pause, so the default never applies.
         builder.build().next().unwrap_or(pause)
     }
 }

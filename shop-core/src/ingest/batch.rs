@@ -205,6 +205,7 @@ impl<R: Record> BatchWorker<R> {
             with_failpoints("dead-letters", self.log.put_dead_letters(group)).await
         {
             if is_about_dead_letters(&error) {
+                // Of several dead letters, the rejected one is not known.
                 let [dead_letter] = group else {
                     return Ok(false);
                 };

@@ -3,10 +3,10 @@
 //!
 //! A *waiting refund* is one that the store keeps because its purchase is not stored yet. The store
 //! applies a waiting refund itself when its purchase is inserted. The settler does what a store
-//! cannot do: it writes a dead letter for a refund that can never be applied. Stores without
-//! transactions also need a second look at refunds whose purchase arrived in between. The settler
-//! looks every second while refunds wait, and otherwise now and then, because other processes may
-//! add refunds.
+//! cannot do: it writes a dead letter for a refund that can never be applied. It also lets the store
+//! apply refunds whose purchase was stored while the store began to keep them, which happens in a
+//! store without transactions. The settler looks every second while refunds wait. While none waits,
+//! it looks at least every ten seconds, because other processes may add refunds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +37,8 @@ const MAX_REFUSED: usize = 100;
 /// `status`. A round that fails is repeated after a second.
 ///
 /// # Cancel safety
-/// Dropping the future loses nothing: a refund that was not removed is returned by the store again,
-/// and its dead letter is put again, which changes nothing.
+/// Dropping the future loses nothing. The store again returns a refund that was not removed, and
+/// its dead letter is put again, which changes nothing.
 pub(super) async fn run_refund_settler<R: Record>(
     worker: Arc<BatchWorker<R>>,
     status: watch::Sender<IngestStatus>,

@@ -117,13 +117,14 @@ pub async fn resolve(
 /// Returns the size of a batch, and the interval between two batches, for at most `rate` dead
 /// letters per second.
 ///
-/// A batch contains a tenth of the rate, so that the load is spread over the second, but at least 1
-/// and at most [`MAX_BATCH`] dead letters. Without a rate, batches of [`MAX_BATCH`] follow each
-/// other without a pause.
+/// A batch contains a tenth of the rate, so that the load is spread over the second. It contains at
+/// least 1 and at most [`MAX_BATCH`] dead letters. Without a rate, there is no interval, and
+/// batches of [`MAX_BATCH`] follow each other without a pause.
 fn batch_pacing(rate: Option<NonZeroU32>) -> (usize, Option<Interval>) {
     let batch_size = rate.map_or(MAX_BATCH, |rate| (rate.get() / 10).clamp(1, MAX_BATCH));
     let interval = rate.map(|rate| {
-        let mut interval = tokio::time::interval(Duration::from_secs(1) * batch_size / rate.get());
+        let batch_time = Duration::from_secs(1) * batch_size / rate.get();
+        let mut interval = tokio::time::interval(batch_time);
         // By default an interval catches up with the ticks that it missed during a slow batch. Such
         // a burst would exceed the rate.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

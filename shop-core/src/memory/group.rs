@@ -147,12 +147,12 @@ impl ConsumerGroup {
         &self,
         member: MemberId,
     ) -> impl Iterator<Item = (&u32, &OwnedPartition)> {
-        let owned = self
+        let owned_partitions = self
             .members
             .get(&member)
             .into_iter()
-            .flat_map(|member| &member.owned);
-        owned.filter(|(_, owned)| owned.revocation_end.is_none())
+            .flat_map(|member_state| &member_state.owned);
+        owned_partitions.filter(|(_index, owned)| owned.revocation_end.is_none())
     }
 
     /// Sets the offset of the next record that `member` reads from `partition`, if it owns the

@@ -16,10 +16,11 @@ use crate::log::{
     ResolvedDeadLetter, ScanEnd,
 };
 
-/// Returns the index of the pending dead letter about the record `id`, which is at `offset`.
+/// Returns the index of the pending dead letter about the record with the id `id` at `offset`, if
+/// there is one.
 fn pending_index(state: &InMemoryLogState, offset: u64, id: RecordId) -> Option<usize> {
-    // The offset is compared first, because most dead letters differ in it and the id of a record
-    // takes a hash.
+    // The offset is compared first: most dead letters differ in it, and to compute an id takes a
+    // hash.
     state
         .dead_letters
         .iter()
@@ -197,6 +198,7 @@ impl Log for InMemoryLog {
 impl GroupMembers for InMemoryLog {
     async fn members(&self, group: &str) -> Result<Vec<String>> {
         let state = lock(&self.shared.state);
+        // A group that does not exist has no members.
         let Some(group) = state.groups.get(group) else {
             return Ok(Vec::new());
         };

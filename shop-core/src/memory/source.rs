@@ -154,10 +154,10 @@ impl InMemorySource {
     fn first_batch(&self, records: &[LogRecord]) -> Vec<LogRecord> {
         let options = &self.log.options;
         let mut batch = Vec::new();
-        let mut bytes = 0;
+        let mut batch_bytes = 0;
         for record in records.iter().take(options.batch_records) {
-            bytes += record.size();
-            if bytes > options.batch_bytes && !batch.is_empty() {
+            batch_bytes += record.size();
+            if batch_bytes > options.batch_bytes && !batch.is_empty() {
                 break;
             }
             batch.push(record.clone());
@@ -165,12 +165,16 @@ impl InMemorySource {
         batch
     }
 
-    /// Creates the revocation of the partitions `revoked`, each an index and an epoch.
+    /// Creates the revocation of `revoked_partitions`, each an index and an epoch.
     ///
-    /// The member gives up the partitions when the receiver of the revocation is done with it or
-    /// drops it. Partitions that the member already lost are not given up again.
-    fn create_revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
-        let partitions = revoked
+    /// The member gives up the partitions when the receiver of the revocation drops it, or calls
+    /// [`Revocation::done`]. Partitions that the member already lost are not given up again.
+    fn create_revocation(
+        &self,
+        revoked_partitions: Vec<(u32, u64)>,
+        cause: RevocationCause,
+    ) -> Revocation {
+        let partitions = revoked_partitions
             .iter()
             .map(|(index, epoch)| self.log.partition(*index, *epoch))
             .collect();
@@ -181,7 +185,7 @@ impl InMemorySource {
             partitions,
             cause,
             self.log.options.revocation_timeout,
-            move || log.update_group(&group, |group| group.give_up(member, &revoked)),
+            move || log.update_group(&group, |group| group.give_up(member, &revoked_partitions)),
         )
     }
 }

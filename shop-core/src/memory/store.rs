@@ -109,7 +109,8 @@ impl StoreTables {
         }
     }
 
-    /// Keeps `refund` as a waiting refund, unless an equal refund is kept already.
+    /// Keeps `refund` as a waiting refund. The outcome is a duplicate if an equal refund is kept
+    /// already.
     fn keep_waiting(&mut self, refund: &Purchase) -> InsertOutcome {
         let is_waiting_already = self
             .waiting
@@ -216,8 +217,8 @@ impl StoreTables {
             .collect()
     }
 
-    /// Returns `keys`, together with the keys of the refunds of these purchases, and of the
-    /// purchases of these refunds.
+    /// Adds the refund of each purchase to `keys`, and the purchase of each refund. Returns all
+    /// keys in order, each once.
     ///
     /// A purchase and its refund are deleted together, so that sums do not count one without the
     /// other.

@@ -62,8 +62,8 @@ impl Operations {
 
     /// Returns a stream of all entries of the store in batches, also those that cannot be read.
     ///
-    /// The rest of a damaged store cannot be read: the stream ends with a batch whose only entry
-    /// is unreadable, and has the id `store`.
+    /// The rest of a damaged store cannot be read. The stream then ends with a batch of one
+    /// unreadable entry with the id `store`.
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) without a store
@@ -71,14 +71,14 @@ impl Operations {
     ///   minute. An error ends the stream.
     pub fn scan_store(&self) -> Result<BoxStream<'static, Result<ScanBatch>>> {
         let batches = Arc::clone(self.backend.require_query()?).scan_batches();
-        let batches = batches.map(|batch| match batch {
+        let batches_with_damage = batches.map(|batch| match batch {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let damage = UnreadableEntry::new("store", error.chain());
                 Ok(ScanBatch::default().with_unreadable(vec![damage]))
             }
             batch => batch,
         });
-        Ok(batches.boxed())
+        Ok(batches_with_damage.boxed())
     }
 
     /// Returns a stream of the purchases of `user`, or of all purchases without a user.

@@ -225,7 +225,7 @@ pub async fn sum_pages(
             totals.add_purchase(purchase.timestamp, purchase.price)?;
         }
         match page.next_cursor(&page_request)? {
-            Some(next) => page_request = page_request.with_cursor(next),
+            Some(next_cursor) => page_request = page_request.with_cursor(next_cursor),
             None => return Ok(totals.into_buckets()),
         }
     }
@@ -319,9 +319,9 @@ impl Selector {
         match self {
             Self::User(id) => purchase.user_id == *id,
             Self::Name(name) => purchase.user_name == *name,
-            Self::Reference(reference, user) => {
+            Self::Reference(reference, user_id) => {
                 purchase.details.reference.as_ref() == Some(reference)
-                    && user.as_ref().is_none_or(|user| purchase.user_id == *user)
+                    && user_id.as_ref().is_none_or(|id| purchase.user_id == *id)
             }
             Self::All => true,
         }

@@ -108,10 +108,10 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         async move { Ok(self.look_up(id).await?.stored()) }
     }
 
-    /// Returns a stream of all pages of the listing of `selector`, from the page `first` to the
-    /// end.
+    /// Returns a stream of all pages of the listing of `selector`, from the page of the request
+    /// `first` to the end.
     ///
-    /// Each page is requested when the previous one was consumed. An error ends the stream.
+    /// Each page is requested when the caller has taken the previous one. An error ends the stream.
     fn pages(
         self: Arc<Self>,
         selector: Selector,

@@ -502,8 +502,9 @@ impl PurchaseSink for StoreSink {
             files: self.store.info().file_faults,
             ..LogFaults::default()
         };
+        let is_storing = true;
         SinkInfo::new(self.durability)
-            .with_storing(true)
+            .with_storing(is_storing)
             .with_faults(faults)
     }
 

@@ -174,12 +174,10 @@ impl Bucket {
     /// The answer is one bucket of all times, or no bucket if there are no purchases.
     #[must_use]
     pub fn from_summary(summary: Summary) -> Vec<Self> {
-        let bucket = Self::new(Timestamp::MIN, Timestamp::MAX, summary);
         if summary == Summary::default() {
-            Vec::new()
-        } else {
-            vec![bucket]
+            return Vec::new();
         }
+        vec![Self::new(Timestamp::MIN, Timestamp::MAX, summary)]
     }
 }
 

@@ -33,42 +33,46 @@ impl<P: ?Sized> Faulty<P> {
 }
 
 impl<P: ?Sized + Send + Sync> Faulty<P> {
-    /// Makes a call, with its fault if it has one.
+    /// Makes `port_call`, which is a `call`, with the next fault of the script for such calls.
     ///
     /// # Errors
-    /// Those of the call and of its fault.
+    /// Returns the errors of the call and of its fault.
     pub async fn call<T>(
         &self,
         call: Call,
-        made: impl Future<Output = Result<T>> + Send,
+        port_call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        inject(self.faults.take(call), made).await
+        inject(self.faults.take(call), port_call).await
     }
 
-    /// Makes a call that can outlive its caller.
+    /// Makes `port_call` with `fault`. Unlike [`call`](Self::call), the call can complete in the
+    /// background, after its caller got an error.
     pub(super) async fn detachable<T: Send + 'static>(
         fault: Option<Fault>,
-        made: impl Future<Output = Result<T>> + Send + 'static,
+        port_call: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         match fault {
-            Some(Fault::CompleteAfterTimeout(time)) => Err(complete_later(time, made)),
-            fault => inject(fault, made).await,
+            Some(Fault::CompleteAfterTimeout(delay)) => Err(complete_later(delay, port_call)),
+            fault => inject(fault, port_call).await,
         }
     }
 }
 
-/// Makes a call that can be refused, delayed, or lose its result.
+/// Makes `port_call` with `fault`: the call is refused, is delayed, or loses its result.
+///
+/// Other faults are injected by the port that makes the call.
 async fn inject<T>(
     fault: Option<Fault>,
-    made: impl Future<Output = Result<T>> + Send,
+    port_call: impl Future<Output = Result<T>> + Send,
 ) -> Result<T> {
     match &fault {
         Some(Fault::Refuse(error)) => return Err(error.clone()),
-        Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+        Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
         _ => {}
     }
-    let result = made.await;
+    let result = port_call.await;
     match fault {
+        // An error of the call stays an error.
         Some(Fault::LoseAnswer) => result.and(Err(no_answer())),
         _ => result,
     }
@@ -102,15 +106,15 @@ faulty!(PurchaseSink {
     /// second purchase.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let fault = self.faults.take(Call::Publish);
-        let skips = matches!(fault, Some(Fault::PartialInsert));
-        let step = if skips { 2 } else { 1 };
+        let skips_every_second = matches!(fault, Some(Fault::PartialInsert));
+        let step = if skips_every_second { 2 } else { 1 };
         let published: Vec<Purchase> = purchases.iter().step_by(step).cloned().collect();
         match inject(fault, async { Ok(self.port.publish_many(&published).await) }).await {
-            Ok(receipts) if skips => {
-                let receipts = receipts
+            Ok(receipts) if skips_every_second => {
+                let results = receipts
                     .into_iter()
-                    .flat_map(|receipt| [receipt, Err(left_out())]);
-                receipts.take(purchases.len()).collect()
+                    .flat_map(|receipt| [receipt, Err(skipped_error())]);
+                results.take(purchases.len()).collect()
             }
             Ok(receipts) => receipts,
             Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
@@ -130,8 +134,8 @@ faulty!(PurchaseSink {
     }
 );
 
-/// The outcome of what a [`Fault::PartialInsert`] skips.
-fn left_out() -> Error {
+/// Returns the error of a purchase that a [`Fault::PartialInsert`] skips.
+fn skipped_error() -> Error {
     Error::new(ErrorKind::Unavailable, "skipped on purpose").with_origin("fault")
 }
 
@@ -147,21 +151,21 @@ impl RecordStore<Purchase> for Faulty<dyn PurchaseStore> {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         match self.faults.take(Call::Insert) {
             Some(Fault::PartialInsert) => {
-                let applied = self
-                    .port
-                    .apply(batch.iter().step_by(2).cloned().collect())
-                    .await?;
-                let unknown = || InsertOutcome::Unknown(left_out());
-                let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
+                let every_second = batch.iter().step_by(2).cloned().collect();
+                let applied_outcomes = self.port.apply(every_second).await?;
+                let outcomes = applied_outcomes
+                    .into_iter()
+                    .flat_map(|outcome| [outcome, InsertOutcome::Unknown(skipped_error())]);
                 Ok(outcomes.take(batch.len()).collect())
             }
             Some(Fault::Reject(reason)) => {
-                let applied = self
-                    .port
-                    .apply(batch.iter().skip(1).cloned().collect())
-                    .await?;
-                let rejected = std::iter::once(InsertOutcome::Rejected(reason));
-                Ok(rejected.chain(applied).take(batch.len()).collect())
+                let all_but_first = batch.iter().skip(1).cloned().collect();
+                let applied_outcomes = self.port.apply(all_but_first).await?;
+                let first_outcome = std::iter::once(InsertOutcome::Rejected(reason));
+                Ok(first_outcome
+                    .chain(applied_outcomes)
+                    .take(batch.len())
+                    .collect())
             }
             fault => {
                 let port = Arc::clone(&self.port);

@@ -87,8 +87,8 @@ impl IngestPipeline {
                 .filter_map(|partition| self.partitions.get(&partition_key(partition)))
                 .all(|progress| self.is_drain_over(progress, now));
             if is_over {
-                // The epoch ends before the revocation does: from then on another member may own
-                // the partitions.
+                // The epoch ends before the revocation does. After the end of the revocation,
+                // another member may own the partitions.
                 self.leave_partitions(&revocation.partitions);
                 self.actions.push(PipelineAction::EndRevocation(revocation));
             } else {
@@ -119,19 +119,19 @@ impl IngestPipeline {
     ///
     /// A commit in progress delays the close until the second deadline at most.
     pub(super) fn is_shutdown_drained(&self, deadlines: DrainDeadlines, now: Instant) -> bool {
-        let is_committed = !self.is_committing || deadlines.give_up_by <= now;
-        self.draining_revocations.is_empty()
-            && is_committed
-            && self
-                .partitions
-                .values()
-                .all(|progress| self.is_drain_over(progress, now))
+        let is_commit_pending = self.is_committing && deadlines.give_up_by > now;
+        if is_commit_pending || !self.draining_revocations.is_empty() {
+            return false;
+        }
+        self.partitions
+            .values()
+            .all(|progress| self.is_drain_over(progress, now))
     }
 
-    /// Leaves `partitions`, whose epoch is over, and abandons their batches.
+    /// Leaves `partitions`: marks their epochs as ended, and abandons their batches.
     ///
-    /// Results of these batches that arrive later are ignored, because the epoch is marked as
-    /// ended. This includes an epoch of which no record has arrived yet.
+    /// Results of these batches that arrive later are ignored, and so are records of an epoch that
+    /// was left before its first record arrived.
     pub(super) fn leave_partitions(&mut self, partitions: &[Partition]) {
         for partition in partitions {
             if let Some(progress) = self.enter_epoch(partition) {
@@ -141,11 +141,13 @@ impl IngestPipeline {
             }
         }
 
-        // If no offsets are left to commit, no further commit is tried, and none would end a
-        // reported failure of commits. So the failure ends here. A commit that is under way and
-        // hangs stays a failure, because no other commit can start.
-        if !self.is_committing && !self.has_uncommitted_offsets() {
-            self.failures_changed |= self.commit_backoff.record_success();
+        // Without an offset to commit, no further commit is tried that could end a reported failure
+        // of commits. So the failure ends here. A commit that is in progress and hangs stays a
+        // failure, because no other commit can start.
+        let needs_commit = self.is_committing || self.has_uncommitted_offsets();
+        if !needs_commit {
+            let has_recovered = self.commit_backoff.record_success();
+            self.failures_changed |= has_recovered;
         }
     }
 }

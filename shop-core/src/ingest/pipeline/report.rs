@@ -112,7 +112,8 @@ impl IngestPipeline {
         failing.chain(recovered).collect()
     }
 
-    /// Iterates over the current failures: the component, since when it fails, and its error.
+    /// Returns the current failures of the source, of commits and of batches: the component, since
+    /// when it fails, and its last error.
     fn current_failures(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
         let source_and_commits = [
             (Component::Source, &self.read_backoff),
@@ -201,5 +202,5 @@ fn keep_earlier<T: Ord + Copy>(
     time: T,
 ) {
     let oldest_time = oldest_times.entry(Arc::clone(topic)).or_default();
-    *oldest_time = Some(oldest_time.map_or(time, |present| present.min(time)));
+    *oldest_time = Some(oldest_time.map_or(time, |present_time| present_time.min(time)));
 }

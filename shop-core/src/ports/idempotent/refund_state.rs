@@ -43,6 +43,7 @@ impl RefundState {
     /// # Errors
     /// Returns the errors of the store.
     pub(crate) async fn look_up(query: &dyn PurchaseQuery, refund: &Purchase) -> Result<Self> {
+        // The state unless the purchase of the refund decides against it.
         let open_state = match look_up(query, &refund.id).await? {
             Lookup::Stored(stored) if stored.same_content(refund) => {
                 return Ok(Self::Applied(stored));
@@ -53,6 +54,7 @@ impl RefundState {
             Lookup::Missing => Self::Undecided,
         };
 
+        // Every refund names its purchase. An entry that names none has nothing to contradict.
         let Some(purchase_id) = &refund.details.of else {
             return Ok(open_state);
         };
