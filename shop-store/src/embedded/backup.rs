@@ -55,6 +55,7 @@ pub async fn backup(
 ) -> Result<Vec<CopiedFile>> {
     let folder = folder.as_ref().to_owned();
     let backup_folder = backup_folder.as_ref().to_owned();
+    // The folder is not created again if it is removed in the meantime, such as by an unmount.
     let missing_folder = if backup_folder.exists() {
         MissingFolder::Refuse
     } else {
@@ -93,8 +94,9 @@ pub async fn restore(
 const APPLICATION_PREFIX: i32 = 0x53_686f;
 /// The number of pages that are copied at a time.
 const PAGES_PER_STEP: i32 = 1_024;
-/// The name of the file of purchases, which is renamed last: a folder that contains it is complete.
-const LAST_FILE: &str = "shop.db";
+/// The name of the file of purchases. It gets its name last of all copies, so a folder that contains
+/// this file is complete.
+const PURCHASES_FILE: &str = "shop.db";
 
 /// What the copies of the files are for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,7 +129,8 @@ fn prepare_restored_file(path: &Path) -> rusqlite::Result<()> {
     connection.execute_batch(&drop_triggers)?;
 
     let sql = "SELECT count(*) FROM pragma_table_info('log') WHERE name = 'generation'";
-    if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 1 {
+    let generation_columns: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    if generation_columns == 1 {
         connection.execute(
             "UPDATE log SET generation = ?1",
             [Uuid::now_v7().to_string()],
@@ -136,55 +139,68 @@ fn prepare_restored_file(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Copies all database files of the folder `from` into the folder `to`.
+/// Copies all database files of the folder `source_folder` into the folder `target_folder`, and
+/// returns the copied files.
 ///
-/// The copies of a restore are also locked, so that no service opens them meanwhile, and
-/// [prepared](prepare_restored_file) for the services.
+/// The files of a restore are locked until this function returns, so that no service opens them too
+/// early, and are [prepared](prepare_restored_file) for the services.
+///
+/// # Errors
+/// The errors of [`backup`], and of [`lock_restored_file`] for a restore. Unfinished copies named
+/// `*.partial` are left, and the next call overwrites them.
 fn copy_files(
-    from: &Path,
-    to: &Path,
+    source_folder: &Path,
+    target_folder: &Path,
     missing_folder: MissingFolder,
     purpose: CopyPurpose,
 ) -> Result<Vec<CopiedFile>> {
-    let sources = open_snapshots(from)?;
+    let snapshots = open_snapshots(source_folder)?;
     if missing_folder == MissingFolder::Create {
-        create_folder(to).at(to)?;
+        create_folder(target_folder).at(target_folder)?;
     }
-    check_is_unused(to)?;
+    check_is_unused(target_folder)?;
 
-    let mut locks = Vec::new();
+    let mut restore_locks = Vec::new();
     if purpose == CopyPurpose::Restore {
-        for (name, _) in &sources {
-            locks.push(lock_restored_file(&to.join(name))?);
+        for (name, _) in &snapshots {
+            let file_lock = lock_restored_file(&target_folder.join(name))?;
+            restore_locks.push((name, file_lock));
         }
     }
     // A service may have created a file before its lock was taken above.
-    check_is_unused(to)?;
+    check_is_unused(target_folder)?;
 
-    let mut copied = Vec::new();
-    for (name, source) in &sources {
-        let partial = partial_path(to, name);
-        copy_snapshot(source, &partial)?;
+    let mut copied_files = Vec::new();
+    for (name, snapshot) in &snapshots {
+        let partial = partial_path(target_folder, name);
+        copy_snapshot(snapshot, &partial)?;
         if purpose == CopyPurpose::Restore {
-            prepare_restored_file(&partial).at(to)?;
+            prepare_restored_file(&partial).at(target_folder)?;
         }
-        let bytes = fs::metadata(partial).at(to)?.len();
-        copied.push(CopiedFile {
+        let bytes = fs::metadata(partial).at(target_folder)?.len();
+        copied_files.push(CopiedFile {
             name: name.clone(),
             bytes,
         });
     }
 
-    for CopiedFile { name, .. } in &copied {
-        fs::rename(partial_path(to, name), to.join(name)).at(to)?;
+    // The copies get their names only after all of them are complete, so a copy that fails leaves
+    // no folder that looks like a backup.
+    for CopiedFile { name, .. } in &copied_files {
+        fs::rename(partial_path(target_folder, name), target_folder.join(name))
+            .at(target_folder)?;
     }
-    // The pages of the copies were checked, so that a service need not check them again.
-    for (lock, (name, _)) in locks.iter().zip(&sources) {
-        FileRecord::from_path(&to.join(name))?.write(lock)?;
-        lock.sync()?;
+    // `copy_snapshot` has checked the pages. A record in the lock file says this, so that the
+    // service that opens the file need not check them again.
+    for (name, file_lock) in &restore_locks {
+        let record = FileRecord::from_path(&target_folder.join(name))?;
+        record.write(file_lock)?;
+        file_lock.sync()?;
     }
-    File::open(to).and_then(|folder| folder.sync_all()).at(to)?;
-    Ok(copied)
+    File::open(target_folder)
+        .and_then(|folder| folder.sync_all())
+        .at(target_folder)?;
+    Ok(copied_files)
 }
 
 /// Checks that `folder` contains no database file, and no part of one.
@@ -225,9 +241,14 @@ fn partial_path(folder: &Path, name: &str) -> PathBuf {
 /// connections.
 ///
 /// All transactions begin while no process writes, so together they see the files as of one moment.
+///
+/// # Errors
+/// - [`Unavailable`](ErrorKind::Unavailable) if the folder contains no file of this product, a file
+///   cannot be read, or another process holds a lock for longer than [`LOCK_TIMEOUT`]
+/// - [`Corrupt`](ErrorKind::Corrupt) if a file is damaged
 fn open_snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
     let mut locks = Vec::new();
-    let mut opened = Vec::new();
+    let mut snapshots = Vec::new();
     for name in list_files(folder, &[".db"])? {
         let path = folder.join(&name);
         // A file without a lock file needs no lock, because no process has written to it.
@@ -238,11 +259,13 @@ fn open_snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
 
         let connection = open_to_read(&path)?;
         let application_id: i32 = read_pragma(&connection, "application_id").at(&path)?;
+        // The last byte of an application id distinguishes our kinds of files. A file of another
+        // program is not copied.
         if application_id >> 8 == APPLICATION_PREFIX {
-            opened.push((name, connection));
+            snapshots.push((name, connection));
         }
     }
-    if opened.is_empty() {
+    if snapshots.is_empty() {
         let message = "there is no log and no store here: name the folder that has them";
         return Err(database_error(ErrorKind::Unavailable, message)
             .with_context("missing", folder.display()));
@@ -254,34 +277,44 @@ fn open_snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
         .iter()
         .map(|lock| lock.lock(LOCK_TIMEOUT))
         .collect::<Result<Vec<_>>>()?;
-    for (name, connection) in &opened {
+    for (name, connection) in &snapshots {
         // `BEGIN` alone takes no snapshot. The first read does.
         connection
             .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
             .at(&folder.join(name))?;
     }
-    Ok(opened)
+    Ok(snapshots)
 }
 
-/// Returns the names of the files in `folder` with one of the `endings`, in order, but with
-/// [`LAST_FILE`] at the end.
+/// Returns the names of the files in `folder` with one of the `endings`, sorted by name, but with
+/// [`PURCHASES_FILE`] at the end, because the copies are renamed in this order.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if the folder cannot be read.
 fn list_files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).at(folder)? {
         let file_name = entry.at(folder)?.file_name();
+        // A name that is not UTF-8 is passed over: our files have ASCII names.
         if let Some(name) = file_name.to_str()
             && endings.iter().any(|ending| name.ends_with(ending))
         {
             names.push(name.to_owned());
         }
     }
-    names.sort_by_key(|name| (name == LAST_FILE, name.clone()));
+    names.sort();
+    // The sort is stable, and `false` comes before `true`.
+    names.sort_by_key(|name| name == PURCHASES_FILE);
     Ok(names)
 }
 
-/// Copies the snapshot of `source` to a new file at `path`, checks the copy for damage, and syncs
-/// it.
-fn copy_snapshot(source: &Connection, path: &Path) -> Result<()> {
+/// Copies the file that `snapshot` reads to a new file at `path`, checks the copy for damage, and
+/// syncs it. Replaces an unfinished copy at `path`.
+///
+/// # Errors
+/// - [`Corrupt`](ErrorKind::Corrupt) if the copy is damaged, which means that the source is damaged
+/// - the error of SQLite or of the file system
+fn copy_snapshot(snapshot: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_file(path).at(path)?;
     }
@@ -289,7 +322,7 @@ fn copy_snapshot(source: &Connection, path: &Path) -> Result<()> {
 
     let copy_and_check = || {
         let mut target = Connection::open(path)?;
-        let backup = Backup::new(source, &mut target)?;
+        let backup = Backup::new(snapshot, &mut target)?;
         while backup.step(PAGES_PER_STEP)? != StepResult::Done {}
         drop(backup);
         // Without a write-ahead log, the copy can be read on a medium without write access. A
@@ -315,14 +348,14 @@ fn copy_snapshot(source: &Connection, path: &Path) -> Result<()> {
 /// unused parts of the file. After an erasure, this removes them. Other files of the folder are not
 /// rewritten: for users, call `vacuum_users` of `shop-accounts`.
 ///
-/// Writers wait meanwhile, at most 4 seconds for each write, and then fail with transient errors; a
-/// file of a million purchases takes seconds. Needs free disk space of twice the size of the file. Logs of events need no rewriting:
-/// their rows are not moved.
+/// Writers wait meanwhile, at most 4 seconds for each write, and then fail with transient errors. A
+/// file of a million purchases takes seconds. The disk needs free space of twice the size of the
+/// file. Logs of events need no rewriting, because SQLite does not move their rows.
 ///
 /// # Errors
 /// [`Unavailable`](ErrorKind::Unavailable) if the file cannot be used or the disk is full;
-/// [`Corrupt`](ErrorKind::Corrupt) if the file is damaged or of another version. It can be called
-/// again.
+/// [`Corrupt`](ErrorKind::Corrupt) if the file is damaged or of another version. After an error,
+/// this function can be called again.
 ///
 /// # Cancel safety
 /// Dropping the future does not cancel the rewriting.

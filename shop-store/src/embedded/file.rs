@@ -28,35 +28,36 @@ use super::engine::writer::Writer;
 pub struct SqliteFile {
     writer: Writer,
     readers: Readers,
-    /// Notified after every commit of this process.
-    committed: Arc<Notify>,
+    /// Notified after every commit of this process, for [`wait_for_commit`](Self::wait_for_commit).
+    commit_signal: Arc<Notify>,
 }
 
 impl SqliteFile {
-    /// Opens the file `name`, without its extension, in `folder`. A missing folder or file is
-    /// created if the options say so.
+    /// Opens the file `{file_stem}.db` in `folder`, with the tables of `schema`. A missing folder or
+    /// file is created if [`create`](EmbeddedStoreOptions::create) is set in `options`.
     ///
     /// # Errors
     /// The errors of [`EmbeddedStore::open`](super::EmbeddedStore::open).
     pub async fn open(
         folder: &Path,
-        name: &str,
+        file_stem: &str,
         schema: &'static FileSchema,
         options: EmbeddedStoreOptions,
     ) -> Result<Self> {
-        let database =
-            Database::new(schema, folder, name, options.max_file_bytes).with_create(options.create);
-        let committed = Arc::new(Notify::new());
-        let on_commit = Arc::clone(&committed);
+        let database = Database::new(schema, folder, file_stem, options.max_file_bytes)
+            .with_create(options.create);
+        let commit_signal = Arc::new(Notify::new());
+        let writer_signal = Arc::clone(&commit_signal);
+        // The writer and the readers have a queue each, of the same capacity.
         let writer = Writer::start(database.clone(), options.queue_capacity, move || {
-            on_commit.notify_one();
+            writer_signal.notify_one();
         })
         .await?;
         let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
         Ok(Self {
             writer,
             readers,
-            committed,
+            commit_signal,
         })
     }
 
@@ -105,7 +106,7 @@ impl SqliteFile {
 
     /// Waits until this process has committed a write since the last call returned.
     pub async fn wait_for_commit(&self) {
-        self.committed.notified().await;
+        self.commit_signal.notified().await;
     }
 
     /// Returns a future that completes when all clones of this file are dropped, their operations
@@ -114,16 +115,17 @@ impl SqliteFile {
         self.writer.exit()
     }
 
-    /// Rewrites the file `name` in `folder` without its unused parts, if there is such a file. Other
-    /// processes may use the file meanwhile.
+    /// Rewrites the file `{file_stem}.db` in `folder` without its unused parts, if there is such a
+    /// file. Other processes may use the file meanwhile.
     ///
     /// # Errors
     /// The errors of [`vacuum`](super::vacuum()).
     ///
     /// # Cancel safety
     /// Dropping the future does not cancel the rewriting.
-    pub async fn vacuum(folder: &Path, name: &str, schema: &'static FileSchema) -> Result<()> {
-        let database = Database::new(schema, folder, name, None).with_create(false);
+    pub async fn vacuum(folder: &Path, file_stem: &str, schema: &'static FileSchema) -> Result<()> {
+        let max_file_bytes = None;
+        let database = Database::new(schema, folder, file_stem, max_file_bytes).with_create(false);
         blocking(move || {
             if database.path().exists() {
                 database.vacuum()

@@ -12,14 +12,15 @@ const MAX_ROWS: usize = 16;
 pub(in crate::embedded) struct BulkInsert([String; MAX_ROWS]);
 
 impl BulkInsert {
-    /// Inserts into the table and columns `into`, such as `records (time, key)`.
-    pub(in crate::embedded) fn new(into: &str) -> Self {
-        let values = vec!["?"; into.split(',').count()].join(", ");
-        // With `OR FAIL`, a conflict ends the statement, and the rows before the conflict stay. To
-        // be able to undo them, SQLite would have to copy their pages.
+    /// Creates the statements for a table and its columns, such as `records (time, key)`.
+    pub(in crate::embedded) fn new(table_and_columns: &str) -> Self {
+        let column_count = table_and_columns.split(',').count();
+        let values = vec!["?"; column_count].join(", ");
+        // With `OR FAIL`, a conflict ends the statement, and the rows before the conflict stay. If a
+        // conflict undid these rows, SQLite would have to copy their pages before each statement.
         Self(std::array::from_fn(|index| {
             let rows = vec![format!("({values})"); index + 1].join(", ");
-            format!("INSERT OR FAIL INTO {into} VALUES {rows}")
+            format!("INSERT OR FAIL INTO {table_and_columns} VALUES {rows}")
         }))
     }
 
@@ -27,8 +28,8 @@ impl BulkInsert {
     ///
     /// # Errors
     /// The error of SQLite, or [`StatementChangedRows`](rusqlite::Error::StatementChangedRows) if a
-    /// unique index contains the values of a row already. The transaction must then be rolled back,
-    /// because the other rows are inserted.
+    /// unique index contains the values of a row already. After an error, the transaction must be
+    /// rolled back, because the other rows may be inserted.
     pub(in crate::embedded) fn insert<T, const N: usize>(
         &self,
         connection: &Connection,

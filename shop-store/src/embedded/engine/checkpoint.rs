@@ -56,9 +56,9 @@ pub(in crate::embedded) struct WriteAheadLog {
     /// Whether some pages may be on the disk only in the log, in a part that SQLite will not copy
     /// again.
     is_torn: bool,
-    /// The length in pages at which the log is copied. It grows while a reader keeps the log from
-    /// being copied.
-    limit: u32,
+    /// The length in pages at which the log is copied next. It grows while a reader keeps the log
+    /// from being copied.
+    next_checkpoint_pages: u32,
 }
 
 /// The kind of writes around a commit, which decides how long the log may become.
@@ -80,17 +80,20 @@ impl WriteAheadLog {
             path,
             is_on_disk: false,
             is_torn: false,
-            limit: CHECKPOINT_PAGES,
+            next_checkpoint_pages: CHECKPOINT_PAGES,
         }
     }
 
-    /// Writes the content of the log again and syncs it, if it may not be on the disk. Must be
-    /// called within a write transaction.
+    /// Writes the content of the log again and syncs it, unless all of it is known to be on the
+    /// disk. Must be called within a write transaction.
     ///
     /// SQLite appends to everything that it can read, and the kernel may serve a read from memory:
     /// another process may have ended before its sync, and after a failed sync Linux keeps pages in
     /// memory as if they were written. A commit behind such pages would be acknowledged and then
     /// lost by a power cut.
+    ///
+    /// # Errors
+    /// The error of the file system. The next call writes the log again.
     pub(in crate::embedded) fn rewrite(&mut self) -> io::Result<()> {
         if self.is_on_disk {
             return Ok(());
@@ -140,9 +143,10 @@ impl WriteAheadLog {
     /// # Errors
     /// `SQLITE_IOERR_SHORT_READ` if the file of the log is shorter than its pages, because another
     /// program cut it. Then the log must never be copied, since the file would get only some of the
-    /// pages. The connection does not copy it when it is closed either.
+    /// pages. After this error, SQLite does not copy the log when the connection is closed either.
     fn checked_page_counts(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
         let (pages, copied) = page_counts(connection)?;
+        // A missing file counts as an empty one.
         let file_bytes = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         if pages == 0 || log_bytes(pages) <= file_bytes {
             return Ok((pages, copied));
@@ -156,8 +160,8 @@ impl WriteAheadLog {
         ))
     }
 
-    /// Checks the length of the log, and repairs a torn log: a `VACUUM` writes all pages of the
-    /// file to the log again.
+    /// Checks the length of the log, and repairs a [torn](Self::mark_torn) log: a `VACUUM` writes
+    /// all pages of the file to the log again.
     ///
     /// The write lock must be held.
     ///
@@ -175,8 +179,8 @@ impl WriteAheadLog {
 
     /// Returns the mode in which the log must be copied now, or `None` if it need not be copied.
     ///
-    /// The log is copied when it is long, and also truncated when the disk is nearly full. The
-    /// limit depends on `load`:
+    /// The log is copied when it is long, and also truncated when the disk is nearly full. How long
+    /// it may become depends on `load`:
     ///
     /// - During a large batch alone, the log may be longer, because a page that changes with each
     ///   part is copied only once.
@@ -193,6 +197,7 @@ impl WriteAheadLog {
             return Ok(None);
         }
 
+        // If the free space is unknown, only the length of the log counts.
         let disk = self.path.parent().and_then(|folder| statvfs(folder).ok());
         let free_bytes = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         if log_bytes(pages) > free_bytes / FREE_SPACE_DIVISOR {
@@ -200,27 +205,28 @@ impl WriteAheadLog {
         }
 
         let max_pages = match load {
-            Load::Small => self.limit,
-            Load::Bulk => self.limit.max(self.bulk_limit()),
-            Load::Contended => self.limit - CHECKPOINT_PAGES / 2,
+            Load::Small => self.next_checkpoint_pages,
+            Load::Bulk => self.next_checkpoint_pages.max(self.max_bulk_pages()),
+            Load::Contended => self.next_checkpoint_pages - CHECKPOINT_PAGES / 2,
         };
         Ok((pages >= max_pages).then_some(RESTART))
     }
 
     /// Returns the length in pages at which the log is copied while a large batch is written: half
     /// of the file, at most [`MAX_BULK_PAGES`].
-    fn bulk_limit(&self) -> u32 {
-        let file = self.path.with_extension("db");
-        let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-        let pages = bytes / u64::from(PAGE_BYTES) / BULK_DIVISOR;
+    fn max_bulk_pages(&self) -> u32 {
+        let database_path = self.path.with_extension("db");
+        // A length that cannot be read counts as 0, so the limit of small writes is in effect.
+        let file_bytes = fs::metadata(database_path).map_or(0, |metadata| metadata.len());
+        let pages = file_bytes / u64::from(PAGE_BYTES) / BULK_DIVISOR;
         u32::try_from(pages.min(MAX_BULK_PAGES)).unwrap_or(CHECKPOINT_PAGES)
     }
 
-    /// Copies the pages of the log into the file (a checkpoint). Returns whether all pages are
-    /// copied now.
+    /// Copies the pages of the log into the file (a checkpoint). Returns `false` if some pages are
+    /// not copied, because a reader needs older pages, or another process copies the log.
     ///
-    /// Some pages are not copied while a reader needs older pages, or while another process copies
-    /// the log.
+    /// A [torn](Self::mark_torn) log is not copied, and this function returns `true`: there is
+    /// nothing to try again before the log is repaired.
     ///
     /// The write lock must be held, except for the mode `PASSIVE`. That mode copies beside the
     /// writers of other processes: it neither waits for them nor blocks them. SQLite syncs the file
@@ -240,7 +246,7 @@ impl WriteAheadLog {
             return Ok(true);
         }
 
-        // The call fails if another program cut the log.
+        // A log that another program cut must not be copied, so its error ends this function.
         self.checked_page_counts(connection)?;
 
         // A reader may hold the log for long. The writes that wait for this copy must not wait for
@@ -252,11 +258,11 @@ impl WriteAheadLog {
         match checkpoint_result {
             Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 self.is_on_disk = false;
-                // SQLite repeats the copy that failed. It does not repeat an earlier copy, which
-                // may have ended before the end of the log, and so without a sync. The number of
-                // copied pages is read now, because another process may have made such a copy since
-                // this call began.
-                if is_failed_sync(&error) && !matches!(page_counts(connection), Ok((_, 0))) {
+                // SQLite repeats the copy that failed now. It does not repeat an earlier copy that
+                // stopped before the end of the log, and SQLite did not sync the pages of that copy.
+                // The number of copied pages is read after the failure, because another process may
+                // have made such a copy since this call began.
+                if is_failed_sync(&error) && may_have_copied_pages(connection) {
                     self.mark_torn(connection)?;
                 }
                 Err(error)
@@ -265,7 +271,7 @@ impl WriteAheadLog {
                 let (pages, copied) = page_counts(connection)?;
                 // While a reader needs older pages, a new attempt after each commit would be
                 // useless. The next attempt waits until the log is longer by `CHECKPOINT_PAGES`.
-                self.limit = if pages > copied {
+                self.next_checkpoint_pages = if pages > copied {
                     pages + CHECKPOINT_PAGES
                 } else {
                     CHECKPOINT_PAGES
@@ -277,9 +283,13 @@ impl WriteAheadLog {
 
     /// Makes room on a full disk: cuts off the uncommitted pages that a failed transaction left at
     /// the end of the log, copies the committed pages into the file, and truncates the log. Returns
-    /// whether all pages are copied.
+    /// what [`copy_pages`](Self::copy_pages) returns.
     ///
     /// The write lock must be held.
+    ///
+    /// # Errors
+    /// The errors of [`copy_pages`](Self::copy_pages). If the log cannot be cut off, this is only
+    /// logged, because copying it may make room too.
     pub(in crate::embedded) fn make_room(
         &mut self,
         connection: &mut Connection,
@@ -288,14 +298,17 @@ impl WriteAheadLog {
         let (pages, _) = self.checked_page_counts(connection)?;
 
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let bytes = log_bytes(pages);
+        let committed_bytes = log_bytes(pages);
         // Another program that does not take the write lock, such as the sqlite3 tool, may have
         // committed after `pages` was read. `data_version` changes with the commits of other
         // connections, so then nothing is cut off.
-        if read_pragma::<i64>(&transaction, "data_version")? == version_before
+        let version_after: i64 = read_pragma(&transaction, "data_version")?;
+        if version_after == version_before
             && let Ok(file) = File::options().write(true).open(&self.path)
-            && file.metadata().is_ok_and(|metadata| metadata.len() > bytes)
-            && let Err(error) = file.set_len(bytes)
+            && file
+                .metadata()
+                .is_ok_and(|metadata| metadata.len() > committed_bytes)
+            && let Err(error) = file.set_len(committed_bytes)
         {
             tracing::debug!(%error, "failed to shorten a write-ahead log");
         }
@@ -312,6 +325,15 @@ impl WriteAheadLog {
 pub(in crate::embedded) fn page_counts(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
     let (pages, copied) = connection.wal_checkpoint_v2(Some("main"), NOOP)?;
     Ok((pages.unsigned_abs(), copied.unsigned_abs()))
+}
+
+/// Returns `false` if SQLite reports that no page of the log is copied into the file, and `true` if
+/// some pages are, or if their number is unknown.
+fn may_have_copied_pages(connection: &Connection) -> bool {
+    match page_counts(connection) {
+        Ok((_, copied)) => copied > 0,
+        Err(_unknown) => true,
+    }
 }
 
 #[cfg(test)]

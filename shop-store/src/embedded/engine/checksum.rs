@@ -11,7 +11,7 @@ use rusqlite::{Error, Row};
 /// The length in bytes up to which the values of a row are hashed at once.
 const BUFFER_BYTES: usize = 192;
 
-/// The values of a row that are not hashed yet.
+/// A buffer of the values of a row, which are hashed together.
 struct HashBuffer {
     bytes: [u8; BUFFER_BYTES],
     length: usize,
@@ -42,38 +42,40 @@ impl HashBuffer {
     }
 }
 
-/// Returns the checksum of the values of a row, behind `seed`.
+/// Returns the checksum of `seed` and the values of a row. The seed is the checksum of values that
+/// belong to the row and are stored elsewhere, or 0.
 pub(in crate::embedded) fn checksum<'a>(
     seed: u32,
     values: impl IntoIterator<Item = ValueRef<'a>>,
 ) -> u32 {
-    let mut row = HashBuffer {
+    let mut buffer = HashBuffer {
         bytes: [0; BUFFER_BYTES],
         length: 0,
     };
-    row.add(&seed.to_le_bytes());
+    buffer.add(&seed.to_le_bytes());
     for value in values {
         match value {
-            ValueRef::Null => row.add(&[0]),
-            ValueRef::Integer(number) => row.add(&number.to_le_bytes()),
-            ValueRef::Real(number) => row.add(&number.to_le_bytes()),
+            ValueRef::Null => buffer.add(&[0]),
+            ValueRef::Integer(number) => buffer.add(&number.to_le_bytes()),
+            ValueRef::Real(number) => buffer.add(&number.to_le_bytes()),
             ValueRef::Text(text) => {
-                row.add(text);
-                row.add(&text.len().to_le_bytes());
+                buffer.add(text);
+                buffer.add(&text.len().to_le_bytes());
             }
             // One bit in the header of a row makes a text a blob with the same bytes, so the two are
             // hashed differently.
             ValueRef::Blob(bytes) => {
-                row.add(bytes);
-                row.add(&(!bytes.len()).to_le_bytes());
+                buffer.add(bytes);
+                buffer.add(&(!bytes.len()).to_le_bytes());
             }
         }
     }
-    let [a, b, c, d, ..] = rapidhash_v3(&row.bytes[..row.length]).to_le_bytes();
+    let [a, b, c, d, ..] = rapidhash_v3(&buffer.bytes[..buffer.length]).to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// Compares the values in `columns` of a row with the checksum in the column after them.
+/// Compares the checksum of `seed` and the values in `columns` of a row with the checksum in the
+/// column after them.
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if they differ.
@@ -90,7 +92,7 @@ pub(in crate::embedded) fn verify_columns(
     )
 }
 
-/// Compares `values` with the checksum in `column` of a row.
+/// Compares the checksum of `seed` and `values` with the checksum in `column` of a row.
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if they differ.
@@ -101,7 +103,7 @@ pub(in crate::embedded) fn verify_values<'a>(
     values: impl IntoIterator<Item = ValueRef<'a>>,
 ) -> rusqlite::Result<()> {
     match row.get_ref(column)? {
-        ValueRef::Integer(written) if written == i64::from(checksum(seed, values)) => Ok(()),
+        ValueRef::Integer(stored) if stored == i64::from(checksum(seed, values)) => Ok(()),
         _ => Err(changed_row_error(column)),
     }
 }

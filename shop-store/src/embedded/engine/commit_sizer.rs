@@ -7,8 +7,9 @@ use rusqlite::Connection;
 use super::checkpoint::Load;
 use super::job::{JobCache, WriteJob};
 
-/// The maximum number of parts in a transaction while other writes come.
-const CALM_PARTS: usize = 4;
+/// The maximum number of parts in a transaction if another write waited during the last
+/// [`QUIET_PERIOD`].
+const MAX_BUSY_PARTS: usize = 4;
 /// The time without a waiting write after which all parts of a job are committed together.
 const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
@@ -20,8 +21,8 @@ const QUIET_PERIOD: Duration = Duration::from_secs(1);
 pub(in crate::embedded) struct CommitSizer {
     /// The last time when another write waited for a job. Initially, the time of the start.
     last_awaited: Instant,
-    /// The number of parts in the last transaction.
-    count: usize,
+    /// The number of parts in the last transaction. 0 if it was not a large job.
+    part_count: usize,
 }
 
 impl CommitSizer {
@@ -29,7 +30,7 @@ impl CommitSizer {
     pub(in crate::embedded) fn new() -> Self {
         Self {
             last_awaited: Instant::now(),
-            count: 0,
+            part_count: 0,
         }
     }
 
@@ -37,8 +38,8 @@ impl CommitSizer {
     /// transaction.
     ///
     /// Stops when no part is left, when `is_awaited` returns `true` because another write waits, or
-    /// after [`CALM_PARTS`] parts unless the last second was quiet.
-    pub(in crate::embedded) fn apply(
+    /// after [`MAX_BUSY_PARTS`] parts unless the last second was quiet.
+    pub(in crate::embedded) fn apply_parts(
         &mut self,
         job: &mut dyn WriteJob,
         connection: &Connection,
@@ -46,14 +47,14 @@ impl CommitSizer {
         is_awaited: impl Fn() -> bool,
     ) -> rusqlite::Result<()> {
         let is_quiet = self.is_quiet();
-        self.count = 1;
-        while job.has_more() && (is_quiet || self.count < CALM_PARTS) {
+        self.part_count = 1;
+        while job.has_more() && (is_quiet || self.part_count < MAX_BUSY_PARTS) {
             if is_awaited() {
                 self.last_awaited = Instant::now();
                 break;
             }
-            job.apply_more(connection, cache)?;
-            self.count += 1;
+            job.apply_next_part(connection, cache)?;
+            self.part_count += 1;
         }
         Ok(())
     }
@@ -64,12 +65,12 @@ impl CommitSizer {
     }
 
     /// Returns the load around the last transaction, and forgets it: the next call returns
-    /// [`Load::Small`] unless [`apply`](Self::apply) was called meanwhile.
+    /// [`Load::Small`] unless [`apply_parts`](Self::apply_parts) was called meanwhile.
     pub(in crate::embedded) fn take_load(&mut self) -> Load {
-        match std::mem::take(&mut self.count) {
+        match std::mem::take(&mut self.part_count) {
             0 => Load::Small,
             _ if !self.is_quiet() => Load::Contended,
-            1..=CALM_PARTS => Load::Small,
+            1..=MAX_BUSY_PARTS => Load::Small,
             _ => Load::Bulk,
         }
     }

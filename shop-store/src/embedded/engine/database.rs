@@ -103,7 +103,7 @@ impl FileSchema {
 #[derive(Debug)]
 pub(in crate::embedded) struct OpenedDatabase {
     pub(in crate::embedded) connection: Connection,
-    pub(in crate::embedded) lock: WriteLock,
+    pub(in crate::embedded) write_lock: WriteLock,
     /// The number of overwrites in the record of the file, if the file is not the one that this
     /// product wrote last, such as a copy, and its pages must be checked.
     pub(in crate::embedded) unchecked_overwrites: Option<u64>,
@@ -114,8 +114,8 @@ pub(in crate::embedded) struct OpenedDatabase {
 pub(in crate::embedded) struct Database {
     pub(in crate::embedded) schema: &'static FileSchema,
     folder: PathBuf,
-    /// The file's name without its extension.
-    name: String,
+    /// The name of the file without its extension.
+    file_stem: String,
     /// The maximum size of the file in bytes.
     max_file_bytes: Option<u64>,
     /// Whether a missing folder and file are created, and an older file is migrated.
@@ -136,17 +136,17 @@ const WAL_BYTES: i64 = 8 << 20;
 const CACHE_KIB: i64 = 16_000;
 
 impl Database {
-    /// Names the file `name`, without its extension, in `folder`. Opens nothing.
+    /// Names the file `{file_stem}.db` in `folder`. Opens nothing.
     pub(in crate::embedded) fn new(
         schema: &'static FileSchema,
         folder: &Path,
-        name: &str,
+        file_stem: &str,
         max_file_bytes: Option<u64>,
     ) -> Self {
         Self {
             schema,
             folder: folder.to_owned(),
-            name: name.to_owned(),
+            file_stem: file_stem.to_owned(),
             max_file_bytes,
             create: true,
         }
@@ -165,7 +165,7 @@ impl Database {
 
     /// Returns the path of the file with this suffix: `db`, `db-wal`, `db-shm` or `lock`.
     pub(in crate::embedded) fn file(&self, suffix: &str) -> PathBuf {
-        self.folder.join(format!("{}.{suffix}", self.name))
+        self.folder.join(format!("{}.{suffix}", self.file_stem))
     }
 
     /// Returns whether the write lock can be taken without creating a lock file in a folder that
@@ -196,23 +196,23 @@ impl Database {
         let path = self.path();
         // Without `create`, the folder must not change, so the lock file is opened only with the
         // first write.
-        let lock = self.create.then(|| self.create_folder()).transpose()?;
-        let guard = lock
+        let file_lock = self.create.then(|| self.create_folder()).transpose()?;
+        let file_guard = file_lock
             .as_ref()
-            .map(|lock| lock.lock(LOCK_TIMEOUT))
+            .map(|file_lock| file_lock.lock(LOCK_TIMEOUT))
             .transpose()?;
 
         self.check_missing_file()?;
         if self.create {
             create_file(&path).at(&path)?;
         } else if !path.try_exists().at(&path)? {
-            return Err(self.not_found());
+            return Err(self.not_found_error());
         }
 
         // The record is compared before SQLite opens the file, which may change it.
-        let opened_record = lock
+        let opened_record = file_lock
             .as_ref()
-            .map(|lock| OpenedRecord::compare(lock, &path))
+            .map(|file_lock| OpenedRecord::compare(file_lock, &path))
             .transpose()?;
 
         // The log is checked before SQLite opens it, because SQLite overwrites the frames that it
@@ -232,11 +232,13 @@ impl Database {
                 .iter()
                 .for_each(|suffix| restrict(&self.file(suffix)));
         } else if is_new {
-            return Err(self.not_found());
+            return Err(self.not_found_error());
         } else if version < self.schema.migrations.len() {
             let message = "the file was written by an earlier version of this program: start a service of this \
                            version on it first, which migrates it for good, or use that version for an old copy";
-            return Err(self.corrupt(message).with_context("file_version", version));
+            return Err(self
+                .corrupt_error(message)
+                .with_context("file_version", version));
         }
 
         let opened_record = opened_record
@@ -246,12 +248,12 @@ impl Database {
         self.with_path(configure(&connection, is_new))?;
         self.require_wal(&connection)?;
 
-        let current = self.schema.migrations.len();
-        if (1..current).contains(&version) {
+        let current_version = self.schema.migrations.len();
+        if (1..current_version).contains(&version) {
             tracing::info!(
                 file = %path.display(),
                 from = version,
-                to = current,
+                to = current_version,
                 "migrating the file of an earlier version"
             );
         }
@@ -261,18 +263,18 @@ impl Database {
         // Reading the file once more makes SQLite create the log and the shared memory beside it,
         // whose identities are read below.
         self.inspect(&connection)?;
-        let mut overwrites = None;
+        let mut known_overwrites = None;
         let mut unchecked_overwrites = None;
-        if let (Some(opened_record), Some(lock)) = (opened_record, &lock) {
-            let record = opened_record.write(lock, &path)?;
-            overwrites = Some(record.overwrites);
-            unchecked_overwrites = overwrites.filter(|_| !record.is_checked);
+        if let (Some(opened_record), Some(file_lock)) = (opened_record, &file_lock) {
+            let record = opened_record.write(file_lock, &path)?;
+            known_overwrites = Some(record.overwrites);
+            unchecked_overwrites = known_overwrites.filter(|_| !record.is_checked);
         }
-        drop(guard);
+        drop(file_guard);
 
         Ok(OpenedDatabase {
             connection,
-            lock: WriteLock::new(lock, path, overwrites)?,
+            write_lock: WriteLock::new(file_lock, path, known_overwrites)?,
             unchecked_overwrites,
         })
     }
@@ -290,7 +292,9 @@ impl Database {
         let log = self.file("db-wal");
         if !path.exists() && log.metadata().is_ok_and(|metadata| metadata.len() > 0) {
             let message = "the write-ahead log is there without its file: put the file back, or move the log away";
-            return Err(self.corrupt(message).with_context("wal", log.display()));
+            return Err(self
+                .corrupt_error(message)
+                .with_context("wal", log.display()));
         }
         Ok(())
     }
@@ -311,17 +315,17 @@ impl Database {
     pub(in crate::embedded) fn vacuum(&self) -> Result<()> {
         let OpenedDatabase {
             connection,
-            mut lock,
+            mut write_lock,
             ..
         } = self.open_to_write()?;
-        // The record stays at the state of a checkpoint that has begun, because SQLite may copy the
-        // rest of the log when the connection is closed.
-        lock.prepare_close(&connection)?;
-        let guard = lock.lock()?;
+        // The end of the checkpoint is not recorded, because SQLite may copy the rest of the log when
+        // the connection is closed. The next process that takes the lock records it.
+        write_lock.prepare_close(&connection)?;
+        let guard = write_lock.lock()?;
         guard.begin_checkpoint()?;
         self.keep_temporary_files(&connection)?;
-        // The checkpoint writes the pages of the new file over the old pages. If a reader delays
-        // it, a later checkpoint does this.
+        // The checkpoint writes the pages of the new file over the old pages. If a reader keeps it
+        // from doing so, a later checkpoint writes the pages.
         self.with_path(connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
     }
 
@@ -336,7 +340,7 @@ impl Database {
     }
 
     /// Returns the error of a missing or empty file that must not be created.
-    fn not_found(&self) -> Error {
+    fn not_found_error(&self) -> Error {
         database_error(
             ErrorKind::Unavailable,
             "there is nothing here: name the folder that the services use",
@@ -344,8 +348,8 @@ impl Database {
         .with_context("missing", self.path().display())
     }
 
-    /// Limits the size of the file, if the options say so. The limit applies to the connection and
-    /// is not stored in the file.
+    /// Limits the size of the file to `max_file_bytes`, if it is set. The limit applies to the
+    /// connection and is not stored in the file.
     fn limit_size(&self, connection: &Connection) -> Result<()> {
         let Some(bytes) = self.max_file_bytes else {
             return Ok(());
@@ -380,15 +384,14 @@ impl Database {
             // Each cached statement is compiled once. A writer uses 48 statements for the insertion
             // of rows alone.
             connection.set_prepared_statement_cache_capacity(128);
-            // With this setting, plans do not depend on bound values such as a limit. Otherwise
+            // With this setting, plans do not depend on bound values such as a limit. Without it,
             // SQLite would compile a cached statement again on each run.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             Ok(connection)
         }))
     }
 
-    /// Returns whether the file is new, which is an empty database, and its version. Changes
-    /// nothing.
+    /// Returns whether the file is a new, empty database, and the version of the file. Changes nothing.
     ///
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) if the file belongs to another program, or a newer version
@@ -403,17 +406,18 @@ impl Database {
             let message =
                 "the file is another program's database: move it, or set another data folder";
             return Err(self
-                .corrupt(message)
+                .corrupt_error(message)
                 .with_context("application_id", application_id));
         }
 
         let current_version = self.schema.migrations.len();
+        // A negative version, which no release has written, counts as 0.
         let version = usize::try_from(version).unwrap_or_default();
         if version > current_version {
             let message = "the file was written by a newer version of this program, and is never migrated back: use \
                            that version or a later one, or restore a copy from before the upgrade";
             return Err(self
-                .corrupt(message)
+                .corrupt_error(message)
                 .with_context("file_version", version)
                 .with_context("known", current_version));
         }
@@ -443,7 +447,7 @@ impl Database {
     }
 
     /// Returns an error of the kind [`Corrupt`](ErrorKind::Corrupt) about this file.
-    fn corrupt(&self, message: &str) -> Error {
+    fn corrupt_error(&self, message: &str) -> Error {
         database_error(ErrorKind::Corrupt, message).with_context("file", self.path().display())
     }
 }

@@ -112,7 +112,8 @@ fn sqlite_source(error: &Error) -> Option<&rusqlite::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Returns whether an error is about one write, so that other writes can still be applied.
+/// Returns whether `error` is about one write, such as a value that is too large, so that other
+/// writes can still be applied.
 pub(in crate::embedded) fn is_about_write(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -143,8 +144,8 @@ pub(in crate::embedded) fn is_failed_sync(error: &rusqlite::Error) -> bool {
         .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
 }
 
-/// Returns the outcome of a failed COMMIT. After an I/O error, the transaction may be on the disk.
-/// All other errors roll it back.
+/// Returns the outcome of a failed COMMIT. After an I/O error, the transaction may be on the disk, so
+/// the outcome is unknown. After all other errors, SQLite has rolled the transaction back.
 pub(in crate::embedded) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
     match failed.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => Outcome::Unknown,

@@ -1,9 +1,9 @@
-//! [`FileCheck`]: the check of all pages and rows of a file that is not the one that this product wrote last,
-//! beside the reads and writes of the file.
+//! [`FileCheck`]: the check of all pages and rows of a file, while the file is read and written.
 //!
-//! Such a file may be torn: a copy of the file and of its write-ahead log that were made one after
-//! the other, while a service wrote to both. SQLite opens it without an error, and answers from
-//! pages that do not belong together.
+//! A file is checked if it is not the file that this product wrote last, such as a copy. A copy may
+//! be torn: the file and its write-ahead log may have been copied one after the other, while a
+//! service wrote to both. SQLite opens such a file without an error, and answers from pages that do
+//! not belong together.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::integrity::{RowsCheck, find_damage};
 use super::write_lock::{OVERWRITTEN, record_checked};
 
-/// What is known of a file, which the health of a service reports. A clone shares it.
+/// The check of a file and its state, which the health of a service reports. Clones share the state.
 #[derive(Debug, Clone)]
 pub(in crate::embedded) struct FileCheck {
     path: PathBuf,
@@ -38,8 +38,8 @@ enum CheckState {
 }
 
 impl FileCheck {
-    /// Creates the state of the file at `path`, which is sound as far as it is known, and whose rows
-    /// `check_rows` checks.
+    /// Creates the check of the file at `path`, whose rows `check_rows` checks. Until a check
+    /// [starts](Self::start), the file counts as sound.
     pub(in crate::embedded) fn new(path: PathBuf, check_rows: RowsCheck) -> Self {
         Self {
             path,
@@ -48,7 +48,8 @@ impl FileCheck {
         }
     }
 
-    /// Records that another program has overwritten the file. This stays until it is opened again.
+    /// Records that another program has overwritten the file. The state stays until the file is opened
+    /// again.
     pub(in crate::embedded) fn set_overwritten(&self) {
         self.state.send_replace(CheckState::Overwritten);
     }
@@ -69,10 +70,11 @@ impl FileCheck {
         }
     }
 
-    /// Starts the check of all pages in a thread. `overwrites` is the number in the record of the
-    /// file, which says that the file is checked if it is sound.
+    /// Starts the check of all pages in a thread. `overwrites` is the number of overwrites in the
+    /// record of the file. If the check finds no damage, and the number is still the same, the record
+    /// then says that the file is checked.
     ///
-    /// Returns `None` if no thread can be started. Then the next start checks the file.
+    /// Returns `None` if no thread can be started. Then the next start of the program checks the file.
     pub(in crate::embedded) fn start(&self, overwrites: u64) -> Option<RunningCheck> {
         tracing::warn!(
             file = %self.path.display(),
@@ -81,16 +83,17 @@ impl FileCheck {
         self.state.send_replace(CheckState::Running);
         let cancelled = Arc::new(AtomicBool::new(false));
         let check = self.clone();
-        let is_cancelled = Arc::clone(&cancelled);
+        let thread_cancelled = Arc::clone(&cancelled);
         let thread = std::thread::Builder::new()
             .name("shop-check".to_owned())
-            .spawn(move || check.run(overwrites, &is_cancelled))
+            .spawn(move || check.run(overwrites, &thread_cancelled))
             .inspect_err(|error| tracing::error!(%error, "the check of a file was not started"))
             .ok()?;
         Some(RunningCheck { cancelled, thread })
     }
 
-    /// Checks the file, and records the result.
+    /// Checks the file, logs each damage, and records the result. Records nothing if the check was
+    /// cancelled.
     fn run(&self, overwrites: u64, cancelled: &Arc<AtomicBool>) {
         let lines = match find_damage(&self.path, self.check_rows, cancelled) {
             _ if cancelled.load(Ordering::Relaxed) => return,
@@ -99,7 +102,7 @@ impl FileCheck {
         };
 
         let file = self.path.display();
-        let mut state = CheckState::Sound;
+        let mut new_state = CheckState::Sound;
         if lines.is_empty() {
             tracing::info!(%file, "all pages of the file are sound");
             log_failure(&self.path, record_checked(&self.path, overwrites));
@@ -107,21 +110,23 @@ impl FileCheck {
             for line in &lines {
                 tracing::error!(%file, "damaged file: {line}");
             }
-            state = CheckState::Damaged(lines.len());
+            new_state = CheckState::Damaged(lines.len());
         }
-        self.state.send_if_modified(|present| {
-            let is_running = matches!(present, CheckState::Running);
+        // A file that was found overwritten meanwhile stays in that state.
+        self.state.send_if_modified(|state| {
+            let is_running = matches!(state, CheckState::Running);
             if is_running {
-                *present = state;
+                *state = new_state;
             }
             is_running
         });
     }
 }
 
-/// Logs that the result of a check was not recorded: the next start repeats the check.
-fn log_failure(path: &Path, recorded: Result<()>) {
-    if let Err(error) = recorded {
+/// Logs the error if the result of a check was not recorded. Then the next start of the program
+/// repeats the check.
+fn log_failure(path: &Path, record_result: Result<()>) {
+    if let Err(error) = record_result {
         tracing::warn!(file = %path.display(), error = %error.chain(), "the check of a file was not recorded");
     }
 }

@@ -123,16 +123,18 @@ impl LogContent {
             .is_ok_and(|metadata| FileContent::new(&metadata) == self.content)
     }
 
-    /// Returns whether the file `log`, which has `pages` pages for SQLite, continues the log with
-    /// this content: it is of the same generation or a later one, and its last page belongs to this
-    /// generation.
+    /// Returns whether the file `log` continues the log with this content. `pages` is the number of
+    /// pages that SQLite has in `log`.
+    ///
+    /// The file continues the log if it is of the same generation or a later one, and its last page
+    /// belongs to the generation of the file. The salts in the header of a log name its generation.
     pub(in crate::embedded) fn is_continued_by(&self, log: &File, pages: u32) -> bool {
-        let last_frame = log_bytes(pages.saturating_sub(1));
+        let last_frame_offset = log_bytes(pages.saturating_sub(1));
         let Some(salts) = read_salts(log, SALTS_OFFSET) else {
             return false;
         };
-        let is_later = salts[0].wrapping_sub(self.salt) <= MAX_RESTARTS;
-        is_later && read_salts(log, last_frame + FRAME_SALTS_OFFSET) == Some(salts)
+        let is_same_or_later = salts[0].wrapping_sub(self.salt) <= MAX_RESTARTS;
+        is_same_or_later && read_salts(log, last_frame_offset + FRAME_SALTS_OFFSET) == Some(salts)
     }
 }
 
@@ -148,8 +150,11 @@ fn read_salts(log: &File, offset: u64) -> Option<[u32; 2]> {
 }
 
 impl FileRecord {
-    /// Returns the record of the file that is at `path` now, which is checked and not being copied.
-    /// Its log is unknown.
+    /// Returns the record of the file that is at `path` now. The record says that the pages are
+    /// checked, that no checkpoint runs, and that the log is unknown.
+    ///
+    /// # Errors
+    /// The error of the file system.
     pub(in crate::embedded) fn from_path(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path).at(path)?;
         let created = metadata.created().ok().map(nanos);
@@ -167,22 +172,23 @@ impl FileRecord {
         })
     }
 
-    /// Reads the record in the lock file `lock`, or returns `None` if there is none.
+    /// Reads the record in the lock file. Returns `None` if the file contains no record, or a record
+    /// of another version.
     ///
     /// # Errors
     /// The error of the file system.
-    pub(in crate::embedded) fn read(lock: &FileLock) -> Result<Option<Self>> {
+    pub(in crate::embedded) fn read(file_lock: &FileLock) -> Result<Option<Self>> {
         let mut line = [0; RECORD_BYTES];
-        let length = lock.read_content(&mut line)?;
+        let length = file_lock.read_content(&mut line)?;
         Ok(str::from_utf8(&line[..length]).ok().and_then(Self::parse))
     }
 
-    /// Writes the record into the lock file `lock`, whose lock the caller must hold.
+    /// Writes the record into the lock file. The caller must hold the lock of `file_lock`.
     ///
     /// # Errors
     /// The error of the file system.
-    pub(in crate::embedded) fn write(&self, lock: &FileLock) -> Result<()> {
-        lock.write_content(&self.to_line())
+    pub(in crate::embedded) fn write(&self, file_lock: &FileLock) -> Result<()> {
+        file_lock.write_content(&self.to_line())
     }
 
     /// Formats the record as a padded line, without an allocation: each group of commits writes one.
@@ -217,7 +223,7 @@ impl FileRecord {
         line
     }
 
-    /// Parses a line of [`to_line`](Self::to_line). Any other text is no record.
+    /// Parses a line of [`to_line`](Self::to_line). Returns `None` for any other text.
     fn parse(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let &[
@@ -237,6 +243,7 @@ impl FileRecord {
         else {
             return None;
         };
+        // The words of an unknown log are `-`, which is no number.
         let log = log_salt.parse().ok().and_then(|salt| {
             Some(LogContent {
                 content: FileContent {

@@ -12,12 +12,12 @@ const STEP: Duration = Duration::from_micros(100);
 
 /// Adds the queued writes to `group`, and waits shortly for more, up to `max` writes.
 ///
-/// `sizes` are the sizes of the two groups before. Their callers are likely to write again, so this
-/// function waits, in steps, until the group is as large as the larger of these two. The wait ends
-/// early after a step without a new write, and at the latest after [`MAX_DELAY`]. A single write is
-/// not delayed.
+/// `last_sizes` are the sizes of the previous two groups, the older one first. The callers of these
+/// groups are likely to write again, so this function waits, in steps, until the group is as large as
+/// the larger of the two. The wait ends early after a step without a new write, and at the latest
+/// after [`MAX_DELAY`]. A single write is not delayed.
 ///
-/// Replaces the older size in `sizes` by the size of this group. Blocks the calling thread.
+/// Replaces the older size in `last_sizes` by the size of this group. Blocks the calling thread.
 #[expect(
     clippy::disallowed_methods,
     reason = "a dedicated thread without other work"
@@ -25,11 +25,12 @@ const STEP: Duration = Duration::from_micros(100);
 pub(in crate::embedded) fn gather<T>(
     group: &mut Vec<T>,
     max: usize,
-    sizes: &mut [usize; 2],
+    last_sizes: &mut [usize; 2],
     queue: &mut mpsc::Receiver<T>,
 ) {
     let deadline = Instant::now() + MAX_DELAY;
-    let expected = sizes[0].max(sizes[1]);
+    let [older_size, newer_size] = *last_sizes;
+    let expected_size = older_size.max(newer_size).min(max);
 
     loop {
         while group.len() < max
@@ -38,15 +39,17 @@ pub(in crate::embedded) fn gather<T>(
             group.push(job);
         }
 
-        if group.len() < 2 || group.len() >= expected.min(max) || Instant::now() >= deadline {
+        let is_single = group.len() < 2;
+        if is_single || group.len() >= expected_size || Instant::now() >= deadline {
             break;
         }
         std::thread::sleep(STEP);
-        if queue.is_empty() {
+        let came_no_write = queue.is_empty();
+        if came_no_write {
             break;
         }
     }
-    *sizes = [sizes[1], group.len()];
+    *last_sizes = [newer_size, group.len()];
 }
 
 #[cfg(test)]

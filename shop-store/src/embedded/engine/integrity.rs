@@ -24,20 +24,23 @@ const STEPS: i32 = 100_000;
 /// rows.
 pub type RowsCheck = fn(&Connection) -> rusqlite::Result<Vec<String>>;
 
-/// Checks the file at `path`, whose rows `check_rows` checks, and returns a line for each damage.
-/// The check ends with an error soon after it was `cancelled`.
+/// Checks the pages of the file at `path`, and its rows with `check_rows`. Returns a line for each
+/// damage, or no line for a sound file.
+///
+/// The check ends with an error soon after `cancelled` is set.
 ///
 /// # Errors
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the file does not exist or cannot be
-/// opened.
+/// opened, or if the check was cancelled.
 pub(in crate::embedded) fn find_damage(
     path: &Path,
     check_rows: RowsCheck,
     cancelled: &Arc<AtomicBool>,
 ) -> Result<Vec<String>> {
     match check_pages_and_rows(path, check_rows, cancelled) {
+        // SQLite may report damage as an error instead of a line.
         Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
-        checked => checked,
+        check_result => check_result,
     }
 }
 
@@ -64,7 +67,7 @@ fn check_pages_and_rows(
         Ok(row_lines) => lines.extend(row_lines),
         Err(error) if lines.is_empty() => return Err(error),
         // SQLite's check has named the damaged page that the check of rows could not read.
-        Err(_) => {}
+        Err(_unreadable_page) => {}
     }
     Ok(lines)
 }

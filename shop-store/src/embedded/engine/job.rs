@@ -6,7 +6,7 @@ use rusqlite::{Connection, FileControl};
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
-use super::thread::closed;
+use super::thread::closed_error;
 
 /// A queued write.
 ///
@@ -21,26 +21,28 @@ pub(in crate::embedded) trait WriteJob: Any + Send {
     /// committed.
     fn complete(self: Box<Self>, outcome: Result<()>);
 
-    /// Applies this job together with jobs of its type that follow it in the group, with fewer
-    /// statements. Returns how many of the following jobs were applied. After an error, each job is applied
-    /// alone.
-    fn apply_joined(
+    /// Applies this job together with the jobs of the same type at the beginning of
+    /// `following_jobs`, with fewer statements. Returns the number of `following_jobs` that were
+    /// applied.
+    ///
+    /// The default applies this job alone. After an error, the writer applies each job alone.
+    fn apply_with_following(
         &mut self,
-        _next: &mut [Box<dyn WriteJob>],
+        _following_jobs: &mut [Box<dyn WriteJob>],
         connection: &Connection,
         cache: &mut JobCache,
     ) -> rusqlite::Result<usize> {
         self.apply(connection, cache).map(|()| 0)
     }
 
-    /// Returns whether the job is large, can be committed in parts, and includes parts that are not
-    /// applied yet.
+    /// Returns whether the job has parts that are not applied yet. Only a large job that can be
+    /// committed in parts has any.
     fn has_more(&self) -> bool {
         false
     }
 
     /// Applies the next part of the job, in the same transaction as [`apply`](Self::apply).
-    fn apply_more(
+    fn apply_next_part(
         &mut self,
         connection: &Connection,
         cache: &mut JobCache,
@@ -60,7 +62,7 @@ pub(in crate::embedded) trait WriteJob: Any + Send {
 pub(in crate::embedded) struct WriteTask<W, T> {
     pub(in crate::embedded) is_check: bool,
     pub(in crate::embedded) work: W,
-    /// The result of the work, from when it was applied last.
+    /// The result of the last time that the work was applied. `None` before the first time.
     pub(in crate::embedded) result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
 }
@@ -125,10 +127,10 @@ pub(in crate::embedded) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
 /// Waits until `write` is durable, and returns its result.
 ///
 /// # Errors
-/// [`Closed`](ErrorKind::Closed) if the thread ended without a result; otherwise the error of the
-/// write.
+/// - [`Closed`](ErrorKind::Closed) if the thread ended without a result
+/// - the error of the write
 pub(in crate::embedded) async fn wait_until_durable<T>(write: PendingWrite<T>) -> Result<T> {
-    write.await.unwrap_or_else(|_closed| Err(closed()))
+    write.await.unwrap_or_else(|_closed| Err(closed_error()))
 }
 
 /// A value that the jobs of one type keep from one transaction to the next, such as a cache of rows.
@@ -163,8 +165,9 @@ impl JobCache {
 
     /// Returns the kept value, or a new one if no value of this type is kept.
     pub(in crate::embedded) fn get<T: Default + Send + 'static>(&mut self) -> &mut T {
-        let kept = self.value.take().and_then(|value| value.downcast().ok());
-        let value: Box<T> = kept.unwrap_or_default();
+        // A value of another type belongs to jobs of another type, and is dropped.
+        let kept_value = self.value.take().and_then(|value| value.downcast().ok());
+        let value: Box<T> = kept_value.unwrap_or_default();
         match self.value.insert(value).downcast_mut() {
             Some(value) => value,
             None => unreachable!("a value of this type was just inserted"),

@@ -119,9 +119,10 @@ impl FileLock {
 
         let deadline = Instant::now() + timeout;
         let mut interval = RETRY_INTERVAL;
-        // On a file system that cannot lock a folder, other handles do not see that this one waits.
+        // The shared lock of the folder shows other handles that this handle waits. A file system
+        // that cannot lock a folder returns an error, and this handle waits without showing it.
         let mut folder_lock = self.folder.try_lock_shared();
-        let locked = loop {
+        let lock_result = loop {
             let remaining = deadline.saturating_duration_since(Instant::now());
             sleep(interval.min(remaining));
             match self.try_lock() {
@@ -138,7 +139,7 @@ impl FileLock {
         if folder_lock.is_ok() {
             release(&self.folder);
         }
-        locked
+        lock_result
     }
 
     /// Waits until no other handle waits for this lock, or for the lock of another file in the
@@ -175,7 +176,7 @@ impl FileLock {
         }
     }
 
-    /// Takes the exclusive lock if it is free. Returns `None` if it is held, without waiting.
+    /// Takes the exclusive lock if it is free. Returns `None` without waiting if a handle holds it.
     pub(in crate::embedded) fn try_lock(&self) -> Result<Option<LockGuard<'_>>> {
         self.guard_if_locked(self.file.try_lock())
     }
@@ -186,9 +187,17 @@ impl FileLock {
         self.guard_if_locked(self.file.try_lock_shared())
     }
 
-    /// Returns the guard of the lock if `tried` took it, or `None` if another handle prevents it.
-    fn guard_if_locked(&self, tried: Result<(), TryLockError>) -> Result<Option<LockGuard<'_>>> {
-        match tried {
+    /// Converts the result of an attempt to lock the file: to the guard if the attempt took the lock,
+    /// or to `None` if another handle holds the lock.
+    ///
+    /// # Errors
+    /// The error of the file system, or [`Unavailable`](ErrorKind::Unavailable) if the lock file was
+    /// deleted or replaced.
+    fn guard_if_locked(
+        &self,
+        lock_attempt: Result<(), TryLockError>,
+    ) -> Result<Option<LockGuard<'_>>> {
+        match lock_attempt {
             Ok(()) => self.guard().map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(from_io(error, &self.identity.path)),
@@ -232,15 +241,15 @@ impl FileLock {
         self.file.sync_data().at(&self.identity.path)
     }
 
-    /// Returns the guard of the lock, which this handle just acquired.
+    /// Returns the guard of the lock, which this handle has just taken.
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) if the lock file was deleted or replaced.
     fn guard(&self) -> Result<LockGuard<'_>> {
         // The guard exists before the check, so that an error releases the lock.
         let guard = LockGuard(self);
-        // If the file was replaced, another process may hold the lock of the new file at the same
-        // time.
+        // If the lock file was replaced, another process may hold the lock of the new file at the
+        // same time.
         self.identity.check_identity()?;
         Ok(guard)
     }
@@ -272,6 +281,7 @@ fn find_lock_holder(inode: u64) -> Option<String> {
         let is_this_file = file.rsplit(':').next()?.parse() == Ok(inode);
         is_this_file.then(|| process.to_owned())
     })?;
+    // The process may have ended, or hide its name. Then only its id is returned.
     let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
     Some(format!("{process} {}", name.trim()).trim_end().to_owned())
 }

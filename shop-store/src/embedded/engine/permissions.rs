@@ -24,15 +24,16 @@ pub(in crate::embedded) fn create_file(path: &Path) -> Result<()> {
         .open(path)
     {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        created => created.map(drop),
+        open_result => open_result.map(drop),
     }
 }
 
 /// Creates `folder` and its missing parent folders, durably: the folders in which they are created
 /// are synced.
 pub(in crate::embedded) fn create_folder(folder: &Path) -> Result<()> {
+    // The last ancestor of a relative path is the empty path, which is the current folder.
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    let missing_folders: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -41,8 +42,8 @@ pub(in crate::embedded) fn create_folder(folder: &Path) -> Result<()> {
         .mode(FOLDER_MODE)
         .create(folder)?;
 
-    for created in missing {
-        File::open(parent_folder(created))?.sync_all()?;
+    for created_folder in missing_folders {
+        File::open(parent_folder(created_folder))?.sync_all()?;
     }
     Ok(())
 }

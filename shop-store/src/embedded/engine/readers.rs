@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
 use super::error::{AtPath as _, database_error};
-use super::thread::{self, Jobs, closed};
+use super::thread::{self, Jobs, closed_error};
 use super::writer::Writer;
 
 /// A query that a reader thread runs on its connection. It sends its result to its caller itself.
@@ -33,7 +33,7 @@ pub(in crate::embedded) struct Readers {
 }
 
 impl Readers {
-    /// Opens `threads` connections to the file, which must exist, and starts a thread for each.
+    /// Opens `thread_count` connections to the file, which must exist, and starts a thread for each.
     ///
     /// Each reader thread keeps the thread of `writer` running until the reader's own connection is
     /// closed, so the writer closes its connection last and removes the write-ahead log. If
@@ -45,19 +45,20 @@ impl Readers {
     pub(in crate::embedded) fn start(
         database: &Database,
         writer: &Writer,
-        threads: usize,
+        thread_count: usize,
         queue_capacity: usize,
     ) -> Result<Self> {
         let (jobs, receiver) = mpsc::sync_channel::<ReadJob>(queue_capacity.max(1));
         let queue = Arc::new(Mutex::new(receiver));
         // All connections are opened before a thread is started, so an error leaves no thread
         // behind.
-        let connections = (0..threads.max(1))
+        let connections = (0..thread_count.max(1))
             .map(|_| database.reader())
             .collect::<Result<Vec<_>>>()?;
         for mut connection in connections {
             let queue = Arc::clone(&queue);
-            let writer = writer.jobs.sender()?;
+            // While this sender exists, the thread of the writer runs.
+            let writer_sender = writer.jobs.sender()?;
             // One thread at a time waits in `recv`. The others wait for the mutex.
             let next_job = move || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             thread::start("shop-reader", move || {
@@ -67,7 +68,7 @@ impl Readers {
                 // The connection is closed before the sender of the writer is dropped, which may
                 // end the writer.
                 drop(connection);
-                drop(writer);
+                drop(writer_sender);
             })?;
         }
         Ok(Self {
@@ -97,10 +98,11 @@ impl Readers {
                 return;
             }
 
-            let interrupts = move || cancelled.is_cancelled();
+            let is_interrupted = move || cancelled.is_cancelled();
             let result = connection
-                .progress_handler(STEPS, Some(interrupts))
+                .progress_handler(STEPS, Some(is_interrupted))
                 .and_then(|()| query(connection));
+            // A failed send means that the caller has gone meanwhile.
             drop(reply.send(result));
         };
 
@@ -111,8 +113,11 @@ impl Readers {
                 mpsc::TrySendError::Full(_) => {
                     database_error(ErrorKind::Overloaded, "the read queue is full")
                 }
-                mpsc::TrySendError::Disconnected(_) => closed(),
+                mpsc::TrySendError::Disconnected(_) => closed_error(),
             })?;
-        pending.await.map_err(|_closed| closed())?.at(&self.path)
+        pending
+            .await
+            .map_err(|_closed| closed_error())?
+            .at(&self.path)
     }
 }

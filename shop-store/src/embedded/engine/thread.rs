@@ -29,7 +29,7 @@ impl<S: Clone> Jobs<S> {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) after [`close`](Self::close).
     pub(in crate::embedded) fn sender(&self) -> Result<S> {
-        self.0.borrow().clone().ok_or_else(closed)
+        self.0.borrow().clone().ok_or_else(closed_error)
     }
 
     /// Closes the queue: further jobs are refused, and the threads end after the jobs that are in
@@ -83,6 +83,6 @@ pub async fn blocking<T: Send + 'static>(
 }
 
 /// Returns the error of a call to a thread that ended or was closed.
-pub(in crate::embedded) fn closed() -> Error {
+pub(in crate::embedded) fn closed_error() -> Error {
     database_error(ErrorKind::Closed, "the database was closed")
 }

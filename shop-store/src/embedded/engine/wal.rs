@@ -33,6 +33,7 @@ const FRAME_BYTES: usize = 24 + PAGE_BYTES as usize;
 pub(super) const fn log_bytes(pages: u32) -> u64 {
     HEADER_BYTES as u64 + pages as u64 * FRAME_BYTES as u64
 }
+
 /// The number of bytes that are read from the log at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -81,8 +82,11 @@ pub(in crate::embedded) fn check_log(path: &Path) -> Result<()> {
 /// Checks the log of the database `file` as [`check_log`] does, unless another process holds the
 /// lock of the file.
 ///
-/// If a process holds the lock, it checked the log already, and may write to it at this moment. A
-/// missing lock file is not created.
+/// A process that holds the lock has checked the log already, and may write to the log at this
+/// moment. A missing lock file is not created.
+///
+/// # Errors
+/// The errors of [`check_log`], and the error of the lock file.
 pub(in crate::embedded) fn check_idle(file: &Path) -> Result<()> {
     let log = file.with_extension("db-wal");
     let lock_path = file.with_extension("lock");
@@ -90,10 +94,10 @@ pub(in crate::embedded) fn check_idle(file: &Path) -> Result<()> {
         return check_log(&log);
     }
 
-    let lock = FileLock::open(&lock_path)?;
+    let file_lock = FileLock::open(&lock_path)?;
     // The lock is shared, so that two checks at the same time do not take each other for a process
     // that writes. It is held until the log is checked, so that no process begins to write.
-    match lock.try_lock_shared()? {
+    match file_lock.try_lock_shared()? {
         Some(_guard) => check_log(&log),
         None => Ok(()),
     }
@@ -122,27 +126,28 @@ fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
     if !read_full(&mut log, &mut header)? {
         return Ok(false);
     }
+    // Whether the header and all frames so far are valid.
     let mut is_sound =
         checksum([0; 2], &header[..24], is_big_endian) == stored_checksum(&header[24..]);
     // Frames of an earlier generation contain other salts. If the header is damaged, the first
     // frame states the salts.
     let mut salts = is_sound.then(|| header[16..24].to_vec());
     let mut last = stored_checksum(&header[24..]);
-    // Whether the frame before is a commit. A frame is one if it states the size of the database,
-    // in bytes 4 to 7.
+    // Whether the previous frame is a commit. The frame of a commit states the size of the database
+    // in bytes 4 to 7, which are 0 in other frames.
     let mut is_commit = false;
     let mut frame = [0; FRAME_BYTES];
     while read_full(&mut log, &mut frame)? {
         let salts = salts.get_or_insert_with(|| frame[8..16].to_vec());
-        let begun = checksum(last, &frame[..8], is_big_endian);
+        let header_checksum = checksum(last, &frame[..8], is_big_endian);
         last = stored_checksum(&frame[16..]);
         // The checksum of a frame covers the first 8 bytes of its header, and its page. It
-        // continues the *stored* checksum of the frame before, so one invalid frame does not make
+        // continues the *stored* checksum of the previous frame, so one invalid frame does not make
         // the frames behind it invalid.
-        let continues =
-            frame[8..16] == **salts && checksum(begun, &frame[24..], is_big_endian) == last;
-        // This frame continues a commit, so everything before was on the disk. A fault before it is
-        // damage.
+        let continues = frame[8..16] == **salts
+            && checksum(header_checksum, &frame[24..], is_big_endian) == last;
+        // This frame continues a commit, so everything before it was on the disk. If something
+        // before it is invalid now, the log is damaged.
         if continues && is_commit && !is_sound {
             return Ok(true);
         }

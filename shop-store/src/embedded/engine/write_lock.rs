@@ -14,9 +14,9 @@
 //!
 //! A checkpoint changes the file, so it is recorded before it begins and after it has ended
 //! ([`WriteGuard::begin_checkpoint`], [`WriteGuard::end_checkpoint`]). A process that dies in
-//! between leaves the record `copying`, and the next process that takes the lock records what it
-//! finds. A checkpoint without the write lock holds another lock meanwhile, so that no process
-//! records what it finds too early ([`WriteLock::begin_checkpoint_beside`]).
+//! between leaves a record that says that a checkpoint runs. The next process that takes the lock
+//! then records the file as it is. A checkpoint without the write lock holds another lock meanwhile,
+//! so that no process records the file too early ([`WriteLock::begin_checkpoint_beside`]).
 
 use std::cell::Cell;
 use std::fs::File;
@@ -39,7 +39,7 @@ use super::lock::{FileIdentity, FileLock, LOCK_TIMEOUT, LockGuard};
 pub(in crate::embedded) struct WriteLock {
     /// The lock file. `None` before the first write of a process that must not create files in the
     /// folder.
-    lock: Option<FileLock>,
+    file_lock: Option<FileLock>,
     /// The path of the database file.
     database: PathBuf,
     /// The write-ahead log. SQLite takes no locks on it, so that closing it releases none.
@@ -48,20 +48,20 @@ pub(in crate::embedded) struct WriteLock {
     /// opened.
     files: Vec<FileIdentity>,
     /// The number of overwrites in the record when this process began to use the file. `None`
-    /// before it has read the record.
-    overwrites: Option<u64>,
+    /// before this process has read the record.
+    known_overwrites: Option<u64>,
 }
 
 impl WriteLock {
-    /// Creates the lock of the database at `database`, which SQLite has opened. `overwrites` is the
-    /// number in the record, if the caller has read the record.
+    /// Creates the lock of the database at `database`, which SQLite has opened. `known_overwrites`
+    /// is the number of overwrites in the record, if the caller has read the record.
     ///
     /// # Errors
     /// The error of the file system, if the database or a file beside it is missing.
     pub(in crate::embedded) fn new(
-        lock: Option<FileLock>,
+        file_lock: Option<FileLock>,
         database: PathBuf,
-        overwrites: Option<u64>,
+        known_overwrites: Option<u64>,
     ) -> Result<Self> {
         let log_path = database.with_extension("db-wal");
         let log = File::open(&log_path).at(&log_path)?;
@@ -72,11 +72,11 @@ impl WriteLock {
             )?);
         }
         Ok(Self {
-            lock,
+            file_lock,
             database,
             log,
             files,
-            overwrites,
+            known_overwrites,
         })
     }
 
@@ -90,56 +90,66 @@ impl WriteLock {
     /// - the error of [`report_overwrite`](WriteGuard::report_overwrite) if the database was
     ///   overwritten
     pub(in crate::embedded) fn lock(&mut self) -> Result<WriteGuard<'_>> {
-        let lock = match self.lock.take() {
-            Some(lock) => lock,
+        let opened_lock = match self.file_lock.take() {
+            Some(file_lock) => file_lock,
+            // The first write creates a missing lock file. If it cannot, the next write tries again.
             None => FileLock::open(&self.database.with_extension("lock"))?,
         };
-        let guard = self.lock.insert(lock).lock(LOCK_TIMEOUT)?;
+        let file_guard = self.file_lock.insert(opened_lock).lock(LOCK_TIMEOUT)?;
         self.files
             .iter()
             .try_for_each(FileIdentity::check_identity)?;
 
-        let guard = WriteGuard::with_record(guard, &self.database, &self.log, self.overwrites)?;
-        self.overwrites = Some(guard.known_overwrites);
-        guard.check_file()?;
-        Ok(guard)
+        let write_guard =
+            WriteGuard::with_record(file_guard, &self.database, &self.log, self.known_overwrites)?;
+        // The number is kept before the file is checked. If the check reports an overwrite, it
+        // raises the number in the record, and so all further writes of this process fail too.
+        self.known_overwrites = Some(write_guard.known_overwrites);
+        write_guard.check_file()?;
+        Ok(write_guard)
     }
 
-    /// Records that a checkpoint begins that does not hold this lock, so that other processes go
-    /// on writing. The checkpoint must end before the returned lock is dropped.
+    /// Records that a checkpoint begins. The checkpoint does not hold this lock, so that other
+    /// processes go on writing.
+    ///
+    /// Returns another lock, which must be held until the checkpoint has ended: while it is held, no
+    /// process records the end of the checkpoint. Returns `None` if a process holds that lock
+    /// exclusively.
     ///
     /// # Errors
     /// The errors of [`lock`](Self::lock), and the error of the file system.
     pub(in crate::embedded) fn begin_checkpoint_beside(&mut self) -> Result<Option<FileLock>> {
         let path = checkpoint_lock_path(&self.database);
         let guard = self.lock()?;
-        let held = FileLock::open(&path)?.try_hold_shared()?;
+        let checkpoint_lock = FileLock::open(&path)?.try_hold_shared()?;
         guard.begin_checkpoint()?;
-        Ok(held)
+        Ok(checkpoint_lock)
     }
 
-    /// Prepares for closing `connection`, after which SQLite copies the rest of the write-ahead log
-    /// into the file if no other connection is open: records that a checkpoint begins.
+    /// Prepares for closing `connection`: records that a checkpoint begins, because SQLite copies
+    /// the rest of the write-ahead log into the file when the last connection is closed.
     ///
-    /// The log is kept, and nothing is copied, if the file was overwritten. A process that must not
-    /// create the lock file records nothing.
+    /// After an error, such as that of an overwritten file, SQLite keeps the log and copies nothing.
+    /// Without a lock file, this process has written nothing, so it creates none and records
+    /// nothing.
     ///
     /// # Errors
     /// The errors of [`lock`](Self::lock), and the error of the file system.
     pub(in crate::embedded) fn prepare_close(&mut self, connection: &Connection) -> Result<()> {
-        let has_lock_file = self.lock.is_some() || self.database.with_extension("lock").exists();
+        let has_lock_file =
+            self.file_lock.is_some() || self.database.with_extension("lock").exists();
         if !has_lock_file {
             return Ok(());
         }
 
-        let begun = self.lock().and_then(|guard| {
+        let recorded = self.lock().and_then(|guard| {
             guard.check_log(connection)?;
             guard.begin_checkpoint()
         });
-        if begun.is_err() {
+        if recorded.is_err() {
             keep_log_at_close(connection).at(&self.database)?;
         }
-        begun
+        recorded
     }
 }
 
@@ -154,7 +164,8 @@ pub(in crate::embedded) fn keep_log_at_close(connection: &Connection) -> rusqlit
 /// A guard that holds the lock of a [`WriteLock`], and releases it when it is dropped.
 #[derive(Debug)]
 pub(in crate::embedded) struct WriteGuard<'a> {
-    guard: LockGuard<'a>,
+    /// The guard of the lock file.
+    file_guard: LockGuard<'a>,
     database: &'a Path,
     log: &'a File,
     /// The record in the lock file.
@@ -164,34 +175,35 @@ pub(in crate::embedded) struct WriteGuard<'a> {
 }
 
 impl<'a> WriteGuard<'a> {
-    /// Reads the record, or writes one if there is none about this file.
+    /// Creates the guard with the record in the lock file, or writes a new record if there is none
+    /// about this file.
     ///
-    /// `known_overwrites` is the number of overwrites when this process began to use the file. If
-    /// it is not known yet, it is the number in the record.
+    /// `known_overwrites` is the number of overwrites when this process began to use the file. It is
+    /// `None` at the first write of the process, which takes the number from the record.
     fn with_record(
-        guard: LockGuard<'a>,
+        file_guard: LockGuard<'a>,
         database: &'a Path,
         log: &'a File,
         known_overwrites: Option<u64>,
     ) -> Result<Self> {
-        let present = FileRecord::from_path(database)?;
-        let recorded = FileRecord::read(guard.file())?;
-        let record = match recorded.filter(|record| record.origin == present.origin) {
+        let present_file = FileRecord::from_path(database)?;
+        let stored_record = FileRecord::read(file_guard.file())?;
+        let record = match stored_record.filter(|record| record.origin == present_file.origin) {
             Some(record) => record,
             // The lock file is new or was emptied, or a command writes to a copy of the folder. A
             // service checks the pages when it opens the file.
             None => {
-                let record = FileRecord {
+                let new_record = FileRecord {
                     overwrites: known_overwrites.unwrap_or_default(),
                     is_checked: false,
-                    ..present
+                    ..present_file
                 };
-                record.write(guard.file())?;
-                record
+                new_record.write(file_guard.file())?;
+                new_record
             }
         };
         Ok(Self {
-            guard,
+            file_guard,
             database,
             log,
             record: Cell::new(record),
@@ -202,20 +214,24 @@ impl<'a> WriteGuard<'a> {
     /// Returns whether another handle waits for this lock, or for the lock of another file in the
     /// folder.
     pub(in crate::embedded) fn is_awaited(&self) -> bool {
-        self.guard.is_awaited()
+        self.file_guard.is_awaited()
     }
 
-    /// Compares the database file with the record.
+    /// Compares the database file with the record. Also records the end of a checkpoint whose
+    /// process died, because the record does not say how far the checkpoint got.
     ///
     /// # Errors
-    /// The error of [`report_overwrite`](Self::report_overwrite) if another program has written to
-    /// the file since the last checkpoint, or another process has found this; otherwise the error
-    /// of the file system.
+    /// - the error of [`report_overwrite`](Self::report_overwrite) if another program has written
+    ///   to the file since the last checkpoint. The overwrite is recorded if no process has
+    ///   recorded it before
+    /// - the error of the file system
     fn check_file(&self) -> Result<()> {
         let record = self.record.get();
+        // Another process has recorded an overwrite since this process opened the file.
         if record.overwrites != self.known_overwrites {
             return Err(overwritten_error(self.database));
         }
+        // A checkpoint was recorded and not ended, so the file rightly differs from the record.
         if record.is_copying {
             return self.end_checkpoint();
         }
@@ -225,12 +241,13 @@ impl<'a> WriteGuard<'a> {
         Ok(())
     }
 
-    /// Compares the write-ahead log with the record. `connection` tells how many pages the log has
-    /// for SQLite.
+    /// Compares the write-ahead log with the record. `connection` tells how many pages SQLite has
+    /// in the log.
     ///
     /// # Errors
-    /// The error of [`report_overwrite`](Self::report_overwrite) if another program has overwritten
-    /// the log; otherwise the error of SQLite.
+    /// - the error of [`report_overwrite`](Self::report_overwrite) if another program has overwritten
+    ///   the log
+    /// - the error of SQLite
     pub(in crate::embedded) fn check_log(&self, connection: &Connection) -> Result<()> {
         match self.record.get().log {
             Some(recorded_log)
@@ -238,6 +255,7 @@ impl<'a> WriteGuard<'a> {
             {
                 Err(self.report_overwrite())
             }
+            // The log continues the recorded one, or no log is recorded since the last checkpoint.
             _ => Ok(()),
         }
     }
@@ -264,13 +282,13 @@ impl<'a> WriteGuard<'a> {
     fn report_overwrite(&self) -> Error {
         let error = overwritten_error(self.database);
         tracing::error!(error = %error.chain(), "writes are refused");
-        let recorded = FileRecord::from_path(self.database).and_then(|present| {
+        let recorded = FileRecord::from_path(self.database).and_then(|present_file| {
             self.write(FileRecord {
                 overwrites: self.record.get().overwrites + 1,
                 is_checked: false,
-                ..present
+                ..present_file
             })?;
-            self.guard.file().sync()
+            self.file_guard.file().sync()
         });
         if let Err(failure) = recorded {
             tracing::error!(error = %failure.chain(), "an overwritten file was not recorded in the lock file");
@@ -290,11 +308,11 @@ impl<'a> WriteGuard<'a> {
         })
     }
 
-    /// Records the file and the log after a checkpoint, unless another process still copies pages
-    /// without the write lock.
+    /// Records the file and the log after a checkpoint. Records nothing while another process
+    /// copies pages without the write lock, because the file still changes.
     ///
     /// # Errors
-    /// The error of the file system. The record then stays at the state `copying`.
+    /// The error of the file system. The record then still says that a checkpoint runs.
     pub(in crate::embedded) fn end_checkpoint(&self) -> Result<()> {
         if is_copied_beside(self.database)? {
             return Ok(());
@@ -310,7 +328,7 @@ impl<'a> WriteGuard<'a> {
     /// Writes `record` into the lock file.
     fn write(&self, record: FileRecord) -> Result<()> {
         self.record.set(record);
-        record.write(self.guard.file())
+        record.write(self.file_guard.file())
     }
 }
 
@@ -324,11 +342,14 @@ fn is_other_log(
     if recorded.is_in(log) {
         return Ok(false);
     }
-    // A process that died after its commit has not recorded it, and a failed transaction leaves
-    // pages behind the last commit. If all pages are in the database file, SQLite does not read the
-    // log any more.
+    // If all pages are in the database file, SQLite does not read the log any more.
     let (pages, copied_pages) = page_counts(connection)?;
-    Ok(pages != copied_pages && !recorded.is_continued_by(log, pages))
+    if pages == copied_pages {
+        return Ok(false);
+    }
+    // A process that died after its commit has not recorded the commit, and a failed transaction
+    // leaves pages behind the last commit. Such a log continues the recorded one.
+    Ok(!recorded.is_continued_by(log, pages))
 }
 
 /// The message of the error of a write to an overwritten file.
@@ -370,16 +391,20 @@ pub(in crate::embedded) struct OpenedRecord {
 }
 
 impl OpenedRecord {
-    /// Compares the file at `database` with the record in its lock file `lock`, whose lock the
-    /// caller holds, before SQLite opens the file.
+    /// Compares the file at `database` with the record in its lock file, before SQLite opens the
+    /// file. The caller holds the lock of `file_lock`.
     ///
     /// A file without a record is a copy, because every process that writes to a file records it.
-    /// A file that differs from its record may still be open in another process, which must not
-    /// write to it any more.
-    pub(in crate::embedded) fn compare(lock: &FileLock, database: &Path) -> Result<Self> {
-        let present = FileRecord::from_path(database)?;
+    /// If a file differs from its record, the returned record counts one more overwrite: another
+    /// process that still has the file open must not write to it any more.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub(in crate::embedded) fn compare(file_lock: &FileLock, database: &Path) -> Result<Self> {
+        let present_file = FileRecord::from_path(database)?;
+        // An empty file has no pages to check.
         let is_empty = database.metadata().is_ok_and(|file| file.len() == 0);
-        let Some(record) = FileRecord::read(lock)? else {
+        let Some(record) = FileRecord::read(file_lock)? else {
             return Ok(Self {
                 overwrites: 0,
                 is_checked: is_empty,
@@ -387,8 +412,9 @@ impl OpenedRecord {
             });
         };
 
-        let is_same_content = record.is_copying || record.content == present.content;
-        if record.origin != present.origin || !is_same_content {
+        // A process that died during a checkpoint has changed the content without recording it.
+        let is_same_content = record.is_copying || record.content == present_file.content;
+        if record.origin != present_file.origin || !is_same_content {
             return Ok(Self {
                 overwrites: record.overwrites + 1,
                 is_checked: is_empty,
@@ -436,9 +462,17 @@ impl OpenedRecord {
     /// Writes the record of the file at `database` as it is now, after SQLite opened it, and
     /// returns the record.
     ///
-    /// The record is synced if the file is another one, or is to be checked. The disk may lose the
-    /// rest, which only changes what is compared.
-    pub(in crate::embedded) fn write(self, lock: &FileLock, database: &Path) -> Result<FileRecord> {
+    /// The record is synced if its origin, its number of overwrites or its check differs from the
+    /// stored record. A power cut may undo the other members, which only makes a later comparison
+    /// use older ones.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub(in crate::embedded) fn write(
+        self,
+        file_lock: &FileLock,
+        database: &Path,
+    ) -> Result<FileRecord> {
         let record = FileRecord {
             overwrites: self.overwrites,
             is_checked: self.is_checked,
@@ -446,50 +480,45 @@ impl OpenedRecord {
             log: self.log,
             ..FileRecord::from_path(database)?
         };
-        let is_known = FileRecord::read(lock)?.is_some_and(|earlier| {
-            let FileRecord {
-                content,
-                log,
-                is_copying,
-                ..
-            } = record;
-            record
-                == FileRecord {
-                    content,
-                    log,
-                    is_copying,
-                    ..earlier
-                }
+        let differs_only_in_content = FileRecord::read(file_lock)?.is_some_and(|stored_record| {
+            let stored_with_new_content = FileRecord {
+                content: record.content,
+                log: record.log,
+                is_copying: record.is_copying,
+                ..stored_record
+            };
+            record == stored_with_new_content
         });
 
-        record.write(lock)?;
-        if !is_known {
-            lock.sync()?;
+        record.write(file_lock)?;
+        if !differs_only_in_content {
+            file_lock.sync()?;
         }
         Ok(record)
     }
 }
 
-/// Records that the pages of the file at `database` were checked and are sound, unless the file has
-/// changed meanwhile by another program. `overwrites` is the number in the record when the file was
-/// opened.
+/// Records that the pages of the file at `database` were checked and are sound.
+///
+/// Records nothing if another program has overwritten the file since it was opened. `overwrites` is
+/// the number of overwrites in the record when the file was opened.
 ///
 /// # Errors
 /// The errors of the lock and of the file system.
 pub(in crate::embedded) fn record_checked(database: &Path, overwrites: u64) -> Result<()> {
-    let lock = FileLock::open(&database.with_extension("lock"))?;
-    let _guard = lock.lock(LOCK_TIMEOUT)?;
-    let present = FileRecord::from_path(database)?;
-    if let Some(record) = FileRecord::read(&lock)?
-        && record.origin == present.origin
+    let file_lock = FileLock::open(&database.with_extension("lock"))?;
+    let _file_guard = file_lock.lock(LOCK_TIMEOUT)?;
+    let present_file = FileRecord::from_path(database)?;
+    if let Some(record) = FileRecord::read(&file_lock)?
+        && record.origin == present_file.origin
         && record.overwrites == overwrites
     {
-        let checked = FileRecord {
+        let checked_record = FileRecord {
             is_checked: true,
             ..record
         };
-        checked.write(&lock)?;
-        lock.sync()?;
+        checked_record.write(&file_lock)?;
+        file_lock.sync()?;
     }
     Ok(())
 }

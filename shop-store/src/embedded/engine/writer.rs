@@ -16,7 +16,7 @@ use super::database::{Database, OpenedDatabase, read_pragma};
 use super::error::{database_error, is_damage};
 use super::file_check::FileCheck;
 use super::job::{JobCache, WriteJob, WriteTask, wait_until_durable};
-use super::thread::{self, Jobs, closed};
+use super::thread::{self, Jobs, closed_error};
 use super::writer_thread::{WriteHealth, WriterThread};
 
 /// The maximum time that [`Writer::start`] waits for its thread to open the file.
@@ -37,7 +37,7 @@ pub(in crate::embedded) struct Writer {
     /// Cancelled when the file is closed although handles to it still exist.
     pub(in crate::embedded) closing: CancellationToken,
     health: WriteHealth,
-    /// What is known of the file as a whole.
+    /// The check of the pages of the file, and what it found.
     file_check: FileCheck,
     /// Cancelled when the thread has ended, and so the file is closed.
     exit: CancellationToken,
@@ -60,46 +60,48 @@ impl Writer {
         on_commit: impl Fn() + Send + 'static,
     ) -> Result<Self> {
         let (jobs, queue) = mpsc::channel(queue_capacity.max(1));
-        let (ready, opened) = oneshot::channel();
+        let (open_sender, open_receiver) = oneshot::channel();
         let database = Arc::new(database);
         let health = WriteHealth::default();
-        let opening = Arc::clone(&database);
+        let thread_database = Arc::clone(&database);
         let thread_health = health.clone();
         let file_check = FileCheck::new(database.path(), database.schema.check_rows);
         let thread_file_check = file_check.clone();
-        let exit = thread::start("shop-writer", move || match opening.open_to_write() {
-            Err(error) => drop(ready.send(Err(error))),
+        let open_and_run = move || match thread_database.open_to_write() {
+            // A failed send means that the caller has given up after the timeout.
+            Err(error) => drop(open_sender.send(Err(error))),
             Ok(OpenedDatabase {
                 connection,
-                lock,
+                write_lock,
                 unchecked_overwrites,
             }) => {
                 let running_check =
                     unchecked_overwrites.and_then(|overwrites| thread_file_check.start(overwrites));
-                drop(ready.send(Ok(())));
+                drop(open_sender.send(Ok(())));
                 WriterThread {
                     connection,
-                    lock,
-                    path: opening.path(),
-                    wal: WriteAheadLog::new(opening.file("db-wal")),
+                    write_lock,
+                    path: thread_database.path(),
+                    wal: WriteAheadLog::new(thread_database.file("db-wal")),
                     health: thread_health,
                     file_check: thread_file_check,
                     running_check,
                     cache: JobCache::default(),
-                    parts: CommitSizer::new(),
+                    commit_sizer: CommitSizer::new(),
                 }
                 .run(queue, on_commit);
             }
-        })?;
+        };
+        let exit = thread::start("shop-writer", open_and_run)?;
 
         // After a timeout, this function drops the only sender of the queue. So the thread ends as
         // soon as it gets the lock of the file.
-        let Ok(opened) = tokio::time::timeout(OPEN_TIMEOUT, opened).await else {
+        let Ok(open_result) = tokio::time::timeout(OPEN_TIMEOUT, open_receiver).await else {
             let message = "the file was not opened in time: the disk does not respond";
             return Err(Error::new(ErrorKind::Unavailable, message)
                 .with_context("file", database.path().display()));
         };
-        opened.unwrap_or_else(|_closed| Err(closed()))?;
+        open_result.unwrap_or_else(|_closed| Err(closed_error()))?;
         Ok(Self {
             jobs: Jobs::new(jobs),
             closing: CancellationToken::new(),
@@ -110,8 +112,8 @@ impl Writer {
         })
     }
 
-    /// Returns what is wrong with the file as a whole, such as that it is a copy whose pages are
-    /// being checked.
+    /// Returns the faults of the file as a whole, such as that it is a copy whose pages are being
+    /// checked.
     pub(in crate::embedded) fn faults(&self) -> LogFaults {
         let mut faults = LogFaults::default();
         faults.files.extend(self.file_check.fault());
@@ -129,8 +131,8 @@ impl Writer {
     /// not cancel a write that is in the queue.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of the write
-    /// or of its group.
+    /// - [`Overloaded`](ErrorKind::Overloaded) if the queue is full
+    /// - the error of the write or of its group
     pub(in crate::embedded) async fn write<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -152,7 +154,7 @@ impl Writer {
             .sender()?
             .send(job)
             .await
-            .map_err(|_closed| closed())
+            .map_err(|_closed| closed_error())
     }
 
     /// Enqueues a job without waiting for room in the queue.
@@ -168,7 +170,7 @@ impl Writer {
                 TrySendError::Full(_) => {
                     database_error(ErrorKind::Overloaded, "the write queue is full")
                 }
-                TrySendError::Closed(_) => closed(),
+                TrySendError::Closed(_) => closed_error(),
             })
     }
 

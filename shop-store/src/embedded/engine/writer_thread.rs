@@ -49,22 +49,31 @@ pub(super) type WriteHealth = watch::Sender<Option<Error>>;
 pub(super) struct WriterThread {
     pub(super) connection: Connection,
     /// The lock between processes, held during each transaction.
-    pub(super) lock: WriteLock,
+    pub(super) write_lock: WriteLock,
     pub(super) path: PathBuf,
     pub(super) wal: WriteAheadLog,
     pub(super) health: WriteHealth,
     pub(super) file_check: FileCheck,
     /// The check of the pages of the file, if it was not the file that was written here last.
     pub(super) running_check: Option<RunningCheck>,
-    /// What the jobs keep, as of the last commit of this thread.
+    /// What the jobs keep from one transaction to the next, as of the last commit of this thread.
     pub(super) cache: JobCache,
     /// Decides how many parts of a large job are committed together.
-    pub(super) parts: CommitSizer,
+    pub(super) commit_sizer: CommitSizer,
+}
+
+/// How the jobs of a group are applied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ApplyMode {
+    /// Neighboring jobs of one type are applied together, with fewer statements.
+    Joined,
+    /// Each job is applied alone, so that an error tells which job cannot be applied.
+    Single,
 }
 
 /// Why a group of writes was not committed.
 enum CommitFailure {
-    /// The job at this position of the group, or one that is applied together with it, cannot be
+    /// The job at this position of the group, or a job that is applied together with it, cannot be
     /// applied. The other jobs can.
     Job(usize, Error),
     /// The file cannot be written, so every job of the group fails.
@@ -95,16 +104,20 @@ impl WriterThread {
 
         while queue.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             gather(&mut group, MAX_BATCH, &mut earlier_sizes, &mut queue);
-            let mut joins = group.len() > 1;
+            let mut apply_mode = if group.len() > 1 {
+                ApplyMode::Joined
+            } else {
+                ApplyMode::Single
+            };
 
-            // Each turn commits the group, or stops to join jobs, or removes a job that cannot be
+            // Each turn commits the group, changes to single jobs, or removes a job that cannot be
             // applied.
             while !group.is_empty() {
-                let outcome = match self.commit(&mut group, joins, &queue) {
-                    Err(CommitFailure::Job(..)) if joins => {
-                        // One of several jobs that were applied together may be the one that cannot
-                        // be applied. The next attempt applies each job alone.
-                        joins = false;
+                let outcome = match self.commit(&mut group, apply_mode, &queue) {
+                    Err(CommitFailure::Job(..)) if apply_mode == ApplyMode::Joined => {
+                        // Any of the jobs that were applied together may be the cause. The next
+                        // attempt applies each job alone.
+                        apply_mode = ApplyMode::Single;
                         continue;
                     }
                     Err(CommitFailure::Job(index, error)) => {
@@ -128,7 +141,7 @@ impl WriterThread {
                 }
             }
 
-            let load = self.parts.take_load();
+            let load = self.commit_sizer.take_load();
             self.copy_wal_if_due(load);
         }
         // The connections of the check must be closed before the last connection.
@@ -138,7 +151,7 @@ impl WriterThread {
         // SQLite copies the log when the last connection is closed. Other processes may still have
         // the file open.
         self.copy_wal_if_due(Load::Small);
-        if let Err(error) = self.lock.prepare_close(&self.connection) {
+        if let Err(error) = self.write_lock.prepare_close(&self.connection) {
             tracing::warn!(error = %error.chain(), "the write-ahead log stays when the file is closed");
         }
     }
@@ -149,11 +162,11 @@ impl WriterThread {
         match self.wal.due_checkpoint_mode(&self.connection, load) {
             Ok(None) => {}
             Ok(Some(mode)) => {
-                let copied_beside = match load {
+                let copy_beside_result = match load {
                     Load::Contended => self.copy_beside_writers(),
-                    _ => Ok(()),
+                    Load::Small | Load::Bulk => Ok(()),
                 };
-                self.shorten_wal(copied_beside, |wal, connection| {
+                self.shorten_wal(copy_beside_result, |wal, connection| {
                     wal.copy_pages(connection, mode)
                 });
             }
@@ -163,12 +176,12 @@ impl WriterThread {
 
     /// Copies the write-ahead log without the write lock, while other processes write.
     ///
-    /// The copy that follows needs the lock, for which the other processes wait. After these
-    /// passes, few pages are left for it: each pass copies only the pages that were written during
-    /// the pass before, and is shorter than that pass. When a pass copies all pages, SQLite also
+    /// The copy that follows needs the lock, for which the other processes wait. The passes here
+    /// leave few pages for that copy: each pass copies only the pages that were written during the
+    /// previous pass, and is shorter than the previous pass. When a pass copies all pages, SQLite also
     /// syncs the file, and no further pass is made.
     fn copy_beside_writers(&mut self) -> Result<()> {
-        let _checkpoint_lock = self.lock.begin_checkpoint_beside()?;
+        let _checkpoint_lock = self.write_lock.begin_checkpoint_beside()?;
         for _ in 0..MAX_PASSES {
             let are_all_copied = self
                 .wal
@@ -181,7 +194,7 @@ impl WriterThread {
         Ok(())
     }
 
-    /// Completes a job that cannot be applied with its `error`.
+    /// Completes a job that cannot be applied, with `error` as its result.
     fn reject(&self, job: Box<dyn WriteJob>, error: Error) {
         // A damaged file is reported by the health check, until a later group is committed.
         if is_damage(&error) {
@@ -190,14 +203,14 @@ impl WriterThread {
         job.complete(Err(error));
     }
 
-    /// Prepares the next group after a group that the file did not accept: the log is written again
-    /// before the next commit, and a full disk gets room.
+    /// Prepares the next group after a group failed with `error`, because the file could not be
+    /// written: the log is written again before the next commit, and a full disk gets room.
     fn recover(&mut self, error: &Error) {
         self.wal.mark_unsynced();
         if is_disk_full(error) {
-            // No copy beside the writers came before this one, so none has failed.
-            let copied_beside = Ok(());
-            self.shorten_wal(copied_beside, WriteAheadLog::make_room);
+            // No copy beside the writers was made before, so none has failed.
+            let copy_beside_result = Ok(());
+            self.shorten_wal(copy_beside_result, WriteAheadLog::make_room);
         }
         if is_overwritten(error) {
             self.file_check.set_overwritten();
@@ -208,34 +221,35 @@ impl WriterThread {
         }
     }
 
-    /// Runs `shorten` under the write lock, to copy the write-ahead log into the file, and repairs
-    /// a torn log at once.
+    /// Runs `shorten` under the write lock, to copy the write-ahead log into the file. Then repairs
+    /// the log if a failed copy has left it [torn](WriteAheadLog::repair).
     ///
-    /// `copied_beside` is the result of the copy that was made before, beside the writers of other
-    /// processes. If that copy failed, `shorten` is not run, and only a torn log is repaired.
+    /// `copy_beside_result` is the result of the copy that was made before, beside the writers of
+    /// other processes. If that copy failed, `shorten` is not run, and only a torn log is repaired.
     ///
     /// A failure is logged, not returned: the log grows until the next attempt.
     fn shorten_wal(
         &mut self,
-        copied_beside: Result<()>,
+        copy_beside_result: Result<()>,
         shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection) -> rusqlite::Result<bool>,
     ) {
         let Self {
             connection,
-            lock,
+            write_lock,
             path,
             wal,
             ..
         } = self;
-        let outcome = lock.lock().and_then(|guard| {
+        let outcome = write_lock.lock().and_then(|guard| {
             guard.check_log(connection)?;
             guard.begin_checkpoint()?;
-            let shortened = copied_beside.and_then(|()| shorten(wal, connection).at(path));
+            let shorten_result =
+                copy_beside_result.and_then(|()| shorten(wal, connection).at(path));
             // The log is repaired before the lock is released, so that no other process copies the
             // rest of a torn log.
             wal.repair(connection).at(path)?;
             guard.end_checkpoint()?;
-            shortened
+            shorten_result
         });
 
         // A full disk needs no warning here, because the failed writes report it.
@@ -252,17 +266,18 @@ impl WriterThread {
     /// A group of successful checks alone does not clear damage that a write reported.
     fn record_outcome(&self, outcome: &Result<()>, are_checks: bool) {
         let only_checks_succeeded = outcome.is_ok() && are_checks;
-        if !(only_checks_succeeded && self.health.borrow().as_ref().is_some_and(is_damage)) {
-            self.health.send_replace(outcome.as_ref().err().cloned());
+        let is_damage_known = self.health.borrow().as_ref().is_some_and(is_damage);
+        if only_checks_succeeded && is_damage_known {
+            return;
         }
+        self.health.send_replace(outcome.as_ref().err().cloned());
     }
 
-    /// Applies all jobs of the group in one transaction, and commits it. After an error, nothing of
-    /// the group is applied, unless the error's outcome is unknown.
+    /// Applies all jobs of the group in one transaction, and commits the transaction. After an error,
+    /// nothing of the group is applied, unless the error's outcome is unknown.
     ///
-    /// With `joins`, neighboring jobs of one type are applied together. A single job that can be
-    /// committed in parts applies further parts until another write is in the `queue`, or another
-    /// process waits for the lock.
+    /// If the group is a single job that can be committed in parts, further parts of the job are
+    /// applied, until another write is in the `queue` or another process waits for the lock.
     ///
     /// # Errors
     /// [`CommitFailure::Job`] if a job cannot be applied or panics; [`CommitFailure::All`] if the
@@ -270,19 +285,19 @@ impl WriterThread {
     fn commit(
         &mut self,
         group: &mut [Box<dyn WriteJob>],
-        joins: bool,
+        apply_mode: ApplyMode,
         queue: &mpsc::Receiver<Box<dyn WriteJob>>,
     ) -> Result<(), CommitFailure> {
         let Self {
             connection,
-            lock,
+            write_lock,
             path,
             wal,
             cache,
-            parts,
+            commit_sizer,
             ..
         } = self;
-        let guard = lock.lock().map_err(CommitFailure::All)?;
+        let guard = write_lock.lock().map_err(CommitFailure::All)?;
         guard.check_log(connection).map_err(CommitFailure::All)?;
 
         // A torn log is repaired before the transaction, because a `VACUUM` cannot run within one.
@@ -303,31 +318,37 @@ impl WriterThread {
         let mut valid_cache = std::mem::take(cache).checked(&transaction);
         let is_alone = group.len() == 1;
         let mut remaining = &mut *group;
-        while let [job, next @ ..] = remaining {
+        while let [job, following_jobs @ ..] = remaining {
             // A panic of one job must not end the thread, which serves all callers.
             let applied = catch_unwind(AssertUnwindSafe(|| {
                 if is_alone {
                     job.apply(&transaction, &mut valid_cache)?;
                     let is_awaited = || !queue.is_empty() || guard.is_awaited();
-                    parts.apply(&mut **job, &transaction, &mut valid_cache, is_awaited)?;
+                    commit_sizer.apply_parts(
+                        &mut **job,
+                        &transaction,
+                        &mut valid_cache,
+                        is_awaited,
+                    )?;
                     Ok(0)
-                } else if joins {
-                    job.apply_joined(next, &transaction, &mut valid_cache)
+                } else if apply_mode == ApplyMode::Joined {
+                    job.apply_with_following(following_jobs, &transaction, &mut valid_cache)
                 } else {
                     job.apply(&transaction, &mut valid_cache).map(|()| 0)
                 }
             }));
             let error = match applied {
-                Ok(Ok(joined)) => {
-                    remaining = &mut next[joined..];
+                Ok(Ok(following_count)) => {
+                    remaining = &mut following_jobs[following_count..];
                     continue;
                 }
                 Ok(Err(error)) => sqlite_error(error, path),
                 Err(_panic) => database_error(ErrorKind::Internal, "a write panicked")
                     .with_outcome(Outcome::NotApplied),
             };
-            let index = next.len();
-            return Err(CommitFailure::from_job(group.len() - 1 - index, error));
+            let jobs_behind = following_jobs.len();
+            let index = group.len() - 1 - jobs_behind;
+            return Err(CommitFailure::from_job(index, error));
         }
 
         // `Transaction::commit` would compile the statement each time.
