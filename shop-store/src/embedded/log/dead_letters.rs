@@ -2,8 +2,8 @@
 //! log's file.
 //!
 //! A dead letter is *pending* until an operator resolves it: it is replayed, which appends its
-//! record again, or discarded. The row then moves to the table `settled_letters`, which holds the
-//! resolution. So a record that is consumed once more does not become a dead letter again.
+//! record again, or discarded. The row then moves to the table `settled_letters`, which contains the
+//! resolutions. So a record that is consumed once more does not become a dead letter again.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(super) async fn put(log: &EmbeddedLogInner, dead_letters: &[DeadLetter]) -> 
         .write(move |connection| {
             dead_letters
                 .iter()
-                .try_for_each(|dead_letter| insert_unless_known(connection, dead_letter))
+                .try_for_each(|dead_letter| insert_if_new(connection, dead_letter))
         })
         .await
 }
@@ -48,7 +48,7 @@ pub(super) async fn contains(
     record: &LogRecord,
     partition: &Partition,
 ) -> Result<bool> {
-    let id = RecordId::new(record, partition);
+    let record_id = RecordId::new(record, partition);
     let partition = partition.clone();
     let offset = record.offset;
     let time = record.time.as_millis();
@@ -63,13 +63,13 @@ pub(super) async fn contains(
                 signed(offset),
                 time
             ])?;
-            Ok(is_pending || is_resolved(connection, offset, id)?)
+            Ok(is_pending || is_resolved(connection, offset, record_id)?)
         })
         .await
 }
 
 /// Inserts `dead_letter`, unless it is pending already, or its record is resolved.
-fn insert_unless_known(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
+fn insert_if_new(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
     let DeadLetter {
         record,
         partition,
@@ -119,12 +119,12 @@ pub(super) fn read_page(
     limit: usize,
 ) -> rusqlite::Result<Vec<DeadLetter>> {
     // Each range includes both its positions. The greatest character sorts after every topic.
-    // Without named positions, the page reads from `after` on, and the filter leaves out `after`
-    // itself.
-    let first = RecordPosition::new("", 0, 0);
-    let end = RecordPosition::new("\u{10ffff}", 0, 0);
+    // If the filter names no positions, the page reads from `filter.after` on, and the filter leaves
+    // out `filter.after` itself.
+    let before_all = RecordPosition::new("", 0, 0);
+    let behind_all = RecordPosition::new("\u{10ffff}", 0, 0);
     let ranges = if filter.positions.is_empty() {
-        vec![(filter.after.as_ref().unwrap_or(&first), &end)]
+        vec![(filter.after.as_ref().unwrap_or(&before_all), &behind_all)]
     } else {
         filter
             .positions
@@ -168,10 +168,10 @@ pub(super) fn read_page(
     Ok(page)
 }
 
-/// Resolves one dead letter: removes it from the pending ones, and stores the resolution.
+/// Resolves one dead letter: removes it from the pending dead letters, and stores the resolution.
 ///
-/// To replay it, also appends its record to the log, with the timestamp `now`, in the same
-/// transaction. Returns `false`, and changes nothing, if the dead letter was not pending.
+/// The resolution `Replayed` also appends the record to the log, with the timestamp `now`, in the
+/// same transaction. Returns `false`, and changes nothing, if the dead letter was not pending.
 pub(super) fn resolve(
     connection: &Connection,
     dead_letter: &DeadLetter,
@@ -188,10 +188,10 @@ pub(super) fn resolve(
         _ => dead_letter.record.time.as_millis().into(),
     };
     let sql = format!("DELETE FROM dead_letters WHERE {IDENTITY}");
-    let deleted = connection
+    let deleted_count = connection
         .prepare_cached(&sql)?
         .execute(params![topic, partition, offset, identity])?;
-    if deleted == 0 {
+    if deleted_count == 0 {
         return Ok(false);
     }
 
@@ -216,12 +216,16 @@ pub(super) fn resolve(
     Ok(true)
 }
 
-/// Checks whether the dead letter of a record is resolved.
-fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqlite::Result<bool> {
+/// Returns whether the dead letter of a record is resolved.
+fn is_resolved(
+    connection: &Connection,
+    offset: u64,
+    record_id: RecordId,
+) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM settled_letters WHERE offset = ?1 AND place = ?2";
     connection
         .prepare_cached(sql)?
-        .exists(params![signed(offset), record.to_string()])
+        .exists(params![signed(offset), record_id.to_string()])
 }
 
 /// Reads a dead letter from a row of [`COLUMNS`].
@@ -229,19 +233,27 @@ fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqli
 /// A damaged record is returned without its content, see [`rows::read_record`]. An unknown kind of
 /// reason, such as one of a newer version, is read as `Refused`.
 pub(super) fn read_dead_letter(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
-    let topic: String = row.get(0)?;
-    let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);
-    let record = rows::read_record(row, 2)?;
-    let kind = row
-        .get::<_, String>(8)?
+    const FIRST_RECORD_COLUMN: usize = 2;
+    let topic: String = row.get("topic")?;
+    // The epoch in which the record was read is not stored.
+    let no_epoch = 0;
+    let partition = Partition::new(
+        Arc::clone(cluster),
+        topic.into(),
+        row.get("partition")?,
+        no_epoch,
+    );
+    let record = rows::read_record(row, FIRST_RECORD_COLUMN)?;
+    let reason_kind = row
+        .get::<_, String>("reason")?
         .parse()
         .unwrap_or(ReasonKind::Refused);
     let mut dead_letter = DeadLetter::new(
         record,
         partition,
-        Reason::from_parts(kind, row.get(9)?),
-        row.get(10)?,
+        Reason::from_parts(reason_kind, row.get("detail")?),
+        row.get("attempts")?,
     );
-    dead_letter.version = row.get(11)?;
+    dead_letter.version = row.get("version")?;
     Ok(dead_letter)
 }

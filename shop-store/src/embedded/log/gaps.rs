@@ -8,76 +8,81 @@ use shop_core::log::{Batch, Gap, GapCause, LogRecord, Partition, SourceEvent};
 
 use super::position::{signed, unsigned};
 
-/// Returns the gap at the end of the log, if there is one at `next`, the position of a group.
+/// Returns the gap at the end of the log, if there is one at `next_offset`, the position of a group.
 ///
-/// - If `next` is after the end of the log, the log was cut, for example restored from an older
-///   backup. The gap is `Truncated`, and reading continues at the end.
-/// - If `next` is before the end and no record follows, the last records are missing.
+/// - If `next_offset` is after the end of the log, the log was cut, for example restored from an
+///   older backup. The gap is `Truncated`, and reading continues at the end.
+/// - If `next_offset` is before the end and no record follows, the last records are missing.
 ///   [`split_at_gaps`] cannot find this gap, because there is no record after it.
 ///
-/// `partition` is the partition that the gap is reported for.
+/// The returned gap is a gap of `partition`.
 pub(super) fn gap_at_end(
     connection: &Connection,
     partition: &Partition,
-    next: u64,
+    next_offset: u64,
 ) -> rusqlite::Result<Option<Gap>> {
     // One statement reads both values, so that no record is appended in between.
     let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0) + 1,
                       EXISTS (SELECT 1 FROM records WHERE offset >= ?1)";
-    let (end, has_more) = connection.query_row(sql, [signed(next)], |row| {
+    let (end_offset, has_more) = connection.query_row(sql, [signed(next_offset)], |row| {
         Ok((unsigned(row.get(0)?), row.get::<_, bool>(1)?))
     })?;
 
-    if next > end {
-        let gap = Gap::new(partition.clone(), end, next, GapCause::Truncated);
-        return Ok(Some(gap.with_next_offset(end)));
+    if next_offset > end_offset {
+        let gap = Gap::new(
+            partition.clone(),
+            end_offset,
+            next_offset,
+            GapCause::Truncated,
+        );
+        return Ok(Some(gap.with_next_offset(end_offset)));
     }
-    if has_more || next == end {
+    if has_more || next_offset == end_offset {
         return Ok(None);
     }
     Ok(Some(Gap::new(
         partition.clone(),
-        next,
-        end,
-        gap_cause(connection, next)?,
+        next_offset,
+        end_offset,
+        gap_cause(connection, next_offset)?,
     )))
 }
 
 /// Splits `records` where offsets are missing. Returns batches of consecutive records, and the gaps
 /// before and between them.
 ///
-/// `records` are the first records of the log from the offset `next` on.
+/// `records` are the first records of the log from `next_offset` on.
 pub(super) fn split_at_gaps(
     connection: &Connection,
     partition: &Partition,
-    mut next: u64,
+    mut next_offset: u64,
     mut records: Vec<LogRecord>,
 ) -> rusqlite::Result<Vec<SourceEvent>> {
     let mut events = Vec::new();
-    while let Some(first) = records.first().map(|record| record.offset) {
-        if first > next {
-            let cause = gap_cause(connection, next)?;
+    while let Some(first_offset) = records.first().map(|record| record.offset) {
+        if first_offset > next_offset {
+            let cause = gap_cause(connection, next_offset)?;
             events.push(SourceEvent::Gap(Gap::new(
                 partition.clone(),
-                next,
-                first,
+                next_offset,
+                first_offset,
                 cause,
             )));
         }
 
-        let consecutive = (first..)
+        let consecutive_count = (first_offset..)
             .zip(&records)
             .take_while(|(offset, record)| record.offset == *offset)
             .count();
-        let later_records = records.split_off(consecutive);
-        next = first + records.len() as u64;
+        let later_records = records.split_off(consecutive_count);
+        next_offset = first_offset + records.len() as u64;
         events.push(SourceEvent::Batch(Batch::new(partition.clone(), records)));
         records = later_records;
     }
     Ok(events)
 }
 
-/// Returns the cause for which the record at `offset` is missing.
+/// Returns the cause of the gap that begins at `offset`.
 ///
 /// Retention deletes the oldest records. If an earlier record exists, the record at `offset` was
 /// lost in another way.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::notifier::Waiter;
+use super::rows::PARTITION;
 use super::schema::LOG;
 use super::{EmbeddedSink, EmbeddedSource, position};
 use crate::embedded::clock;
@@ -107,6 +108,8 @@ pub(super) fn file_name(text: &str) -> String {
     name
 }
 
+/// The number of reader threads of the log.
+const READ_THREADS: usize = 1;
 /// The maximum number of queued reads of the log. Sources use reader threads of their own.
 const READ_QUEUE: usize = 64;
 
@@ -156,7 +159,7 @@ impl EmbeddedLog {
             commit_notifier.send_replace(());
         };
         let writer = Writer::start(database.clone(), options.queue_capacity, on_commit).await?;
-        let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
+        let readers = Readers::start(&database, &writer, READ_THREADS, READ_QUEUE)?;
         let now = options.clock.now();
         let (cluster, generation) = if options.create {
             writer
@@ -197,7 +200,8 @@ impl EmbeddedLog {
     /// Returns a new sink.
     #[must_use]
     pub fn sink(&self) -> EmbeddedSink {
-        EmbeddedSink::new(Arc::clone(&self.shared), None)
+        let group = None;
+        EmbeddedSink::new(Arc::clone(&self.shared), group)
     }
 
     /// Returns a new sink that appends the record of a purchase and stores the purchase in one
@@ -303,9 +307,10 @@ fn find_or_create_identity(
     }
 
     let cluster = Uuid::now_v7().to_string();
+    let no_generation = None;
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
     clock::store_last_seen(connection, clock::LOG, now)?;
-    Ok((cluster, None))
+    Ok((cluster, no_generation))
 }
 
 /// The shared state of an open log.
@@ -356,9 +361,15 @@ impl EmbeddedLogInner {
             .with_context("file", self.database.path().display()))
     }
 
-    /// Returns the only partition of the log, in `epoch`.
+    /// Returns the only partition of the log, in `epoch`: the number of the turn of the consumer that
+    /// reads it, or 0 for a read without a consumer.
     pub(super) fn partition(&self, epoch: u64) -> Partition {
-        Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), 0, epoch)
+        Partition::new(
+            Arc::clone(&self.cluster),
+            Arc::clone(&self.topic),
+            PARTITION,
+            epoch,
+        )
     }
 
     /// Creates a waiter for commits to the log.

@@ -39,35 +39,41 @@ impl Log for EmbeddedLog {
         Ok(Arc::new(Self::source(self, group)?))
     }
 
-    /// Reads the records without the position of a group, so the scan does not delay the deletion
-    /// of records.
+    /// Reads the records without a consumer group, so the scan does not delay the deletion of
+    /// records.
     async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
         scan::scan_records(&self.shared, start, end).await
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
         let group = group.to_owned();
-        let next = self
+        let next_offset = self
             .shared
             .readers
             .read(move |connection| position::find_position(connection, &group))
             .await?;
-        Ok(next.into_iter().map(|next| (0, next)).collect())
+        Ok(next_offset
+            .into_iter()
+            .map(|offset| (rows::PARTITION, offset))
+            .collect())
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        if index != 0 {
+        if index != rows::PARTITION {
             return Ok(None);
         }
-        // Reads the first record at `offset` or after it, which is another one if the record at
-        // `offset` is deleted.
+        // Reads the first record at `offset` or after it. If the record at `offset` is deleted, this
+        // is another record, and is not returned.
+        let max_records = 1;
+        let max_bytes = 1;
         let records = self
             .shared
             .readers
-            .read(move |connection| rows::read_records(connection, offset, 1, 1))
+            .read(move |connection| rows::read_records(connection, offset, max_records, max_bytes))
             .await?;
 
-        let partition = self.shared.partition(0);
+        let no_epoch = 0;
+        let partition = self.shared.partition(no_epoch);
         Ok(records
             .into_iter()
             .find(|record| record.offset == offset)
@@ -115,7 +121,7 @@ impl Log for EmbeddedLog {
         self.shared
             .writer
             .write(move |connection| {
-                let mut resolved = 0;
+                let mut resolved_count = 0;
                 for dead_letter in &dead_letters {
                     let was_pending = dead_letters::resolve(
                         connection,
@@ -124,9 +130,9 @@ impl Log for EmbeddedLog {
                         resolution,
                         clock.now(),
                     )?;
-                    resolved += u64::from(was_pending);
+                    resolved_count += u64::from(was_pending);
                 }
-                Ok(resolved)
+                Ok(resolved_count)
             })
             .await
     }
@@ -156,8 +162,9 @@ impl GroupMembers for EmbeddedLog {
         if !path.exists() {
             return Ok(Vec::new());
         }
-        let lock = FileLock::open(&path)?;
-        if lock.try_lock()?.is_some() {
+        let file_lock = FileLock::open(&path)?;
+        let is_lock_free = file_lock.try_lock()?.is_some();
+        if is_lock_free {
             return Ok(Vec::new());
         }
         let name = path.file_name().unwrap_or_default();
@@ -170,8 +177,9 @@ impl RecordEraser for EmbeddedLog {
     /// Erased content is overwritten in the file. The write-ahead log may still contain the content
     /// until SQLite reuses that part of the log.
     async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
-        let mut blank = LogRecord::new(0, Timestamp::MIN, None);
-        blank.erase();
+        // Only the headers of this record are used. They mark a record as erased.
+        let mut erased_record = LogRecord::new(0, Timestamp::MIN, None);
+        erased_record.erase();
         let offsets: Vec<i64> = records.iter().map(|record| signed(record.offset)).collect();
         // The records keep their offsets and times, so no gap arises. Records that are erased already
         // are not counted.
@@ -183,12 +191,13 @@ impl RecordEraser for EmbeddedLog {
             .write(move |connection| {
                 let mut select_time = connection.prepare_cached(select_sql)?;
                 let mut erase_record = connection.prepare_cached(erase_sql)?;
-                let headers = &blank.headers.as_bytes()[..];
+                let headers = &erased_record.headers.as_bytes()[..];
                 let mut erased_count = 0;
                 for offset in &offsets {
-                    let selected =
+                    let found_time =
                         select_time.query_row(params![offset, headers], |row| row.get(0));
-                    let Some(time) = selected.optional()? else {
+                    // The record is deleted or erased already.
+                    let Some(time) = found_time.optional()? else {
                         continue;
                     };
                     let content = [Integer(time), Null, Blob(headers), Null];
@@ -244,8 +253,8 @@ impl EmbeddedLog {
         group: &str,
         write: impl Fn(&Connection) -> rusqlite::Result<bool> + Send + 'static,
     ) -> Result<bool> {
-        let lock = FileLock::open(&lock_path(&self.shared, group))?;
-        let guard = lock.try_lock()?;
+        let file_lock = FileLock::open(&lock_path(&self.shared, group))?;
+        let guard = file_lock.try_lock()?;
         if guard.is_none() {
             let message = "the group has an active consumer: stop the services that consume in it, then retry";
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
@@ -258,11 +267,11 @@ impl EmbeddedLog {
 /// record, and the position and lag of each group.
 fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage> {
     let sql = "SELECT offset, time FROM records ORDER BY offset LIMIT 1";
-    let first: Option<(i64, i64)> = connection
+    let oldest_record: Option<(i64, i64)> = connection
         .query_row(sql, [], |row| row.try_into())
         .optional()?;
-    let end = position::end_offset(connection)?;
-    let oldest = first.and_then(|(_, millis)| Timestamp::from_millis(millis).ok());
+    let end_offset = position::end_offset(connection)?;
+    let oldest_time = oldest_record.and_then(|(_, millis)| Timestamp::from_millis(millis).ok());
 
     // The write-ahead log is part of the database. A file whose size is unknown counts as empty.
     let file_bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -271,20 +280,19 @@ fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage
     // root. 0 if unknown.
     let free_bytes =
         rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    let mut usage = LogUsage::new(bytes_with_wal, free_bytes, oldest, end);
+    let mut usage = LogUsage::new(bytes_with_wal, free_bytes, oldest_time, end_offset);
 
     let mut statement = connection.prepare_cached("SELECT name, next FROM groups ORDER BY name")?;
     let mut group_rows = statement.query([])?;
     while let Some(row) = group_rows.next()? {
-        let next = unsigned(row.get(1)?);
-        // Records before the first one are deleted and do not count as lag. An empty log has no
-        // lag.
-        let lag = first.map_or(0, |(offset, _)| {
-            end.saturating_sub(next.max(unsigned(offset)))
+        let next_offset = unsigned(row.get(1)?);
+        // Deleted records do not count as lag. An empty log has no lag.
+        let lag = oldest_record.map_or(0, |(offset, _)| {
+            end_offset.saturating_sub(next_offset.max(unsigned(offset)))
         });
         usage
             .groups
-            .push(GroupPosition::new(row.get(0)?, next, lag));
+            .push(GroupPosition::new(row.get(0)?, next_offset, lag));
     }
     Ok(usage)
 }

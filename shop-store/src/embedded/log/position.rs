@@ -14,9 +14,11 @@ use std::ops::Range;
 use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::log::{CommitOffset, CommitOutcome};
 
+use super::rows::PARTITION;
+
 /// Starts a new epoch of `group`. Returns the number of the epoch and the position of the group.
 ///
-/// Commits of earlier epochs are refused from now on.
+/// From then on, commits of earlier epochs are refused.
 ///
 /// # Errors
 /// Returns the errors of SQLite, and fails if the group is not [registered](register_group).
@@ -29,8 +31,8 @@ pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Res
 
 /// Creates `group` if it is missing, and returns the name of the store that the group feeds.
 ///
-/// A group without a store feeds the store `feeds` from now on. A group that feeds a store already
-/// keeps it, and the caller compares the returned name with `feeds`.
+/// A group that feeds no store yet gets the store `feeds`. A group that feeds a store already keeps
+/// this store, so the caller compares the returned name with `feeds`.
 ///
 /// The position of a new group is the oldest record, or the end of an empty log. From then on the
 /// records after the position are kept for the group, and a missing one is recognized as a gap.
@@ -47,31 +49,35 @@ pub(super) fn register_group(
 
 /// Returns the position of `group`, or `None` if there is no such group.
 pub(super) fn find_position(connection: &Connection, group: &str) -> rusqlite::Result<Option<u64>> {
-    let mut next = connection.prepare_cached("SELECT next FROM groups WHERE name = ?1")?;
-    next.query_row([group], |row| Ok(unsigned(row.get(0)?)))
+    let mut select_next = connection.prepare_cached("SELECT next FROM groups WHERE name = ?1")?;
+    select_next
+        .query_row([group], |row| Ok(unsigned(row.get(0)?)))
         .optional()
 }
 
-/// Records that the offsets in `run` were appended in the transaction that stores their purchases,
-/// so that the position of `group` passes them.
+/// Records that the records at the offsets `run` were appended in the transaction that stores their
+/// purchases, so that the position of `group` passes these records.
 ///
-/// If `run` follows the newest known run directly, both become one run. If the position is in the
-/// run or at its beginning, it moves to the end. A position that is further behind stays, because
-/// records before the run must still be processed. [`commit_position`] moves it to the end of the
-/// run once it reaches the run.
+/// If `run` follows the newest recorded run directly, both become one run. If the position of the
+/// group is in the run or at its beginning, the position moves to the end of the run. An earlier
+/// position stays, because records before the run must still be processed. Once such a position
+/// reaches the run, [`commit_position`] moves it to the end.
 pub(super) fn advance_past(
     connection: &Connection,
     group: &str,
     run: &Range<u64>,
 ) -> rusqlite::Result<()> {
-    // The right sides of a SQL update see the columns as they were before, so `next` repeats the
-    // new `stored_from`.
+    // The right sides of an SQL update see the old values of the columns, so the expression of
+    // `next` repeats the expression of the new `stored_from`.
     let sql =
         "UPDATE groups SET stored_from = iif(stored_to = ?2, stored_from, ?2), stored_to = ?3,
                    next = iif(next BETWEEN iif(stored_to = ?2, stored_from, ?2) AND ?3, ?3, next)
                WHERE name = ?1";
-    let row = params![group, signed(run.start), signed(run.end)];
-    connection.prepare_cached(sql)?.execute(row).map(drop)
+    let parameters = params![group, signed(run.start), signed(run.end)];
+    connection
+        .prepare_cached(sql)?
+        .execute(parameters)
+        .map(drop)
 }
 
 /// Commits `position` for `group`, unless the epoch of `position` is not the newest one of the
@@ -79,25 +85,25 @@ pub(super) fn advance_past(
 ///
 /// A position in the newest run of records that were stored with their purchases moves to the end
 /// of the run, see [`advance_past`]. Returns [`CommitOutcome::Fenced`], and changes nothing, if
-/// another consumer has begun an epoch since.
+/// another consumer has begun a later epoch.
 pub(super) fn commit_position(
     connection: &Connection,
     group: &str,
     position: &CommitOffset,
 ) -> rusqlite::Result<CommitOutcome> {
     // The log has one partition, so another index belongs to no epoch of the group.
-    if position.partition.index != 0 {
+    if position.partition.index != PARTITION {
         return Ok(CommitOutcome::Fenced);
     }
     let sql = "UPDATE groups SET next = iif(?3 BETWEEN stored_from AND stored_to, stored_to, ?3)
                WHERE name = ?1 AND epoch = ?2";
-    let row = params![
+    let parameters = params![
         group,
         signed(position.partition.epoch),
         signed(position.next_offset)
     ];
-    let updated = connection.prepare_cached(sql)?.execute(row)?;
-    Ok(if updated == 1 {
+    let updated_count = connection.prepare_cached(sql)?.execute(parameters)?;
+    Ok(if updated_count == 1 {
         CommitOutcome::Committed
     } else {
         CommitOutcome::Fenced
@@ -136,21 +142,21 @@ pub(super) fn delete_group(connection: &Connection, group: &str) -> rusqlite::Re
     Ok(connection.execute("DELETE FROM groups WHERE name = ?1", [group])? == 1)
 }
 
-/// Sets the position of `group` to `next`, or to the oldest record if that is later. Returns
+/// Sets the position of `group` to `next_offset`, or to the oldest record if that is later. Returns
 /// `false` if there is no such group.
 ///
-/// A position before the oldest record would report the deleted records as a gap. Commits of
-/// earlier epochs are refused, and the records that were stored with their purchases are delivered
-/// again.
+/// With a position before the oldest record, the deleted records would be reported as a gap. After
+/// the reset, commits of earlier epochs are refused, and records that were stored together with their
+/// purchases are delivered again.
 pub(super) fn reset_group(
     connection: &Connection,
     group: &str,
-    next: u64,
+    next_offset: u64,
 ) -> rusqlite::Result<bool> {
     let sql = "UPDATE groups SET epoch = epoch + 1, stored_from = 0, stored_to = 0, next = max(?2, coalesce(
                    (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
                WHERE name = ?1";
-    Ok(connection.execute(sql, params![group, signed(next)])? == 1)
+    Ok(connection.execute(sql, params![group, signed(next_offset)])? == 1)
 }
 
 /// Converts an offset or an epoch to SQLite's type of integers, which is signed. Both are far below
@@ -159,7 +165,7 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Converts an integer of SQLite to an offset or an epoch. A negative one, which only damage can
+/// Converts an integer of SQLite to an offset or an epoch. A negative number, which only damage can
 /// cause, becomes 0.
 pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()

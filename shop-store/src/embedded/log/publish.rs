@@ -33,7 +33,7 @@ pub(crate) struct PublishWork {
     pub(super) group: Option<Arc<str>>,
     /// The permit for a place in the queue, if the purchase is one of a batch. It is released with
     /// this work.
-    pub(super) _room: Option<OwnedSemaphorePermit>,
+    pub(super) _queue_permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The write job of one purchase. Its result is the receipt, or the error for which the store does
@@ -42,29 +42,37 @@ pub(crate) type PublishJob = WriteTask<PublishWork, Result<Receipt>>;
 
 impl WriteJob for PublishJob {
     fn apply(&mut self, connection: &Connection, cache: &mut JobCache) -> rusqlite::Result<()> {
-        self.apply_joined(&mut [], connection, cache).map(drop)
+        let no_following_jobs = &mut [];
+        self.apply_with_following(no_following_jobs, connection, cache)
+            .map(drop)
     }
 
-    /// Applies the publishes at the beginning of `next` together with this one, because one
-    /// statement inserts several rows.
-    fn apply_joined(
+    /// Publishes the purchase of this job, and of the [`PublishJob`]s at the beginning of
+    /// `following_jobs`, and stores the receipt in each of these jobs. Returns the number of
+    /// `following_jobs` that were applied.
+    ///
+    /// One statement inserts the rows of several purchases, which is faster than a statement for
+    /// each.
+    fn apply_with_following(
         &mut self,
-        next: &mut [Box<dyn WriteJob>],
+        following_jobs: &mut [Box<dyn WriteJob>],
         connection: &Connection,
         cache: &mut JobCache,
     ) -> rusqlite::Result<usize> {
         let mut jobs = vec![self];
-        jobs.extend(next.iter_mut().map_while(|job| {
-            let job: &mut dyn Any = &mut **job;
-            job.downcast_mut::<Self>()
+        // The first job of another type ends the run.
+        jobs.extend(following_jobs.iter_mut().map_while(|job| {
+            let any_job: &mut dyn Any = &mut **job;
+            any_job.downcast_mut::<Self>()
         }));
         let publishes: Vec<&PublishWork> = jobs.iter().map(|job| &job.work).collect();
         let receipts = publish(connection, cache.get(), &publishes)?;
-        let joined = jobs.len() - 1;
+
+        let following_count = jobs.len() - 1;
         for (job, receipt) in jobs.into_iter().zip(receipts) {
             job.result = Some(receipt);
         }
-        Ok(joined)
+        Ok(following_count)
     }
 
     fn complete(self: Box<Self>, outcome: Result<()>) {
@@ -94,15 +102,16 @@ impl WriteJob for PublishBatchJob {
     fn apply(&mut self, connection: &Connection, cache: &mut JobCache) -> rusqlite::Result<()> {
         // An earlier attempt was rolled back, so its receipts are void.
         self.work.receipts.clear();
-        self.apply_more(connection, cache)
+        self.apply_next_part(connection, cache)
     }
 
     fn has_more(&self) -> bool {
         self.work.receipts.len() < self.work.purchases.len()
     }
 
-    /// Publishes the next part of the batch, which begins behind the purchases with receipts.
-    fn apply_more(
+    /// Publishes the next part of the batch: the first [`PART_PURCHASES`] purchases that have no
+    /// receipt yet. Adds their receipts.
+    fn apply_next_part(
         &mut self,
         connection: &Connection,
         cache: &mut JobCache,
@@ -120,14 +129,16 @@ impl WriteJob for PublishBatchJob {
     }
 
     fn complete(mut self: Box<Self>, outcome: Result<()>) {
+        // The writer ends a transaction early if another write waits, so the last purchases may not
+        // be applied.
         let uncommitted = self.work.purchases.split_off(self.work.receipts.len());
         self.result = Some((std::mem::take(&mut self.work.receipts), uncommitted));
         self.reply(outcome);
     }
 }
 
-/// Appends the records of purchases, and stores the purchases with a group, within the caller's
-/// transaction.
+/// Appends the records of purchases to the log, and stores the purchases that have a
+/// [group](PublishWork::group), within the caller's transaction.
 ///
 /// Returns one receipt for each purchase, in their order, or an error for a purchase that the store
 /// does not accept. A purchase that is stored already with the same content is a duplicate: nothing
@@ -143,9 +154,10 @@ fn publish(
     let mut receipts = Vec::with_capacity(publishes.len());
     // Sinks of different groups share the writer. Each run of purchases with one group is stored
     // together.
-    for run in publishes.chunk_by(|one, next| one.group == next.group) {
+    for run in publishes.chunk_by(|publish, next| publish.group == next.group) {
         let purchases: Vec<&Purchase> = run.iter().map(|publish| &publish.purchase).collect();
         let outcomes = match run[0].group {
+            // Nothing is stored here: ingest stores the purchases later.
             None => vec![InsertOutcome::Inserted; run.len()],
             Some(_) => store::insert_batch(connection, buyers, &purchases)?,
         };
@@ -174,8 +186,9 @@ fn publish(
             let id = publish.purchase.id;
             let mut receipt = outcome.into_receipt(id, Durability::LocalDisk);
             if let Ok(receipt) = &mut receipt {
-                receipt.position =
-                    offset.map(|offset| RecordPosition::new(Arc::clone(&publish.topic), 0, offset));
+                receipt.position = offset.map(|offset| {
+                    RecordPosition::new(Arc::clone(&publish.topic), rows::PARTITION, offset)
+                });
                 if receipt.is_duplicate {
                     receipt.first_purchase = store::find_by_id(connection, &id)?.map(Box::new);
                 }
@@ -203,8 +216,8 @@ pub(super) fn append(
     records: &[&LogRecord],
 ) -> rusqlite::Result<Range<u64>> {
     INSERT_RECORDS.insert(connection, records, |record| rows::record_columns(record))?;
-    // The rowid of a record is its offset. Nothing else is inserted in between, so the last one
-    // ends the range.
+    // The rowid of a record is its offset. The caller holds the write transaction, so the offsets
+    // have no gap, and the last inserted rowid ends the range.
     let end = connection.last_insert_rowid().unsigned_abs() + 1;
     Ok(end.saturating_sub(records.len() as u64)..end)
 }

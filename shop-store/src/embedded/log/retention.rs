@@ -43,9 +43,9 @@ const SLICE_ROWS: usize = 1_000;
 pub(super) struct Deleter {
     log: Arc<EmbeddedLogInner>,
     /// The time at which the next slice of records is due.
-    next_slice: Instant,
+    next_slice_at: Instant,
     /// The time at which the next slice of conflicts is due.
-    next_conflict_slice: Instant,
+    next_conflict_slice_at: Instant,
     /// Decides how many records a round may delete, by the last time that earlier rounds saw.
     guard: DeletionGuard,
     /// The rest of the round's allowance, if the round goes on and the clock may be wrong.
@@ -58,8 +58,8 @@ impl Deleter {
         let now = Instant::now();
         Self {
             log,
-            next_slice: now,
-            next_conflict_slice: now,
+            next_slice_at: now,
+            next_conflict_slice_at: now,
             guard: DeletionGuard::default(),
             remaining_allowance: None,
         }
@@ -67,35 +67,36 @@ impl Deleter {
 
     /// Deletes a slice of old rows if one is due.
     ///
-    /// The reader of a consumer calls this after each batch. An error is logged, and the next round
-    /// tries again.
+    /// The reader of a consumer calls this function after each batch. An error is only logged, and
+    /// the deletion is tried again after [`DELETION_INTERVAL`].
     pub(super) async fn delete_old_rows(&mut self) {
-        if self.next_slice > Instant::now() {
+        if self.next_slice_at > Instant::now() {
             return;
         }
-        let has_more = self.delete_slices().await.unwrap_or_else(|error| {
+        let has_more = self.delete_due_slices().await.unwrap_or_else(|error| {
             tracing::warn!(error = %error.chain(), "failed to delete old rows");
             false
         });
         // A full slice means that more rows may be due, so the next call deletes another one.
-        self.next_slice = Instant::now()
-            + if has_more {
-                Duration::ZERO
-            } else {
-                DELETION_INTERVAL
-            };
+        let delay = if has_more {
+            Duration::ZERO
+        } else {
+            DELETION_INTERVAL
+        };
+        self.next_slice_at = Instant::now() + delay;
     }
 
     /// Deletes one slice of old records and then, if they are due, one slice of old conflicts.
     ///
-    /// A *round* consists of slices, until one is not full. The guard decides at its beginning how
-    /// many records the round may delete. While the clock may be wrong, conflicts are not deleted.
+    /// A *round* consists of slices, and ends with a slice that is not full. At the beginning of a
+    /// round, the guard decides how many records the round may delete. While the clock may be wrong,
+    /// conflicts are not deleted.
     ///
     /// Returns `true` if the slice of records was full, so that the round goes on.
     ///
     /// # Errors
     /// Returns the errors of reads and writes of the file.
-    async fn delete_slices(&mut self) -> Result<bool> {
+    async fn delete_due_slices(&mut self) -> Result<bool> {
         let EmbeddedLogInner {
             writer,
             readers,
@@ -116,12 +117,12 @@ impl Deleter {
             .min(SLICE_ROWS);
 
         // Records with a timestamp before this time are old.
-        let before = now.saturating_sub(options.retention);
+        let oldest_kept = now.saturating_sub(options.retention);
         // The time is stored in the transaction that deletes, so a restart in between does not lose
         // it.
         let deleted = writer
             .write(move |connection| {
-                let deleted = delete_records(connection, before, now, limit)?;
+                let deleted = delete_records(connection, oldest_kept, now, limit)?;
                 if let Some(time) = last_seen_to_store {
                     clock::store_last_seen(connection, clock::LOG, time)?;
                 }
@@ -135,19 +136,19 @@ impl Deleter {
         if has_more {
             self.remaining_allowance = allowance.remaining_after(deleted as u64);
         }
-        if has_more || !is_clock_trusted || self.next_conflict_slice > Instant::now() {
+        if has_more || !is_clock_trusted || self.next_conflict_slice_at > Instant::now() {
             return Ok(has_more);
         }
 
-        self.next_conflict_slice = Instant::now() + CONFLICT_DELETION_INTERVAL;
-        // A full slice of conflicts means that more may be due, so the next slice follows after a
-        // minute.
-        let before = now.saturating_sub(CONFLICT_RETENTION);
+        // The time is set before the deletion, so an error too delays the next slice.
+        self.next_conflict_slice_at = Instant::now() + CONFLICT_DELETION_INTERVAL;
+        let oldest_kept_conflict = now.saturating_sub(CONFLICT_RETENTION);
         let deleted_conflicts = writer
-            .write(move |connection| delete_conflicts(connection, before))
+            .write(move |connection| delete_conflicts(connection, oldest_kept_conflict))
             .await?;
+        // A full slice of conflicts means that more may be due, so the next slice follows soon.
         if deleted_conflicts == SLICE_ROWS {
-            self.next_conflict_slice = Instant::now() + DELETION_INTERVAL;
+            self.next_conflict_slice_at = Instant::now() + DELETION_INTERVAL;
         }
         Ok(false)
     }
@@ -156,8 +157,8 @@ impl Deleter {
 /// Returns the last time that earlier rounds stored, and the number of records that all groups have
 /// consumed.
 ///
-/// The guard takes the number for the records that are due. If it is 0 and no time is stored, the
-/// guard trusts the clock.
+/// The number is 0 if there is no group or no record. The guard takes the number for the records that
+/// may be deleted. If the number is 0 and no time is stored, the guard trusts the clock.
 fn read_last_seen_and_consumed(
     connection: &Connection,
 ) -> rusqlite::Result<(Option<Timestamp>, u64)> {
@@ -165,7 +166,7 @@ fn read_last_seen_and_consumed(
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
     let consumed = lowest_position(connection)?
         .zip(oldest)
-        .map(|(next, oldest)| next.saturating_sub(unsigned(oldest)));
+        .map(|(next_offset, oldest)| next_offset.saturating_sub(unsigned(oldest)));
     Ok((
         clock::find_last_seen(connection, clock::LOG)?,
         consumed.unwrap_or_default(),
@@ -179,8 +180,8 @@ fn read_last_seen_and_consumed(
 /// delete. Without a group, nothing is deleted, because no consumer has read the records.
 ///
 /// Records are deleted from the beginning of the log only, so that no gap arises between others. A
-/// record with a timestamp after `now` was written while the clock was ahead. Its age is unknown,
-/// so it is deleted if a later record is old.
+/// record with a timestamp after `now` was written while the clock was ahead. The age of such a
+/// record is unknown, so it is deleted only if a later record is old.
 ///
 /// The resolutions of dead letters are deleted together with their records.
 fn delete_records(
@@ -194,44 +195,45 @@ fn delete_records(
     };
 
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
-    let mut oldest = connection.prepare_cached(sql)?;
-    let rows = oldest.query_map(params![signed(consumed_end), signed(limit as u64)], |row| {
-        row.try_into()
-    })?;
+    let mut select_oldest = connection.prepare_cached(sql)?;
+    let rows = select_oldest
+        .query_map(params![signed(consumed_end), signed(limit as u64)], |row| {
+            row.try_into()
+        })?;
 
-    // The records to delete are the first `count` ones, up to the offset `last`.
-    let mut count = 0;
-    let mut last = None;
-    let mut read = 0;
+    // The records to delete are the first `deleted_count` ones, up to `last_offset`.
+    let mut deleted_count = 0;
+    let mut last_offset = None;
+    let mut read_count = 0;
     for row in rows {
         let (offset, time): (i64, i64) = row?;
-        read += 1;
+        read_count += 1;
         if time < before.as_millis() {
-            count = read;
-            last = Some(offset);
+            deleted_count = read_count;
+            last_offset = Some(offset);
         } else if time <= now.as_millis() {
             // The first recent record ends the deletion.
             break;
-        } else if read == limit
-            && last.is_none()
-            && is_old_after(connection, offset, consumed_end, before)?
+        } else if read_count == limit
+            && last_offset.is_none()
+            && has_old_record_after(connection, offset, consumed_end, before)?
         {
             // All timestamps of the slice are in the future, and an old record follows behind it.
-            count = read;
-            last = Some(offset);
+            deleted_count = read_count;
+            last_offset = Some(offset);
         }
     }
 
-    if let Some(last) = last {
+    if let Some(last_offset) = last_offset {
         for sql in [
             "DELETE FROM records WHERE offset <= ?1",
             "DELETE FROM settled_letters WHERE offset <= ?1",
         ] {
-            connection.prepare_cached(sql)?.execute([last])?;
+            connection.prepare_cached(sql)?.execute([last_offset])?;
         }
         free_pages(connection)?;
     }
-    Ok(count)
+    Ok(deleted_count)
 }
 
 /// Checks whether a record after `offset` and before `end` is older than `before`.
@@ -239,19 +241,19 @@ fn delete_records(
 /// Reads only a sample of the records, at distances that grow by an eighth, so that a long run of
 /// records with wrong timestamps costs little. A single old record between two samples may be
 /// missed.
-fn is_old_after(
+fn has_old_record_after(
     connection: &Connection,
     offset: i64,
     end: u64,
     before: Timestamp,
 ) -> rusqlite::Result<bool> {
     let sql = "SELECT time FROM records WHERE offset > ?1 AND offset < ?2 ORDER BY offset LIMIT 1";
-    let mut next = connection.prepare_cached(sql)?;
+    let mut select_next_time = connection.prepare_cached(sql)?;
     let mut distance = 1_i64;
     loop {
-        let after = offset.saturating_add(distance - 1);
-        let time: Option<i64> = next
-            .query_row(params![after, signed(end)], |row| row.get(0))
+        let after_offset = offset.saturating_add(distance - 1);
+        let time: Option<i64> = select_next_time
+            .query_row(params![after_offset, signed(end)], |row| row.get(0))
             .optional()?;
         match time {
             Some(time) if time < before.as_millis() => return Ok(true),

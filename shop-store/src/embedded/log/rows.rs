@@ -12,6 +12,9 @@ use crate::embedded::engine::checksum::{check_ascending, checksum, verify_column
 use crate::embedded::engine::error::unreadable;
 use crate::limits::row_limit;
 
+/// The only partition of an embedded log.
+pub(super) const PARTITION: u32 = 0;
+
 /// Reads records from the offset `from` on, in the order of their offsets.
 ///
 /// Stops after `max_records`, or after the record with which the size of the records reaches
@@ -89,7 +92,7 @@ pub(crate) fn read_content(row: &Row<'_>, column: usize) -> rusqlite::Result<Log
         .with_headers(headers))
 }
 
-/// Reads the timestamp of a record, in the column after `column`. A damaged one becomes the
+/// Reads the timestamp of a record from the column after `column`. A damaged timestamp becomes the
 /// earliest time.
 fn read_time(row: &Row<'_>, column: usize) -> Timestamp {
     row.get(column + 1)

@@ -21,28 +21,31 @@ use super::position::{end_offset, unsigned};
 use super::rows;
 use crate::embedded::engine::readers::Readers;
 
-/// Returns the records of `log` from `start` to `end`. They are read without the position of a
-/// group, so a scan does not delay the deletion of records.
+/// Returns the records of `log` from `requested_start` to `scan_end`: to the present end of the log,
+/// or without an end. A scan belongs to no consumer group, so it does not delay the deletion of
+/// records.
 ///
-/// If the log does not contain the requested offset, the scan starts elsewhere and reports the
-/// actual start.
+/// If the log does not contain the requested offset, the scan starts at the first record of the log.
+/// It reports the actual start.
 pub(super) async fn scan_records(
     log: &EmbeddedLogInner,
-    start: &Offsets,
+    requested_start: &Offsets,
     scan_end: ScanEnd,
 ) -> Result<LogScan> {
-    let (first, end) = log.readers.read(offset_range).await?;
-    let start = LogScan::start_offset(start, 0, first, end);
+    let (first_offset, log_end) = log.readers.read(offset_range).await?;
+    let start_offset =
+        LogScan::start_offset(requested_start, rows::PARTITION, first_offset, log_end);
     let stream_end = match scan_end {
-        ScanEnd::Current => Some(end),
+        ScanEnd::Current => Some(log_end),
         ScanEnd::Never => None,
     };
     let mut scan = LogScan::new(
         Arc::clone(&log.cluster),
         Arc::clone(&log.topic),
-        [(0, (start, end))],
-        stream_batches(log, start, stream_end),
+        [(rows::PARTITION, (start_offset, log_end))],
+        stream_batches(log, start_offset, stream_end),
     );
+    // A restored log has another generation, so a cursor from before the restore is refused.
     scan.generation = log.generation.clone();
     Ok(scan)
 }
@@ -59,14 +62,17 @@ fn stream_batches(
     let readers = log.readers.clone();
     let interval = log.options.poll_interval;
     let (max_records, max_bytes) = log.options.batch_limits();
-    let partition = log.partition(0);
+    // Batches of a scan have no epoch.
+    let epoch = 0;
+    let partition = log.partition(epoch);
     let waiter = end.is_none().then(|| log.waiter());
     let batches = stream::try_unfold((start, waiter), move |(next, mut waiter)| {
         let readers = readers.clone();
         let partition = partition.clone();
         async move {
             loop {
-                // Before the read, so that a commit during the read ends the wait below.
+                // This call comes before the read, so that a commit during the read ends the wait
+                // below.
                 waiter.iter_mut().for_each(Waiter::mark_seen);
                 let mut records = readers
                     .read(move |connection| {
@@ -101,7 +107,10 @@ fn offset_range(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 }
 
 /// Returns a stream of all dead letters that `log` contains now: first the pending ones, then the
-/// resolved ones.
+/// resolved ones. A dead letter that is resolved before the stream has read it may be missing.
+///
+/// The resolved dead letters are in the table `settled_letters`. The column `place` is the id of the
+/// record, `purchase` the id of the purchase, and `settlement` the resolution.
 pub(super) async fn scan_dead_letters(
     log: &EmbeddedLogInner,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
@@ -122,18 +131,21 @@ pub(super) async fn scan_dead_letters(
     Ok(pending.chain(resolved).boxed())
 }
 
-/// Reads a resolved dead letter from the columns place, purchase and settlement of a row of
-/// `settled_letters`.
+/// Reads a resolved dead letter from the columns `place`, `purchase` and `settlement` of a row of
+/// `settled_letters`. Returns `None` if the id of the record is not valid, which only another
+/// program can cause.
 fn read_resolved(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> {
-    let (record_id, id, resolution): (String, Option<String>, String) = row.try_into()?;
-    let resolution = resolution.parse().unwrap_or(Resolution::Dropped);
-    // Only a modification by another program can make a record id invalid. Such a row is passed
-    // over.
-    let Ok(record_id) = record_id.parse() else {
+    let (record_text, purchase_id, resolution_text): (String, Option<String>, String) =
+        row.try_into()?;
+    // A resolution that is not known here, such as one of a later version, counts as dropped.
+    let resolution = resolution_text.parse().unwrap_or(Resolution::Dropped);
+    let Ok(record_id) = record_text.parse() else {
         return Ok(None);
     };
     Ok(Some(DeadLetterState::Resolved(ResolvedDeadLetter::new(
-        record_id, id, resolution,
+        record_id,
+        purchase_id,
+        resolution,
     ))))
 }
 
@@ -145,54 +157,57 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Returns a stream of the dead letters that `table` contains now, which reads them in pages in the
 /// order of their rowids.
 ///
-/// `read` converts a row of `columns`. The newest rowid is read first, so that rows that are
-/// inserted later do not prolong the stream.
+/// `read_row` converts a row of `columns`, or returns `None` to leave it out. The greatest rowid is
+/// read first, so that rows that are inserted later do not prolong the stream.
 async fn scan_table(
     readers: &Readers,
     table: &str,
     columns: &str,
-    read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Clone + Send + 'static,
+    read_row: impl Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Clone + Send + 'static,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
     let newest_sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
-    let newest: i64 = readers
+    let newest_rowid: i64 = readers
         .read(move |connection| connection.query_row(&newest_sql, [], |row| row.get(0)))
         .await?;
 
     let sql = format!(
         "SELECT {columns}, rowid FROM {table} WHERE rowid > ?1 AND rowid <= ?2 ORDER BY rowid LIMIT ?3"
     );
-    // Reads the page of rows after a rowid. Returns the rowid of the last row too, at which the
-    // next page continues.
-    let read_page = move |connection: &Connection, after: i64| -> rusqlite::Result<(Vec<_>, i64)> {
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![after, newest, PAGE_ROWS])?;
-        let mut page = Vec::new();
-        let mut last = after;
-        let mut bytes = 0;
-        while bytes < PAGE_BYTES
-            && let Some(row) = rows.next()?
-        {
-            last = row.get("rowid")?;
-            let state = read(row)?;
-            if let Some(DeadLetterState::Pending(dead_letter)) = &state {
-                bytes += dead_letter.record.size();
+    // Reads the page of rows behind `after_rowid`. Also returns the rowid of the last row, behind
+    // which the next page begins.
+    let read_page =
+        move |connection: &Connection, after_rowid: i64| -> rusqlite::Result<(Vec<_>, i64)> {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![after_rowid, newest_rowid, PAGE_ROWS])?;
+            let mut page = Vec::new();
+            let mut last_rowid = after_rowid;
+            let mut bytes = 0;
+            while bytes < PAGE_BYTES
+                && let Some(row) = rows.next()?
+            {
+                last_rowid = row.get("rowid")?;
+                let state = read_row(row)?;
+                if let Some(DeadLetterState::Pending(dead_letter)) = &state {
+                    bytes += dead_letter.record.size();
+                }
+                page.extend(state);
             }
-            page.extend(state);
-        }
-        Ok((page, last))
-    };
+            Ok((page, last_rowid))
+        };
 
     let readers = readers.clone();
-    let pages = stream::try_unfold(0, move |after| {
+    let before_first_rowid = 0;
+    let pages = stream::try_unfold(before_first_rowid, move |after_rowid| {
         let readers = readers.clone();
         let read_page = read_page.clone();
         async move {
-            let (page, last) = readers
-                .read(move |connection| read_page(connection, after))
+            let (page, last_rowid) = readers
+                .read(move |connection| read_page(connection, after_rowid))
                 .await?;
-            let has_rows = last > after;
+            let has_rows = last_rowid > after_rowid;
             let dead_letters = stream::iter(page.into_iter().map(Ok::<_, Error>));
-            Ok::<_, Error>(has_rows.then_some((dead_letters, last)))
+            // A page without rows ends the stream.
+            Ok::<_, Error>(has_rows.then_some((dead_letters, last_rowid)))
         }
     });
     Ok(pages.try_flatten().boxed())

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::EmbeddedLog;
 use super::log::EmbeddedLogInner;
 use super::publish::{PublishBatch, PublishBatchJob, PublishJob, PublishWork, append};
+use super::rows::PARTITION;
 use crate::embedded::engine::error::is_about_write;
 use crate::embedded::engine::job::{WriteTask, wait_until_durable};
 
@@ -34,17 +35,17 @@ pub struct EmbeddedSink {
     group: Option<Arc<str>>,
     /// The permits for half of the writer's queue, which limit the purchases of batches in the
     /// queue. The other half is left to single purchases. The semaphore is closed with the sink.
-    batch_room: Arc<Semaphore>,
+    batch_permits: Arc<Semaphore>,
 }
 
 impl EmbeddedSink {
     /// Creates a sink of `log`, which also stores the purchases if `group` is given.
     pub(super) fn new(log: Arc<EmbeddedLogInner>, group: Option<Arc<str>>) -> Self {
-        let batch_room = Arc::new(Semaphore::new((log.options.queue_capacity / 2).max(1)));
+        let permit_count = (log.options.queue_capacity / 2).max(1);
         Self {
             log,
             group,
-            batch_room,
+            batch_permits: Arc::new(Semaphore::new(permit_count)),
         }
     }
 
@@ -53,7 +54,7 @@ impl EmbeddedSink {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) if the sink is closed.
     fn check_open(&self) -> Result<()> {
-        if self.batch_room.is_closed() {
+        if self.batch_permits.is_closed() {
             return Err(
                 Error::new(ErrorKind::Closed, "the sink is closed").with_origin("embedded log")
             );
@@ -69,7 +70,7 @@ impl EmbeddedSink {
     fn publish_work(
         &self,
         purchase: &Purchase,
-        room: Option<OwnedSemaphorePermit>,
+        queue_permit: Option<OwnedSemaphorePermit>,
     ) -> Result<PublishWork> {
         self.check_open()?;
         let mut record = encode(purchase)?;
@@ -79,7 +80,7 @@ impl EmbeddedSink {
             record,
             topic: Arc::clone(&self.log.topic),
             group: self.group.clone(),
-            _room: room,
+            _queue_permit: queue_permit,
         })
     }
 
@@ -90,23 +91,24 @@ impl EmbeddedSink {
     /// `purchases`.
     async fn publish_each(&self, purchases: Vec<&Purchase>) -> Vec<Result<Receipt>> {
         // All jobs are enqueued, in their order, before the first result is awaited. So one
-        // transaction can take many.
-        let mut writes = Vec::with_capacity(purchases.len());
+        // transaction can contain many of them.
+        let mut pending_writes = Vec::with_capacity(purchases.len());
         for purchase in purchases {
             // No permit means that the semaphore is closed. Then `publish_work` returns the error
             // of a closed sink.
-            let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
-            writes.push(match self.publish_work(purchase, room) {
+            let queue_permit = Arc::clone(&self.batch_permits).acquire_owned().await.ok();
+            let pending_write = match self.publish_work(purchase, queue_permit) {
                 Ok(work) => {
                     let (job, pending) = PublishJob::new(work);
                     let enqueued = self.log.writer.enqueue_when_free(job).await;
                     enqueued.map(|()| pending)
                 }
                 Err(error) => Err(error),
-            });
+            };
+            pending_writes.push(pending_write);
         }
-        stream::iter(writes)
-            .then(|write| async move { wait_until_durable(write?).await? })
+        stream::iter(pending_writes)
+            .then(|pending| async move { wait_until_durable(pending?).await? })
             .collect()
             .await
     }
@@ -120,43 +122,48 @@ impl EmbeddedSink {
     async fn publish_in_bulk(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         // The sort is stable, so the purchases of a user stay in order: a refund follows its
         // purchase.
-        let mut order: Vec<usize> = (0..purchases.len()).collect();
-        order.sort_by_key(|index| &purchases[*index].user_id);
+        let mut indexes_by_user: Vec<usize> = (0..purchases.len()).collect();
+        indexes_by_user.sort_by_key(|index| &purchases[*index].user_id);
 
         let mut results = Vec::with_capacity(purchases.len());
-        let works = order
+        // The writer commits the job in parts, so the job needs no permits for its purchases.
+        let no_permit = || None;
+        let works = indexes_by_user
             .iter()
-            .map(|index| self.publish_work(&purchases[*index], None));
+            .map(|index| self.publish_work(&purchases[*index], no_permit()));
         match works.collect::<Result<Vec<PublishWork>>>() {
             Ok(works) => self.publish_works(works, &mut results).await,
             Err(error) if !is_about_write(&error) => results.resize(purchases.len(), Err(error)),
             // One purchase cannot be encoded, so all are published one by one below.
-            Err(_) => {}
+            Err(_about_one_purchase) => {}
         }
 
         // The purchases without a result are published one by one, so that a write that cannot be
         // applied fails alone.
         let mut unpublished = Vec::new();
-        for index in &order[results.len()..] {
+        for index in &indexes_by_user[results.len()..] {
             unpublished.push(&purchases[*index]);
         }
         results.extend(self.publish_each(unpublished).await);
 
-        let mut by_index: Vec<_> = order.into_iter().zip(results).collect();
-        by_index.sort_by_key(|(index, _)| *index);
-        by_index.into_iter().map(|(_, result)| result).collect()
+        let mut indexed_results: Vec<_> = indexes_by_user.into_iter().zip(results).collect();
+        indexed_results.sort_by_key(|(index, _)| *index);
+        indexed_results
+            .into_iter()
+            .map(|(_, result)| result)
+            .collect()
     }
 
     /// Publishes `works` in their order, by one job after the other, and appends their results to
     /// `results`.
     ///
-    /// Each job commits the first part of the works and returns the rest, which the next job
-    /// continues with. If one work cannot be applied, stops without results for the rest, and the
-    /// caller publishes the rest one by one. Any other error becomes the result of all remaining
+    /// Each job commits the first part of the works and returns the rest, with which the next job
+    /// continues. If a work cannot be applied, this function returns without results for the rest, and
+    /// the caller publishes the rest one by one. Any other error becomes the result of all remaining
     /// works.
     async fn publish_works(&self, mut works: Vec<PublishWork>, results: &mut Vec<Result<Receipt>>) {
         while !works.is_empty() {
-            let count = works.len();
+            let remaining_count = works.len();
             let (job, pending) = PublishBatchJob::new(PublishBatch {
                 purchases: works,
                 receipts: Vec::new(),
@@ -172,7 +179,7 @@ impl EmbeddedSink {
                 }
                 Err(error) if is_about_write(&error) => return,
                 Err(error) => {
-                    results.extend(std::iter::repeat_n(Err(error), count));
+                    results.extend(std::iter::repeat_n(Err(error), remaining_count));
                     return;
                 }
             }
@@ -184,7 +191,8 @@ impl EmbeddedSink {
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         // A single purchase needs no permit, and fails at once if the queue of the writer is full.
-        let (job, pending) = PublishJob::new(self.publish_work(purchase, None)?);
+        let no_permit = None;
+        let (job, pending) = PublishJob::new(self.publish_work(purchase, no_permit)?);
         self.log.writer.enqueue(job)?;
         wait_until_durable(pending).await?
     }
@@ -209,13 +217,14 @@ impl PurchaseSink for EmbeddedSink {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        self.batch_room.close();
+        self.batch_permits.close();
         // The writer processes its queue in order. Once this empty write completes or fails, no
         // earlier write is pending.
-        let (job, last) = WriteTask::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
+        let (job, last_write) = WriteTask::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
             if self.log.writer.enqueue_when_free(job).await.is_ok() {
-                drop(wait_until_durable(last).await);
+                // An error of the empty write says nothing about earlier writes.
+                drop(wait_until_durable(last_write).await);
             }
         };
         tokio::time::timeout(deadline, drained)
@@ -244,7 +253,7 @@ impl EmbeddedLog {
         let offset = self.shared.writer.write(append).await?;
         Ok(RecordPosition::new(
             Arc::clone(&self.shared.topic),
-            0,
+            PARTITION,
             offset,
         ))
     }

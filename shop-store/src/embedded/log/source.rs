@@ -41,12 +41,20 @@ pub struct EmbeddedSource {
     /// Closed after the reader ends and releases the group's lock.
     events: Mutex<mpsc::Receiver<Result<SourceEvent>>>,
     /// The newest epoch in which a commit was refused. The reader task ends that epoch.
-    fenced: Arc<AtomicU64>,
-    /// Whether this is the active consumer of the group. Only the active one reports a lag.
-    active: Arc<AtomicBool>,
+    fenced_epoch: Arc<AtomicU64>,
+    /// Whether this is the active consumer of the group. Only the active consumer reports a lag.
+    is_active: Arc<AtomicBool>,
+    /// Cancelled when this source, or the log, is closed.
     closed: CancellationToken,
     _close_on_drop: DropGuard,
 }
+
+/// The number of reader threads of a source.
+const READ_THREADS: usize = 1;
+/// The maximum number of queued reads of a source, whose task reads one batch after the other.
+const READ_QUEUE: usize = 1;
+/// The number of events that the channel between the task and the source buffers.
+const BUFFERED_EVENTS: usize = 1;
 
 impl EmbeddedSource {
     /// Creates a source of `log` for `group`, and spawns the task that reads the log.
@@ -61,28 +69,28 @@ impl EmbeddedSource {
         // The task opens the lock file again. It is opened here so that an unusable folder is an
         // error of `start`.
         FileLock::open(&lock_path(log, group))?;
-        let fenced = Arc::default();
-        let active = Arc::default();
+        let fenced_epoch = Arc::default();
+        let is_active = Arc::default();
         let reader = GroupReader {
             // The task reads by a thread of its own, so that scans of the log do not delay it.
-            readers: Readers::start(&log.database, &log.writer, 1, 1)?,
+            readers: Readers::start(&log.database, &log.writer, READ_THREADS, READ_QUEUE)?,
             waiter: log.waiter(),
             deleter: Deleter::new(Arc::clone(log)),
             log: Arc::clone(log),
             group: group.to_owned(),
-            fenced: Arc::clone(&fenced),
-            active: Arc::clone(&active),
+            fenced_epoch: Arc::clone(&fenced_epoch),
+            is_active: Arc::clone(&is_active),
         };
-        // One batch is buffered while the next one is read.
-        let (sender, events) = mpsc::channel(1);
+        // One batch is buffered while the task reads the next batch.
+        let (sender, events) = mpsc::channel(BUFFERED_EVENTS);
         let closed = log.writer.closing.child_token();
         tokio::spawn(closed.clone().run_until_cancelled_owned(reader.run(sender)));
         Ok(Self {
             log: Arc::clone(log),
             group: group.to_owned(),
             events: Mutex::new(events),
-            fenced,
-            active,
+            fenced_epoch,
+            is_active,
             _close_on_drop: closed.clone().drop_guard(),
             closed,
         })
@@ -124,14 +132,14 @@ impl LogSource for EmbeddedSource {
             })
             .await?;
 
-        // Wakes the task, which may wait for records, so that it ends the fenced epoch at once.
+        // The task may wait for records, so it is woken, and ends the fenced epoch at once.
         let fenced_epochs = positions
             .iter()
             .zip(&outcomes)
             .filter(|(_, outcome)| **outcome == CommitOutcome::Fenced)
             .map(|(offset, _)| offset.partition.epoch);
         if let Some(epoch) = fenced_epochs.max() {
-            self.fenced.fetch_max(epoch, Ordering::AcqRel);
+            self.fenced_epoch.fetch_max(epoch, Ordering::AcqRel);
             self.log.notifier.send_replace(());
         }
         Ok(outcomes)
@@ -139,13 +147,13 @@ impl LogSource for EmbeddedSource {
 
     async fn lag(&self) -> Result<Lag> {
         let mut records = BTreeMap::new();
-        if self.active.load(Ordering::Acquire) && !self.closed.is_cancelled() {
+        if self.is_active.load(Ordering::Acquire) && !self.closed.is_cancelled() {
             let group = self.group.clone();
             let lag = self
                 .log
                 .readers
                 .read(move |connection| position::count_lag(connection, &group));
-            records.insert(0, lag.await?);
+            records.insert(rows::PARTITION, lag.await?);
         }
         Ok(Lag::new(
             Arc::clone(&self.log.topic),
@@ -158,11 +166,11 @@ impl LogSource for EmbeddedSource {
         // The task releases the lock before it drops the sender. So when the channel yields no more
         // events, the lock is released.
         self.closed.cancel();
-        let ended = async {
+        let reader_end = async {
             let mut events = self.events.lock().await;
             while events.recv().await.is_some() {}
         };
-        tokio::time::timeout(deadline, ended)
+        tokio::time::timeout(deadline, reader_end)
             .await
             .map_err(|_elapsed| {
                 Error::new(
@@ -191,8 +199,8 @@ struct GroupReader {
     readers: Readers,
     waiter: Waiter,
     deleter: Deleter,
-    fenced: Arc<AtomicU64>,
-    active: Arc<AtomicBool>,
+    fenced_epoch: Arc<AtomicU64>,
+    is_active: Arc<AtomicBool>,
 }
 
 /// The time between two attempts of a waiting consumer to take the lock.
@@ -217,7 +225,7 @@ impl GroupReader {
             // The lock is released after each epoch. After an error, another process may succeed
             // where this one fails.
             let epoch_result = self.read_epoch(&events).await;
-            self.active.store(false, Ordering::Release);
+            self.is_active.store(false, Ordering::Release);
 
             if let Err(error) = epoch_result {
                 // A failed send means that the receiver is dropped. The condition of the loop then
@@ -231,56 +239,56 @@ impl GroupReader {
     /// Waits for the group's lock, begins an epoch, and reads until the epoch is fenced or the
     /// receiver is dropped.
     ///
-    /// The lock is released when this returns.
+    /// The lock is released when this function returns.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if the group feeds another store; the error of a read or a
     /// write of the file.
     async fn read_epoch(&mut self, events: &mpsc::Sender<Result<SourceEvent>>) -> Result<()> {
-        let lock = FileLock::open(&lock_path(&self.log, &self.group))?;
-        let _guard = self.wait_for_lock(&lock).await?;
+        let file_lock = FileLock::open(&lock_path(&self.log, &self.group))?;
+        let _guard = self.wait_for_lock(&file_lock).await?;
         self.log.register(&self.group).await?;
 
         let group = self.group.clone();
-        let (epoch, mut next) = self
+        let (epoch, mut next_offset) = self
             .log
             .writer
             .write(move |connection| position::begin_epoch(connection, &group))
             .await?;
-        self.active.store(true, Ordering::Release);
+        self.is_active.store(true, Ordering::Release);
         let partition = self.log.partition(epoch);
 
         // The newest records of the log may be lost. No later record reveals such a gap, so the end
         // of the log is checked once, before the first read.
         let gap_at_end = self
             .readers
-            .read(move |connection| gaps::gap_at_end(connection, &partition, next))
+            .read(move |connection| gaps::gap_at_end(connection, &partition, next_offset))
             .await?;
         if let Some(gap) = gap_at_end {
-            next = gap.next_offset;
+            next_offset = gap.next_offset;
             // A failed send means that the receiver is dropped. Sending the next event then fails
             // too and ends the loop.
             let _receiver_dropped = events.send(Ok(SourceEvent::Gap(gap))).await;
         }
 
         loop {
-            // Before the read, so that a commit during the read ends the wait below.
+            // This call comes before the read, so that a commit during the read ends the wait below.
             self.waiter.mark_seen();
-            if self.fenced.load(Ordering::Acquire) >= epoch {
+            if self.fenced_epoch.load(Ordering::Acquire) >= epoch {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
                 return Ok(());
             }
 
-            let (end, batch_events) = self.read_batch(epoch, next).await?;
+            let (end_offset, batch_events) = self.read_batch(epoch, next_offset).await?;
             if batch_events.is_empty() {
-                if end > next {
+                if end_offset > next_offset {
                     // The position passed purchases that were stored with their records, and more
                     // are likely.
                     sleep(PASS_PAUSE).await;
                 }
                 self.waiter.wait(self.log.options.poll_interval).await;
             }
-            next = end;
+            next_offset = end_offset;
 
             for event in batch_events {
                 if events.send(Ok(event)).await.is_err() {
@@ -291,22 +299,25 @@ impl GroupReader {
         }
     }
 
-    /// Reads the next batch of records from `next` on, or from the position of the group if that is
-    /// later.
+    /// Reads the next batch of records from `next_offset` on, or from the position of the group if
+    /// that is later.
     ///
-    /// The position is later if records were stored with their purchases, which the consumer need
-    /// not receive. Returns the offset after the batch, and the records with the gaps between them.
+    /// The position is later if records were stored together with their purchases. The consumer need
+    /// not receive such records. Returns the offset after the batch, and the records with the gaps
+    /// between them.
     /// One transaction reads the position and the records, so that both belong to the same moment.
-    async fn read_batch(&self, epoch: u64, next: u64) -> Result<(u64, Vec<SourceEvent>)> {
+    async fn read_batch(&self, epoch: u64, next_offset: u64) -> Result<(u64, Vec<SourceEvent>)> {
         let group = self.group.clone();
         let partition = self.log.partition(epoch);
         let (max_records, max_bytes) = self.log.options.batch_limits();
         self.readers
             .read(move |connection| {
                 let snapshot = connection.unchecked_transaction()?;
+                // A group that was deleted meanwhile has no position. The next commit is then
+                // refused.
                 let group_position =
                     position::find_position(&snapshot, &group)?.unwrap_or_default();
-                let start = next.max(group_position);
+                let start = next_offset.max(group_position);
                 let records = rows::read_records(&snapshot, start, max_records, max_bytes)?;
 
                 // Without records, `start` is the end: the position of the group may have moved
@@ -319,10 +330,13 @@ impl GroupReader {
     }
 
     /// Waits until no other consumer of the group holds the lock, and takes the lock.
-    async fn wait_for_lock<'a>(&self, lock: &'a FileLock) -> Result<LockGuard<'a>> {
+    ///
+    /// # Errors
+    /// The error of the lock file.
+    async fn wait_for_lock<'a>(&self, file_lock: &'a FileLock) -> Result<LockGuard<'a>> {
         let mut has_waited = false;
         loop {
-            if let Some(guard) = lock.try_lock()? {
+            if let Some(guard) = file_lock.try_lock()? {
                 tracing::info!(log.group = %self.group, has_waited, "consumer lock acquired");
                 return Ok(guard);
             }
