@@ -18,6 +18,7 @@ pub(super) fn find_last_seen(
 ) -> rusqlite::Result<Option<Timestamp>> {
     let mut statement = connection.prepare_cached("SELECT seen FROM clock WHERE rowid = ?1")?;
     let seen = statement.query_row([row_id], |row| row.get(0));
+    // A time that the disk made invalid counts as none.
     Ok(seen
         .optional()?
         .and_then(|millis| Timestamp::from_millis(millis).ok()))

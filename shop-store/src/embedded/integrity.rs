@@ -33,8 +33,8 @@ pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     blocking(move || find_damage(&path, check_rows_of_any, &Arc::default())).await
 }
 
-/// Checks the rows of a file, if it is a shop or a log of this version. The checksums in other
-/// files are not known here.
+/// Checks the rows of a file, if it is a shop or a log of this version. Returns no line for any other
+/// file, whose checksums are not known here.
 fn check_rows_of_any(file: &Connection) -> rusqlite::Result<Vec<String>> {
     let application_id: i32 = read_pragma(file, "application_id")?;
     let version: i64 = read_pragma(file, "user_version")?;
@@ -49,7 +49,8 @@ pub(super) fn check_log_rows(file: &Connection) -> rusqlite::Result<Vec<String>>
     find_refused_rows(file, LOG_CHECKS)
 }
 
-/// Checks the rows of a shop, and if each agrees with its checksum, the sums of the rows.
+/// Checks the rows of a shop. If all rows agree with their checksums, also checks the sums of the
+/// purchases.
 pub(super) fn check_shop_rows(file: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut lines = check_log_rows(file)?;
     lines.extend(find_refused_rows(file, STORE_CHECKS)?);
@@ -60,7 +61,7 @@ pub(super) fn check_shop_rows(file: &Connection) -> rusqlite::Result<Vec<String>
     match compare_sums(file, MAX_LINES) {
         // The comparison also finds a gap in the numbers of `unfolded`.
         Err(error @ FromSqlConversionFailure(..)) => Ok(vec![format!("sums: {error}")]),
-        compared => compared,
+        comparison => comparison,
     }
 }
 

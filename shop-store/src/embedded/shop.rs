@@ -40,8 +40,8 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// ```
 ///
 /// An acknowledged purchase is on the disk and listed. The ingest stores the purchases that others
-/// appended to the log. Dropping the value without [`close`](Self::close) stops it and loses
-/// nothing. A clone of its [`shop`](Self::shop) that is used afterwards still publishes.
+/// appended to the log. Dropping the `EmbeddedShop` without [`close`](Self::close) stops the ingest
+/// and loses nothing. A clone of its [`shop`](Self::shop) that is used afterwards still publishes.
 ///
 /// One process at a time may have a folder open. Several processes share one with [`EmbeddedLog`]
 /// and [`EmbeddedStore`].
@@ -50,7 +50,8 @@ pub struct EmbeddedShop {
     pipeline: Pipeline,
     log: EmbeddedLog,
     store: EmbeddedStore,
-    _lock: FileLock,
+    /// The lock that keeps other processes from opening the folder as an [`EmbeddedShop`].
+    _folder_lock: FileLock,
 }
 
 shop_core::options! {
@@ -98,7 +99,7 @@ impl EmbeddedShop {
         // The log is opened first, because this creates the folder in which the lock file is
         // created.
         let log = EmbeddedLog::open(folder, options.log).await?;
-        let lock = FileLock::open(&folder.join("embedded-shop.lock"))?
+        let folder_lock = FileLock::open(&folder.join("embedded-shop.lock"))?
             .try_hold()?
             .ok_or_else(|| {
                 let message =
@@ -120,7 +121,7 @@ impl EmbeddedShop {
             pipeline,
             log,
             store,
-            _lock: lock,
+            _folder_lock: folder_lock,
         })
     }
 
@@ -204,17 +205,17 @@ impl EmbeddedShop {
             pipeline,
             log,
             store,
-            _lock: lock,
+            _folder_lock: folder_lock,
         } = self;
-        let until = Instant::now() + timeout;
-        let stopped = pipeline.close(timeout).await;
+        let deadline = Instant::now() + timeout;
+        let pipeline_result = pipeline.close(timeout).await;
         // The store is in the file of the log, so waiting for the log waits for both.
         store.close();
         log.close();
-        let closed = timeout_at(until, log.closed()).await;
-        drop(lock);
-        stopped?;
-        closed.map_err(|_elapsed| {
+        let close_result = timeout_at(deadline, log.closed()).await;
+        drop(folder_lock);
+        pipeline_result?;
+        close_result.map_err(|_elapsed| {
             let message = "calls in progress did not end in time";
             Error::new(ErrorKind::DeadlineExceeded, message).with_origin("embedded shop")
         })

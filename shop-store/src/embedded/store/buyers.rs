@@ -69,8 +69,8 @@ pub(crate) struct BuyerCache {
 }
 
 impl BuyerCache {
-    /// Returns the buyer of `purchase` from the cache or from the file, and inserts it if the file
-    /// does not contain it.
+    /// Returns the buyer of `purchase` from the cache or from the file. Inserts the buyer into the
+    /// file if the file does not contain it.
     ///
     /// # Errors
     /// Returns the errors of SQLite, and fails if the disk changed the row of the buyer.
@@ -138,27 +138,28 @@ pub(crate) fn read_checked_key(row: &Row<'_>) -> rusqlite::Result<i64> {
     row.get(0)
 }
 
-/// Removes the row of a buyer if no purchase is left, because the row contains the user's id and
-/// name, which are personal data.
+/// Removes the row of a buyer without purchases, because the row contains the user's id and name,
+/// which are personal data. Keeps the row of a buyer with purchases, and the row of [`ALL`].
 pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM buyers
                WHERE buyer = ?1 AND buyer <> 0 AND NOT EXISTS (SELECT 1 FROM purchases WHERE buyer = ?1)";
     connection.prepare_cached(sql)?.execute([buyer]).map(drop)
 }
 
-/// Calls `read` with the integer and the row of each buyer of `selector`, and returns the results.
+/// Calls `read_row` with the integer and the row of each buyer of `selector`, and returns the
+/// results.
 ///
 /// For [`Selector::All`], the only row is [`ALL`], which carries the sums of all buyers. A reference
 /// does not select by buyer, so there is no row. The columns of a row are buyer, userid,
-/// username, `texts_checksum`, and the four columns of [`Sums`], which only `read` verifies.
+/// username, `texts_checksum`, and the four columns of [`Sums`], which only `read_row` verifies.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk changed a row, if the index that led to a row is
-/// damaged, or if `read` fails.
+/// damaged, or if `read_row` fails.
 fn select_buyers<T>(
     connection: &Connection,
     selector: &Selector,
-    read: impl Fn(i64, &Row<'_>) -> rusqlite::Result<T>,
+    read_row: impl Fn(i64, &Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Vec<T>> {
     // Each condition contains `?1`, also where it needs no value, so that one parameter is always
     // bound.
@@ -175,7 +176,7 @@ fn select_buyers<T>(
     let results = statement.query_map([value], |row| {
         // The condition compares the text in the index. The checksum covers this text together with
         // the number of the row, so an entry that leads to another row is recognized.
-        read(read_checked_key(row)?, row)
+        read_row(read_checked_key(row)?, row)
     })?;
     results.collect()
 }
@@ -229,8 +230,8 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
     }
 }
 
-/// Returns the integer and the folded sums of each buyer of `selector`; for [`Selector::All`], of
-/// [`ALL`] only.
+/// Returns the integer and the folded sums of each buyer of `selector`. For [`Selector::All`], the
+/// only buyer is [`ALL`].
 ///
 /// The sums do not contain the purchases that are still in the table `unfolded`.
 ///

@@ -23,6 +23,11 @@ use super::sums::Sums;
 /// Sums by UTC day, or by quarter of an hour.
 type SumsByPeriod = BTreeMap<i64, Sums>;
 
+// The columns of the query of purchases in `compare_sums`.
+const BUYER: usize = 0;
+const TIMESTAMP: usize = 1;
+const PRICE: usize = 2;
+
 /// Compares the recorded sums with the purchases, and returns at most `limit` lines that name the
 /// differing sums, such as `sums of buyer 7 on day 20454: differ from the purchases`.
 ///
@@ -33,8 +38,12 @@ type SumsByPeriod = BTreeMap<i64, Sums>;
 /// only one buyer are kept in memory besides the sums of all. All rows are read in one transaction,
 /// so services may write meanwhile.
 ///
+/// Returns no line at all if the price of a purchase cannot be read, because then no sum can be
+/// compared. The scan of the purchases names the damaged row.
+///
 /// # Errors
-/// Fails if a residue or a checksum shows that the disk changed a row of sums or of `unfolded`.
+/// The error of SQLite, or `FromSqlConversionFailure` if the disk changed a row of sums, as its
+/// residue (a check digit of the sum) shows, or a row of the table `unfolded`, as its checksum shows.
 pub(crate) fn compare_sums(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<String>> {
     let snapshot = connection.unchecked_transaction()?;
     let mut comparison = SumComparison::begin(&snapshot, limit)?;
@@ -47,20 +56,20 @@ pub(crate) fn compare_sums(connection: &Connection, limit: usize) -> rusqlite::R
         snapshot.prepare("SELECT buyer, timestamp, price FROM purchases ORDER BY buyer")?;
     let mut purchases = statement.query([])?;
     while let Some(row) = purchases.next()? {
-        let buyer: i64 = row.get(0)?;
-        // The rows are sorted by buyer, so the first row of a buyer completes the buyer before.
-        if current_buyer != Some(buyer)
-            && let Some(completed_buyer) = current_buyer.replace(buyer)
+        let buyer: i64 = row.get(BUYER)?;
+        // The rows are sorted by buyer, so the first row of a buyer completes the previous buyer.
+        if let Some(previous_buyer) = current_buyer
+            && previous_buyer != buyer
         {
-            comparison.compare_buyer(completed_buyer, &std::mem::take(&mut days_of_buyer))?;
+            comparison.compare_buyer(previous_buyer, &days_of_buyer)?;
+            days_of_buyer.clear();
         }
+        current_buyer = Some(buyer);
 
-        // The amount of a damaged row is unknown, so no sum can be compared. The scan of the
-        // purchases names the row.
-        let Ok(price) = parse_signed_price(row.get_ref(2)?, 2) else {
+        let Ok(price) = parse_signed_price(row.get_ref(PRICE)?, PRICE) else {
             return Ok(Vec::new());
         };
-        let timestamp = row.get(1)?;
+        let timestamp = row.get(TIMESTAMP)?;
         let sums = Sums::from_price(price);
 
         for days in [&mut days_of_buyer, &mut days_of_all] {
@@ -75,6 +84,7 @@ pub(crate) fn compare_sums(connection: &Connection, limit: usize) -> rusqlite::R
         comparison.compare_buyer(last_buyer, &days_of_buyer)?;
     }
 
+    // The sums of all buyers are stored like those of one buyer, under the number `ALL`.
     comparison.compare_buyer(ALL, &days_of_all)?;
     comparison.compare_quarters(quarters_of_all)?;
     comparison.report_uncompared_days()?;
@@ -143,7 +153,8 @@ impl<'a> SumComparison<'a> {
         Ok(())
     }
 
-    /// Reads the folded sums of `buyer` on `day`, and counts the row as compared.
+    /// Reads the folded sums of `buyer` on `day`, and counts the row as compared. Returns `None` if
+    /// there is no such row, because all purchases of the day are unfolded.
     fn read_folded_day(&mut self, day: i64, buyer: i64) -> rusqlite::Result<Option<Sums>> {
         let sql = "SELECT count, high, low, residue FROM days WHERE day = ?1 AND buyer = ?2";
         let folded = self

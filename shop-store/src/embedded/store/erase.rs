@@ -6,9 +6,10 @@
 //! - *Deleting* removes old purchases by retention, each together with its refund, and leaves no
 //!   marks.
 //!
-//! A row that the disk changed must not keep the other rows from being removed. It is deleted if
-//! SQLite can find it. Otherwise it is passed over, and named among the rows that are left. The amount of a deleted damaged row is unknown
-//! and cannot be subtracted from the sums, so the sums of its buyer are added up again.
+//! A row that the disk changed must not keep the other rows from being removed. SQLite can delete
+//! such a row if it finds the row by its key. If it does not, the row is kept, and returned among the
+//! [kept entries](LeftEntries). The price of a deleted damaged row is unknown and cannot be subtracted
+//! from the sums, so the sums of its buyer are added up again.
 
 use std::collections::BTreeSet;
 
@@ -37,6 +38,7 @@ impl DeletedRow {
             buyer: row.get(AFTER_COLUMNS)?,
             timestamp: row.get(TIMESTAMP)?,
             id: row.get(ID)?,
+            // A damaged row is deleted too, so its error is dropped here.
             purchase: read_purchase(row).ok(),
         })
     }
@@ -45,15 +47,15 @@ impl DeletedRow {
 /// Erases at most `limit` purchases and refunds of `user`, including waiting refunds, and marks
 /// their ids as erased.
 ///
-/// Returns the number of erased entries, and the rows that cannot be erased. The caller repeats the
-/// call until the number is 0.
+/// Returns the number of erased entries, and the damaged rows that cannot be erased. The caller
+/// repeats the call until the number is 0.
 pub(super) fn erase_user(
     connection: &Connection,
     user: &UserId,
     limit: usize,
 ) -> rusqlite::Result<Removed> {
     let mut mark = connection.prepare_cached("INSERT OR IGNORE INTO erased (id) VALUES (?1)")?;
-    let mut left = LeftEntries::default();
+    let mut kept_entries = LeftEntries::default();
     let mut erased = 0;
     for buyer in find_buyers(connection, user)? {
         let mut last_key = (i64::MIN, Vec::new());
@@ -64,8 +66,8 @@ pub(super) fn erase_user(
             for row in &rows {
                 mark.execute([&row.id])?;
             }
-            // A row that is left is not read again, because the next batch begins behind it.
-            erased += delete(connection, rows, &mut left)?;
+            // A row that is kept is not read again, because the next batch begins behind it.
+            erased += delete_rows(connection, rows, &mut kept_entries)?;
         }
     }
 
@@ -73,11 +75,14 @@ pub(super) fn erase_user(
     for id in &waiting_ids {
         mark.execute([id])?;
     }
-    Ok(Removed::new((erased + waiting_ids.len()) as u64, left))
+    Ok(Removed::new(
+        (erased + waiting_ids.len()) as u64,
+        kept_entries,
+    ))
 }
 
-/// Marks the ids as erased whose purchase is not stored, so that it cannot be inserted later.
-/// Returns the number of new marks.
+/// Marks each of `ids` as erased unless a purchase is stored under the id, so that no purchase is
+/// inserted under it later. Returns the number of new marks.
 ///
 /// Erases the waiting refunds under these ids, and the refunds that wait for a purchase with one of
 /// these ids.
@@ -87,8 +92,8 @@ pub(super) fn mark_erased(connection: &Connection, ids: &[PurchaseId]) -> rusqli
     let mut mark = connection.prepare_cached(sql)?;
     let mut marked = 0;
     for id in ids {
-        let is_new = mark.execute([id_bytes(*id)])? > 0;
-        if is_new {
+        let is_new_mark = mark.execute([id_bytes(*id)])? > 0;
+        if is_new_mark {
             waiting::erase_by_id(connection, *id)?;
             marked += 1;
         }
@@ -96,7 +101,7 @@ pub(super) fn mark_erased(connection: &Connection, ids: &[PurchaseId]) -> rusqli
     Ok(marked)
 }
 
-/// Checks whether `id` is marked as erased.
+/// Returns whether `id` is marked as erased.
 pub(super) fn is_marked_erased(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM erased WHERE id = ?1")?
@@ -106,8 +111,8 @@ pub(super) fn is_marked_erased(connection: &Connection, id: &PurchaseId) -> rusq
 /// Deletes at most `limit` purchases before `time`, the oldest first, and each with its refund.
 ///
 /// Also deletes waiting refunds before `time`, if the limit is not reached. Returns the number of
-/// deleted entries, which may exceed `limit` by the refunds, and the rows that cannot be deleted,
-/// because the disk changed them.
+/// deleted entries, and the damaged rows that cannot be deleted. The number may exceed `limit` by
+/// the refunds.
 pub(super) fn delete_before(
     connection: &Connection,
     time: Timestamp,
@@ -118,26 +123,27 @@ pub(super) fn delete_before(
          WHERE timestamp < ?1 AND (timestamp, id) > (?2, ?3) ORDER BY timestamp, id LIMIT ?4"
     );
     let mut last_key = (i64::MIN, Vec::new());
-    let mut left = LeftEntries::default();
+    let mut kept_entries = LeftEntries::default();
     let mut deleted = 0;
-    // The loop repeats only if no row of a batch could be deleted: it continues behind the damaged
-    // rows.
+    // The loop repeats only if all rows of a batch are damaged and were kept. The next batch begins
+    // behind these rows.
     while deleted == 0 {
         let (after_time, after_id) = &last_key;
         let parameters = params![time.as_millis(), after_time, after_id, row_limit(limit)];
         let old_rows = select(connection, &sql, parameters)?;
         let Some(last) = old_rows.last() else { break };
         last_key = (last.timestamp, last.id.clone());
-        deleted = delete(connection, with_refunds(connection, old_rows)?, &mut left)?;
+        let rows = with_refunds(connection, old_rows)?;
+        deleted = delete_rows(connection, rows, &mut kept_entries)?;
     }
 
     deleted += waiting::delete_before(connection, time, limit.saturating_sub(deleted))?;
     free_pages(connection)?;
-    Ok(Removed::new(deleted as u64, left))
+    Ok(Removed::new(deleted as u64, kept_entries))
 }
 
-/// Counts the purchases and waiting refunds before `time`. Stops at `limit`, so that a large table
-/// is not read whole.
+/// Counts the purchases and waiting refunds before `time`. The count ends at `limit`, so that a large
+/// table is not read whole.
 pub(super) fn count_before(
     connection: &Connection,
     time: Timestamp,
@@ -161,7 +167,7 @@ fn find_buyers(connection: &Connection, user: &UserId) -> rusqlite::Result<Vec<i
         .collect()
 }
 
-/// Reads at most `limit` rows of `buyer` behind the timestamp and the id `after`.
+/// Reads at most `limit` rows of `buyer` that follow the key `after`, a timestamp and an id.
 fn select_of_buyer(
     connection: &Connection,
     buyer: i64,
@@ -207,12 +213,13 @@ fn with_refunds(
     // The purchases are read after this list is complete, because reading extends `rows`.
     let related_ids: Vec<PurchaseId> = rows
         .iter()
+        // An unreadable row is deleted alone, because its counterpart is unknown.
         .filter_map(|row| row.purchase.as_ref())
         .map(|purchase| {
-            // Only a refund sets `of`. The refund of a purchase is found by its id, which follows
-            // from the purchase's id.
-            let refunded_id = purchase.details.of;
-            refunded_id.unwrap_or_else(|| purchase.id.refund_id())
+            // Only a refund has `details.of`, the id of the refunded purchase. The id of the refund
+            // of a purchase is derived from the purchase's id.
+            let refunded_purchase_id = purchase.details.of;
+            refunded_purchase_id.unwrap_or_else(|| purchase.id.refund_id())
         })
         .collect();
 
@@ -226,12 +233,15 @@ fn with_refunds(
     Ok(rows)
 }
 
-/// Deletes `rows` from the table, and their prices from the sums. Returns the number of deleted
-/// rows, and adds the other rows to `left`.
-fn delete(
+/// Deletes `rows` from the table, and corrects the sums. Returns the number of deleted rows, and adds
+/// the rows that cannot be deleted to `kept_entries`.
+///
+/// The prices of readable rows are subtracted from the sums. The sums of a buyer with an unreadable
+/// row are added up again.
+fn delete_rows(
     connection: &Connection,
     rows: Vec<DeletedRow>,
-    left: &mut LeftEntries,
+    kept_entries: &mut LeftEntries,
 ) -> rusqlite::Result<usize> {
     if rows.is_empty() {
         return Ok(0);
@@ -240,48 +250,62 @@ fn delete(
     // Only folded sums can be corrected, so the purchases that are not folded yet are folded first.
     fold::fold_purchases(connection)?;
 
-    let mut deleted = Vec::with_capacity(rows.len());
+    let mut deleted_rows = Vec::with_capacity(rows.len());
     for row in rows {
         match delete_row(connection, &row)? {
-            None => deleted.push(row),
-            Some(damage) => left.add(UnreadableEntry::new(blob_literal(&row.id), damage)),
+            RowDeletion::Deleted => deleted_rows.push(row),
+            RowDeletion::Kept(damage) => {
+                kept_entries.add(UnreadableEntry::new(blob_literal(&row.id), damage));
+            }
         }
     }
 
-    let readable = deleted
+    let readable_purchases = deleted_rows
         .iter()
         .filter_map(|row| Some((row.buyer, row.purchase.as_ref()?)));
-    fold::subtract(connection, readable)?;
-    let unreadable: BTreeSet<i64> = deleted
+    fold::subtract(connection, readable_purchases)?;
+    // The price of an unreadable row is unknown, so it cannot be subtracted.
+    let buyers_to_recompute: BTreeSet<i64> = deleted_rows
         .iter()
         .filter(|row| row.purchase.is_none())
         .map(|row| row.buyer)
         .collect();
-    for buyer in unreadable {
+    for buyer in buyers_to_recompute {
         fold::recompute_sums(connection, buyer)?;
     }
-    Ok(deleted.len())
+    Ok(deleted_rows.len())
 }
 
-/// Deletes one row. Returns the error of SQLite if the disk changed the row or an index so that
-/// SQLite cannot delete the row.
-fn delete_row(
-    connection: &Connection,
-    row: &DeletedRow,
-) -> rusqlite::Result<Option<rusqlite::Error>> {
+/// The result of the attempt to delete a row.
+enum RowDeletion {
+    /// The row is deleted, or was not there any more.
+    Deleted,
+    /// The row is kept, because the disk changed the row or an index so that SQLite cannot delete
+    /// the row. The error of SQLite says so.
+    Kept(rusqlite::Error),
+}
+
+/// Deletes one row, and the entry of the table `refunds` if the row is a refund.
+///
+/// # Errors
+/// The error of SQLite, except for a damaged row, which is kept.
+fn delete_row(connection: &Connection, row: &DeletedRow) -> rusqlite::Result<RowDeletion> {
     let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
     let mut delete = connection.prepare_cached(sql)?;
-    let mut delete_mark = connection.prepare_cached("DELETE FROM refunds WHERE id = ?1")?;
+    let mut delete_refund_entry = connection.prepare_cached("DELETE FROM refunds WHERE id = ?1")?;
     // SQLite undoes the changes of a statement that fails, so a failed deletion leaves the row and
     // its index entries.
     match delete.execute(params![row.buyer, row.timestamp, row.id]) {
-        Ok(_) => delete_mark.execute([&row.id]).map(|_| None),
-        Err(error) if is_damaged_row(&error) => Ok(Some(error)),
+        Ok(_) => {
+            delete_refund_entry.execute([&row.id])?;
+            Ok(RowDeletion::Deleted)
+        }
+        Err(damage) if is_damaged_row(&damage) => Ok(RowDeletion::Kept(damage)),
         Err(error) => Err(error),
     }
 }
 
-/// Checks whether a statement failed because an index does not contain an entry for a row of its
+/// Returns whether a statement failed because an index does not contain an entry for a row of its
 /// table.
 fn is_damaged_row(error: &rusqlite::Error) -> bool {
     error

@@ -95,36 +95,34 @@ pub(super) fn add_to_sums(connection: &Connection, rows: &[NewRow<'_>]) -> rusql
         [buyer, timestamp, price, Integer(row_checksum.into())]
     })?;
 
-    // A fold is due when one of the new sequences, the last of which is `newest`, is a multiple of
-    // `FOLD_AFTER`.
-    let newest = connection.last_insert_rowid();
-    let is_due = newest % FOLD_AFTER < rows.len() as i64;
-    if !is_due {
+    // A fold is due when one of the new sequences is a multiple of `FOLD_AFTER`.
+    let newest_sequence = connection.last_insert_rowid();
+    let is_fold_due = newest_sequence % FOLD_AFTER < rows.len() as i64;
+    if !is_fold_due {
         return Ok(());
     }
 
     match fold_purchases(connection) {
-        // The disk changed a row of `unfolded`, so its amount is unknown. Nothing was folded.
-        // Purchases are accepted all the same, but summaries and totals fail until the file is
-        // restored.
+        // The disk changed a row of `unfolded`, so its amount is unknown, and nothing was folded.
+        // Purchases are accepted all the same. Summaries and totals fail until the file is restored.
         Err(error @ FromSqlConversionFailure(..)) => {
             tracing::error!(%error, "the sums of purchases cannot be maintained");
             Ok(())
         }
-        result => result,
+        fold_result => fold_result,
     }
 }
 
 /// Adds the unfolded purchases to the sums, and replaces them by a new watermark.
 ///
-/// [`add_to_sums`] calls this after every [`FOLD_AFTER`] purchases. A deletion calls it first,
-/// because purchases are subtracted from sums that contain them.
+/// [`add_to_sums`] calls this function after every [`FOLD_AFTER`] purchases. A deletion calls it
+/// first, because purchases can only be subtracted from sums that contain them.
 ///
 /// # Errors
 /// Fails before it changes a sum if the disk changed a row of `unfolded`.
 pub(super) fn fold_purchases(connection: &Connection) -> rusqlite::Result<()> {
     let mut deltas = GroupedSums::default();
-    let newest = for_each_unfolded(connection, i64::MIN, |purchase| {
+    let newest_sequence = for_each_unfolded(connection, i64::MIN, |purchase| {
         deltas.add(purchase.buyer, purchase.timestamp, purchase.sums);
     })?;
     deltas.write(connection)?;
@@ -135,34 +133,41 @@ pub(super) fn fold_purchases(connection: &Connection) -> rusqlite::Result<()> {
     // after the greatest sequence in the table, so no sequence is used twice, and readers can tell
     // folded purchases from new ones.
     let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, price, checksum) VALUES (?1, 0, 0, '', ?2)";
-    let watermark_checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
+    let watermark_checksum = checksum(
+        0,
+        [
+            Integer(newest_sequence),
+            Integer(ALL),
+            Integer(0),
+            Text(b""),
+        ],
+    );
     connection
         .prepare_cached(sql)?
-        .execute([newest, watermark_checksum.into()])
+        .execute([newest_sequence, watermark_checksum.into()])
         .map(drop)
 }
 
-/// Subtracts deleted purchases from the sums, and removes the rows of sums that no purchase is left
-/// for.
+/// Subtracts deleted purchases from the sums, and removes the rows of sums without purchases.
 ///
-/// `deleted` yields each purchase with its buyer. The caller must call [`fold_purchases`] first, so
-/// that the sums contain them.
+/// `deleted_purchases` yields each purchase with its buyer. The caller must call [`fold_purchases`]
+/// first, so that the sums contain these purchases.
 pub(super) fn subtract<'a>(
     connection: &Connection,
-    deleted: impl IntoIterator<Item = (i64, &'a Purchase)>,
+    deleted_purchases: impl IntoIterator<Item = (i64, &'a Purchase)>,
 ) -> rusqlite::Result<()> {
     let mut deltas = GroupedSums::default();
-    for (buyer, purchase) in deleted {
-        let sums = Sums::from_price(purchase.price).negated();
-        deltas.add(buyer, purchase.timestamp.as_millis(), sums);
+    for (buyer, purchase) in deleted_purchases {
+        let delta = Sums::from_price(purchase.price).negated();
+        deltas.add(buyer, purchase.timestamp.as_millis(), delta);
     }
 
     deltas.write(connection)?;
     deltas.remove_unused(connection)
 }
 
-/// Corrects the sums of `buyer` after the deletion of a damaged row, whose amount is unknown and
-/// cannot be subtracted.
+/// Corrects the sums of `buyer` after the deletion of a damaged row. The price in such a row is
+/// unknown, so it cannot be subtracted.
 ///
 /// Adds up the remaining purchases of the buyer again. The difference to the recorded sums is
 /// applied to the sums of the buyer and to the sums of all buyers. The caller must call
@@ -200,7 +205,7 @@ fn find_day_corrections(
     let mut statement = connection.prepare_cached(&sql)?;
     let mut remaining_purchases = statement.query([buyer])?;
     while let Some(row) = remaining_purchases.next()? {
-        // The amount of another damaged row is unknown too, so the corrected sums leave it out.
+        // The price in another damaged row is unknown too, so the corrected sums leave that row out.
         let Ok((timestamp, price)) = read_time_and_price(row) else {
             continue;
         };
@@ -227,22 +232,24 @@ fn find_day_corrections(
 /// Replaces the sums of the quarters from `from` to before `to`, both in milliseconds since 1970,
 /// by the sums of their purchases.
 ///
-/// The caller must call [`fold_purchases`] first. Otherwise, a later fold would add the unfolded
+/// The caller must call [`fold_purchases`] first. Without it, a later fold would add the unfolded
 /// purchases a second time.
 fn recompute_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM quarters WHERE quarter >= ?1 AND quarter < ?2")?
         .execute([quarter_at(from), quarter_at(to)])?;
 
+    const TIMESTAMP: usize = 0;
+    const PRICE: usize = 1;
     let sql = "SELECT timestamp, price FROM purchases INDEXED BY by_time
                WHERE timestamp >= ?1 AND timestamp < ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut purchases = statement.query([from, to])?;
     let mut deltas = GroupedSums::default();
     while let Some(row) = purchases.next()? {
-        // The sums leave out a row whose amount the disk made unreadable.
-        if let Ok(price) = parse_signed_price(row.get_ref(1)?, 1) {
-            deltas.add_to_quarter(row.get(0)?, Sums::from_price(price));
+        // The sums leave out a row whose price the disk made unreadable.
+        if let Ok(price) = parse_signed_price(row.get_ref(PRICE)?, PRICE) {
+            deltas.add_to_quarter(row.get(TIMESTAMP)?, Sums::from_price(price));
         }
     }
     deltas.write(connection)
@@ -326,8 +333,8 @@ impl GroupedSums {
         Ok(())
     }
 
-    /// Removes the rows of the days, quarters and buyers in these groups that no purchase is left
-    /// for.
+    /// Removes the rows of the days, quarters and buyers in these groups that have no purchase any
+    /// more.
     fn remove_unused(&self, connection: &Connection) -> rusqlite::Result<()> {
         // A refund is not counted, so the count of a period with only refunds is 0, although the
         // period is not empty.
@@ -362,7 +369,8 @@ pub(crate) struct UnfoldedPurchase {
 
 /// Calls `visit` with each unfolded purchase after `sequence`, in the order of the sequences.
 ///
-/// Returns the sequence of the newest row, or `sequence` if there is no later row.
+/// Returns the sequence of the newest row, or `sequence` if there is no later row. `i64::MIN` as
+/// `sequence` reads all rows, beginning with the watermark.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk changed one of the rows.
@@ -376,21 +384,22 @@ pub(super) fn for_each_unfolded(
     let mut statement = connection.prepare_cached(sql)?;
     let mut unfolded_rows = statement.query([sequence])?;
 
-    let mut newest = sequence;
+    let mut newest_sequence = sequence;
     while let Some(row) = unfolded_rows.next()? {
         let row_sequence: i64 = row.get(0)?;
         // SQLite numbers the rows without a gap, and they are deleted together. A changed sequence
         // may hide other rows too, because SQLite finds the first row by a binary search.
-        if newest != i64::MIN && newest.checked_add(1) != Some(row_sequence) {
+        let is_first_row = newest_sequence == i64::MIN;
+        if !is_first_row && newest_sequence.checked_add(1) != Some(row_sequence) {
             return Err(changed_row_error(0));
         }
-        newest = row_sequence;
+        newest_sequence = row_sequence;
 
         if let Some(purchase) = read_unfolded(row)? {
             visit(purchase);
         }
     }
-    Ok(newest)
+    Ok(newest_sequence)
 }
 
 /// Reads a purchase from a row of `unfolded`, and verifies the checksum of the row.
@@ -404,14 +413,14 @@ pub(crate) fn read_unfolded(row: &Row<'_>) -> rusqlite::Result<Option<UnfoldedPu
     let buyer: i64 = row.get(1)?;
     let timestamp = row.get(2)?;
 
-    // The checksum of the watermark covers the sequence too, from column 0. The checksum of a
-    // purchase begins at column 1, because SQLite assigns the sequence after the checksum was
-    // computed.
-    let is_watermark = buyer == ALL;
-    verify_columns(row, 0, usize::from(!is_watermark)..4)?;
-    if is_watermark {
+    if buyer == ALL {
+        // The checksum of the watermark covers the sequence in column 0 too.
+        verify_columns(row, 0, 0..4)?;
         return Ok(None);
     }
+    // The checksum of a purchase begins at column 1, because SQLite assigns the sequence after the
+    // checksum was computed.
+    verify_columns(row, 0, 1..4)?;
 
     let price = parse_signed_price(row.get_ref(3)?, 3)?;
     Ok(Some(UnfoldedPurchase {
@@ -456,7 +465,7 @@ impl UnfoldedSums {
         // The first row is the watermark. Reading it verifies its checksum.
         let sql = "SELECT sequence, buyer, timestamp, price, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
-        let (watermark, newest): (i64, i64) =
+        let (watermark, newest_sequence): (i64, i64) =
             snapshot.prepare_cached(sql)?.query_row([], |row| {
                 read_unfolded(row)?;
                 Ok((row.get(0)?, row.get(5)?))
@@ -471,7 +480,7 @@ impl UnfoldedSums {
             // A fold added the cached purchases to the folded sums, so the cache starts again.
             *self = empty_cache;
             self
-        } else if watermark == self.watermark && self.newest <= newest {
+        } else if watermark == self.watermark && self.newest <= newest_sequence {
             self
         } else {
             // The cache is ahead of the snapshot that this transaction sees. The cache stays, and
@@ -479,7 +488,8 @@ impl UnfoldedSums {
             &mut empty_cache
         };
         cache.read_new_rows(&snapshot)?;
-        if cache.newest != newest {
+        // Rows are missing, so the disk changed the file.
+        if cache.newest != newest_sequence {
             *cache = Self::default();
             return Err(changed_row_error(0));
         }

@@ -126,8 +126,8 @@ pub(crate) fn insert_batch(
 
     insert_rows(connection, plan.buyers, &mut plan.rows, &mut outcomes)?;
 
-    // A refund may have waited before this batch, or wait since this batch for a purchase of the
-    // same batch.
+    // A refund may have waited already before this batch. A refund of this batch may wait for a
+    // purchase of this batch.
     if plan.has_waiting {
         settle_waiting_refunds(connection, plan.buyers, &plan.rows)?;
     }
@@ -143,9 +143,9 @@ struct InsertPlan<'a> {
     has_erased_ids: bool,
     /// Whether any refund waits for its purchase, including the refunds of this batch.
     has_waiting: bool,
-    /// The currency of the store, if it has one. `None` until it is read for the first purchase of
-    /// this batch that names a currency.
-    currency: Option<Option<Currency>>,
+    /// The currency of the store, which is `Some(None)` for a store without a currency. `None` until
+    /// the first purchase of this batch that names a currency, for which it is read.
+    store_currency: Option<Option<Currency>>,
     /// The rows to insert together after all purchases of the batch were decided.
     rows: Vec<NewRow<'a>>,
 }
@@ -166,7 +166,7 @@ impl<'a> InsertPlan<'a> {
                 buyers,
                 has_erased_ids: row.get(0)?,
                 has_waiting: row.get(1)?,
-                currency: None,
+                store_currency: None,
                 rows: Vec::with_capacity(count),
             })
         })
@@ -182,9 +182,9 @@ impl<'a> InsertPlan<'a> {
             return Ok(InsertOutcome::Erased);
         }
         if let Some(purchase_currency) = &purchase.details.currency {
-            let store_currency = match &self.currency {
-                Some(currency) => currency,
-                None => self.currency.insert(find_currency(self.connection)?),
+            let store_currency = match &self.store_currency {
+                Some(store_currency) => store_currency,
+                None => self.store_currency.insert(find_currency(self.connection)?),
             };
             if let Some(reason) = rejected_currency(store_currency.as_ref(), purchase_currency) {
                 return Ok(InsertOutcome::Rejected(reason));
@@ -211,17 +211,16 @@ impl<'a> InsertPlan<'a> {
         Ok(InsertOutcome::Inserted)
     }
 
-    /// Checks whether `id` is marked as erased: a purchase with this id was erased and must not be
+    /// Returns whether `id` is marked as erased: a purchase with this id was erased and must not be
     /// stored again.
     fn is_erased(&self, id: &PurchaseId) -> rusqlite::Result<bool> {
         Ok(self.has_erased_ids && is_marked_erased(self.connection, id)?)
     }
 
-    /// Decides whether `refund` becomes a row, and adds the row: it does if the purchase with the id
-    /// `purchase_id` is known and permits the refund.
+    /// Adds the row of `refund` if the purchase with the id `purchase_id` is stored, or is part of
+    /// this batch, and permits the refund. Returns the outcome of the refund.
     ///
-    /// If the purchase is not known yet, the refund is kept in `waiting_refunds` until the purchase
-    /// is inserted.
+    /// Without the purchase, the refund is kept in `waiting_refunds` until the purchase is inserted.
     fn add_refund(
         &mut self,
         position: usize,
@@ -248,12 +247,12 @@ impl<'a> InsertPlan<'a> {
     /// Returns the purchase with this id, if it is stored, or is among the rows that this batch
     /// inserts later.
     fn find_purchase(&self, id: &PurchaseId) -> rusqlite::Result<Option<Purchase>> {
-        let stored = find_by_id(self.connection, id)?;
-        // While refunds wait, a purchase of this batch counts as unknown, so its refund in this
-        // batch waits too. The refunds that waited longer are then applied first, in
-        // `settle_waiting_refunds`.
-        if stored.is_some() || self.has_waiting {
-            return Ok(stored);
+        let stored_purchase = find_by_id(self.connection, id)?;
+        // While refunds wait, the purchases of this batch are passed over here, so their refunds in
+        // this batch wait too. `settle_waiting_refunds` then applies the refunds that have waited
+        // longer first.
+        if stored_purchase.is_some() || self.has_waiting {
+            return Ok(stored_purchase);
         }
         let row_of_batch = self.rows.iter().find(|row| row.purchase.id == *id);
         Ok(row_of_batch.map(|row| row.purchase.clone().into_owned()))
@@ -289,8 +288,8 @@ fn insert_rows(
     fold::add_to_sums(connection, rows)
 }
 
-/// Checks whether the purchase has the refund `id` already, although the index of ids does not find
-/// it, because the disk changed the index. A second refund would be stored beside it.
+/// Returns whether the refund `id` is stored although the index of ids does not find it, because the
+/// disk changed the index. Without this check, a second refund would be stored beside it.
 fn is_hidden_refund(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM refunds WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM purchases WHERE id = ?1)";
     let is_hidden = connection.prepare_cached(sql)?.exists([id_bytes(*id)])?;
@@ -324,15 +323,16 @@ fn settle_waiting_refunds(
             match decision {
                 RefundDecision::Apply(refund) => {
                     // The refund is not part of the batch, so it is inserted as a batch of its own.
+                    let position = 0;
                     let refund_row =
-                        NewRow::from_purchase(connection, buyers, 0, Cow::Owned(refund))?;
+                        NewRow::from_purchase(connection, buyers, position, Cow::Owned(refund))?;
                     let mut outcomes = [InsertOutcome::Inserted];
                     insert_rows(connection, buyers, &mut vec![refund_row], &mut outcomes)?;
                 }
                 RefundDecision::Forget => {}
                 RefundDecision::Refuse(reason) => {
                     waiting::mark_refused(connection, entry.sequence, &reason)?;
-                    // A refused entry stays. An applied or forgotten one is removed below.
+                    // A refused entry stays. An applied or forgotten entry is removed below.
                     continue;
                 }
             }
@@ -350,7 +350,7 @@ pub(super) fn find_currency(connection: &Connection) -> rusqlite::Result<Option<
         .optional()
 }
 
-/// Returns the currency of the store. If the store has none yet, it first takes `adopted`.
+/// Returns the currency of the store. If the store has no currency yet, sets it to `adopted`.
 pub(super) fn get_or_set_currency(
     connection: &Connection,
     adopted: &Currency,
@@ -369,15 +369,15 @@ pub(super) fn get_or_set_currency(
 /// `Conflict`.
 ///
 /// # Errors
-/// Returns the errors of SQLite, and fails if the stored purchase is not found, although its id was
-/// in the way.
+/// Returns the errors of SQLite, and `QueryReturnedNoRows` if the stored purchase is not found,
+/// although the insert found its id in the index.
 fn compare_with_stored(
     connection: &Connection,
     purchase: &Purchase,
 ) -> rusqlite::Result<InsertOutcome> {
     match find_by_id(connection, &purchase.id) {
         Ok(Some(stored)) if stored.same_content(purchase) => Ok(InsertOutcome::Duplicate),
-        Ok(Some(_other)) => Ok(InsertOutcome::Conflict),
+        Ok(Some(_other_content)) => Ok(InsertOutcome::Conflict),
         Ok(None) => Err(QueryReturnedNoRows),
         Err(error @ SqliteFailure(..)) => Err(error),
         // The disk changed the stored row, so its content cannot be confirmed to equal this

@@ -53,7 +53,7 @@ pub(super) fn read_totals(
     };
 
     let from = request.range.from().unwrap_or(Timestamp::MIN).as_millis();
-    // The last instant is part of a range without an end.
+    // A range without an end includes the last instant, so its exclusive end is one later.
     let to = request
         .range
         .to()
@@ -160,35 +160,37 @@ impl PeriodTotals<'_> {
         from: i64,
         to: i64,
     ) -> rusqlite::Result<()> {
-        let length = granularity.part_millis;
+        let part_millis = granularity.part_millis;
 
-        // The parts from `first` to before `end` lie in the range as a whole. The rows before and
-        // after them are read one by one.
-        let first = (from - 1).div_euclid(length) + 1;
-        let end = to.div_euclid(length).max(first);
+        // The parts from `first_part` to before `end_part` lie in the range as a whole. The rows
+        // before and after them are read one by one.
+        let first_part = (from - 1).div_euclid(part_millis) + 1;
+        let end_part = to.div_euclid(part_millis).max(first_part);
+        let parts_start = first_part * part_millis;
+        let parts_end = end_part * part_millis;
 
         for buyer in buyers {
-            self.add_rows(*buyer, from, to.min(first * length))?;
-            self.add_folded(*buyer, granularity, first, end)?;
-            self.add_rows(*buyer, from.max(end * length), to)?;
+            self.add_rows(*buyer, from, to.min(parts_start))?;
+            self.add_folded(*buyer, granularity, first_part, end_part)?;
+            self.add_rows(*buyer, from.max(parts_end), to)?;
         }
 
-        self.add_unfolded(buyers, first * length, end * length)
+        self.add_unfolded(buyers, parts_start, parts_end)
     }
 
-    /// Adds the folded sums of `buyer` in the parts from `first` to before `end`, which are numbers
-    /// of parts since 1970.
+    /// Adds the folded sums of `buyer` in the parts from `first_part` to before `end_part`. Parts are
+    /// numbered from 1970 on.
     fn add_folded(
         &mut self,
         buyer: i64,
         granularity: &Granularity,
-        first: i64,
-        end: i64,
+        first_part: i64,
+        end_part: i64,
     ) -> rusqlite::Result<()> {
         let mut statement = self
             .connection
             .prepare_cached(granularity.folded_sums_sql)?;
-        let mut folded_rows = statement.query(params![first, end, buyer])?;
+        let mut folded_rows = statement.query(params![first_part, end_part, buyer])?;
         while let Some(row) = folded_rows.next()? {
             let part: i64 = row.get(0)?;
             let sums = Sums::read_with_key(row, 1, part, buyer)?;
@@ -197,25 +199,27 @@ impl PeriodTotals<'_> {
         Ok(())
     }
 
-    /// Adds the purchases of `buyers` from `from` to before `to` that the folded sums do not
-    /// contain yet.
+    /// Adds the purchases of `buyers` from `from` to before `to`, in milliseconds since 1970, that the
+    /// folded sums do not contain yet.
     fn add_unfolded(&mut self, buyers: &[i64], from: i64, to: i64) -> rusqlite::Result<()> {
         if buyers.is_empty() || from >= to {
             return Ok(());
         }
 
-        let mut result = Ok(());
+        // The closure cannot return an error, so the first one is kept here.
+        let mut add_result = Ok(());
         for_each_unfolded(self.connection, i64::MIN, |purchase| {
             let is_selected = buyers == [ALL] || buyers.contains(&purchase.buyer);
             let is_in_range = (from..to).contains(&purchase.timestamp);
-            if is_selected && is_in_range && result.is_ok() {
-                result = self.add_to_period(purchase.timestamp, purchase.sums);
+            if is_selected && is_in_range && add_result.is_ok() {
+                add_result = self.add_to_period(purchase.timestamp, purchase.sums);
             }
         })?;
-        result
+        add_result
     }
 
-    /// Adds the rows of `buyer`, or of all buyers for [`ALL`], from `from` to before `to`.
+    /// Adds the rows of `buyer`, or of all buyers for [`ALL`], from `from` to before `to`, in
+    /// milliseconds since 1970.
     fn add_rows(&mut self, buyer: i64, from: i64, to: i64) -> rusqlite::Result<()> {
         if from >= to {
             return Ok(());

@@ -37,6 +37,7 @@ pub(super) fn id_bytes(id: PurchaseId) -> Vec<u8> {
     if let Some(bytes) = id.as_object_id() {
         return [&[OBJECT_ID], &bytes[..]].concat();
     }
+    // Every id is a UUID or an ObjectId.
     Vec::new()
 }
 
@@ -119,7 +120,8 @@ pub(super) fn read_purchase_of_user(
     let ValueRef::Text(json) = details_value else {
         return Ok(purchase);
     };
-    let details = Details::from_json(json, &[]).map_err(|(member, problem)| {
+    let no_excluded_members = &[];
+    let details = Details::from_json(json, no_excluded_members).map_err(|(member, problem)| {
         FromSqlConversionFailure(DETAILS, Type::Text, format!("{member} {problem}").into())
     })?;
     Ok(purchase.with_details(details))
@@ -138,8 +140,8 @@ pub(super) fn read_time_and_price(row: &Row<'_>) -> rusqlite::Result<(i64, Price
     Ok((timestamp, price))
 }
 
-/// Parses a price, which is negative for a refund. `column` is the index of the column for the
-/// error message.
+/// Parses a price, which is negative for a refund. The error names the column with the index
+/// `column`.
 pub(super) fn parse_signed_price(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Price> {
     Price::parse_signed(value.as_str()?).map_err(unreadable(column))
 }

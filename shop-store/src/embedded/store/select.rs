@@ -68,8 +68,8 @@ struct PageReader<'a> {
     bounds: &'a PageBounds,
     /// The maximum number of purchases in the page.
     limit: PageLimit,
-    /// The first purchases of the rows that were read, in the order of the listing: those of a full
-    /// page and one more.
+    /// The first purchases of the rows that were read, in the order of the listing. There are at most
+    /// the purchases of a full page and one more.
     purchases: Vec<Purchase>,
     /// The size of the unknown members of `purchases`.
     unknown_bytes: usize,
@@ -108,8 +108,9 @@ impl PageReader<'_> {
         Ok(())
     }
 
-    /// Inserts `purchase` at its position in the page. Returns `false` if the page is full and the
-    /// purchase is behind it.
+    /// Inserts `purchase` at its position in the page, and drops purchases that do not belong to the
+    /// page any more. Inserts nothing and returns `false` if the page is full and the purchase is
+    /// behind it.
     fn insert_in_order(&mut self, purchase: Purchase) -> bool {
         let key = (purchase.timestamp, purchase.id);
         let precedes = |other: &Purchase| match self.order {
@@ -129,6 +130,7 @@ impl PageReader<'_> {
 
         self.unknown_bytes += purchase.details.unknown_bytes();
         self.purchases.insert(position, purchase);
+        // A full page and one more purchase are kept.
         while self.is_full_without(2) {
             let dropped = self.purchases.pop();
             self.unknown_bytes -= dropped.map_or(0, |last| last.details.unknown_bytes());
@@ -136,13 +138,16 @@ impl PageReader<'_> {
         true
     }
 
-    /// Returns whether the purchases without the last `count` of them fill the page.
+    /// Returns whether the purchases fill the page even without the last `count` purchases.
     fn is_full_without(&self, count: usize) -> bool {
         let Some(length) = self.purchases.len().checked_sub(count) else {
             return false;
         };
-        let last = &self.purchases[length..];
-        let last_bytes: usize = last.iter().map(|last| last.details.unknown_bytes()).sum();
+        let last_purchases = &self.purchases[length..];
+        let last_bytes: usize = last_purchases
+            .iter()
+            .map(|purchase| purchase.details.unknown_bytes())
+            .sum();
         Page::is_full(self.limit, length, self.unknown_bytes - last_bytes)
     }
 }
@@ -178,7 +183,7 @@ fn page_statement(
             sql += COLUMNS;
             sql += " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true";
         }
-        // A page of a user or of a name is read by its buyers.
+        // `read_page` passes a buyer for the page of a user or of a name, so this case does not occur.
         (None, _) => {
             sql += COLUMNS;
             sql += " FROM purchases CROSS JOIN buyers USING (buyer) WHERE false";
@@ -234,7 +239,7 @@ pub(crate) fn find_by_id(
 
     match purchase {
         // The row is intact but contains another id, so the index that led to the row is damaged.
-        Some(other) if other.id != *id => Err(changed_row_error(1)),
+        Some(other) if other.id != *id => Err(changed_row_error(rows::ID)),
         purchase => Ok(purchase),
     }
 }

@@ -31,6 +31,9 @@ use crate::embedded::engine::readers::Readers;
 use crate::embedded::engine::writer::Writer;
 use crate::embedded::schema::{FILE, SHOP};
 
+/// The number of reader threads for queries that may read many rows.
+const SCAN_THREADS: usize = 1;
+
 shop_core::options! {
     /// Options of an [`EmbeddedStore`](super::EmbeddedStore).
     #[derive(Debug, Clone)]
@@ -73,8 +76,9 @@ shop_core::options! {
 pub struct EmbeddedStore {
     writer: Writer,
     readers: Readers,
-    /// A thread for queries that may read many rows, so that they do not delay the other queries.
-    scans: Readers,
+    /// A reader thread of its own for queries that may read many rows, so that they do not delay the
+    /// other queries.
+    scan_readers: Readers,
     /// The sums of the unfolded purchases that this process read.
     unfolded: Arc<Mutex<UnfoldedSums>>,
 }
@@ -116,7 +120,7 @@ impl EmbeddedStore {
         Ok(Self {
             writer: writer.clone(),
             readers: start_readers(options.readers)?,
-            scans: start_readers(1)?,
+            scan_readers: start_readers(SCAN_THREADS)?,
             unfolded: Arc::default(),
         })
     }
@@ -124,7 +128,7 @@ impl EmbeddedStore {
     /// Ends the reader threads of all clones, so that further queries fail. The log, which shares
     /// the writer, closes it.
     pub(crate) fn close(&self) {
-        self.scans.jobs.close();
+        self.scan_readers.jobs.close();
         self.readers.jobs.close();
     }
 
@@ -259,7 +263,7 @@ impl PurchaseErase for EmbeddedStore {
     ) -> Result<Removed> {
         if deletion == Deletion::DryRun {
             let counted = self
-                .scans
+                .scan_readers
                 .read(move |connection| erase::count_before(connection, time, limit))
                 .await?;
             return Ok(Removed::from(counted));
@@ -325,12 +329,15 @@ impl PurchaseQuery for EmbeddedStore {
         if *request == TotalsRequest::default() {
             return Ok(Bucket::from_summary(self.summary(selector).await?));
         }
+        // No sums are kept by reference, so the purchases are read and added up.
         if matches!(selector, Selector::Reference(..)) {
             return sum_pages(self, selector, request).await;
         }
         let selector = selector.clone();
         let request = *request;
-        self.scans
+        // The outer error is that of SQLite. The inner one is that of the request, such as too many
+        // periods.
+        self.scan_readers
             .read(move |connection| periods::read_totals(connection, &selector, &request))
             .await?
     }
@@ -359,7 +366,7 @@ impl PurchaseQuery for EmbeddedStore {
                 })
             })
             .transpose()?;
-        self.scans
+        self.scan_readers
             .read(move |connection| select::read_scan_batch(connection, after_key.as_ref()))
             .await
     }

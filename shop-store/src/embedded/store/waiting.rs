@@ -31,6 +31,9 @@ use crate::limits::row_limit;
 pub(crate) const SELECT_ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
+/// The index of the column `value` in [`SELECT_ALL`].
+const VALUE: usize = 2;
+
 /// The query of [`count_waiting`], which reads only the index `waiting_by_time`.
 pub(super) const COUNT_WAITING: &str =
     "SELECT count(*), min(timestamp) FROM waiting_refunds WHERE refusal IS NULL";
@@ -49,7 +52,7 @@ pub(super) fn insert_entry(
         return Ok(InsertOutcome::Duplicate);
     }
 
-    let columns = WaitingColumns::new(refund).map_err(unreadable(2))?;
+    let columns = WaitingColumns::new(refund).map_err(unreadable(VALUE))?;
     let id = id_bytes(refund.id);
     let origin = columns.origin.as_deref().into();
     let checksum = checksum(0, [ValueRef::Blob(&id), (&*columns.value).into(), origin]);
@@ -112,14 +115,15 @@ fn select_entries(
         .collect()
 }
 
-/// Returns the number of refunds that wait for their purchase, and the timestamp of the oldest one.
-/// Refused ones are not counted.
+/// Returns the number of refunds that wait for their purchase, and the timestamp of the oldest of
+/// them. Refused refunds are not counted.
 pub(super) fn count_waiting(connection: &Connection) -> rusqlite::Result<WaitingSummary> {
-    let (count, oldest): (i64, Option<i64>) = connection
+    let (count, oldest_millis): (i64, Option<i64>) = connection
         .prepare_cached(COUNT_WAITING)?
         .query_row([], |row| row.try_into())?;
-    let oldest = oldest.and_then(|millis| Timestamp::from_millis(millis).ok());
-    Ok(WaitingSummary::new(count.unsigned_abs(), oldest))
+    // A timestamp that the disk made invalid counts as unknown.
+    let oldest_time = oldest_millis.and_then(|millis| Timestamp::from_millis(millis).ok());
+    Ok(WaitingSummary::new(count.unsigned_abs(), oldest_time))
 }
 
 /// Removes the entries with these sequences. Entries that are gone already are ignored.
@@ -200,5 +204,5 @@ pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
     let refusal: Option<String> = row.get(4)?;
     columns
         .read(sequence.cast_unsigned(), id, refusal.as_deref())
-        .map_err(unreadable(2))
+        .map_err(unreadable(VALUE))
 }
