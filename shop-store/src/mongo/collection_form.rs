@@ -69,16 +69,19 @@ impl StoreCollection {
             let price = price.parse::<Decimal128>().map_or(Bson::Null, Bson::from);
             doc! { "_id": id, "userid": "u1", "username": "ada", "price": price, "timestamp": now }
         };
-        let mut detailed = purchase("0190163d-8694-739b-aea5-966c26f8ad92", "29.99");
-        detailed.insert(DETAILS, "{}");
-        detailed.insert(REFERENCE, "order-17");
+        let mut purchase_with_details = purchase("0190163d-8694-739b-aea5-966c26f8ad92", "29.99");
+        purchase_with_details.insert(DETAILS, "{}");
+        purchase_with_details.insert(REFERENCE, "order-17");
         let mut refund = purchase("0190163d-8694-739b-aea5-966c26f8ad93", "-29.99");
         refund.insert(DETAILS, format!("{{\"of\":\"{SAMPLE_ID}\"}}"));
         refund.insert(REFUNDED_PURCHASE, SAMPLE_ID);
         let mark = doc! { "_id": "0190163d-8694-739b-aea5-966c26f8ad94", ERASED: now };
         vec![
             ("purchases", purchase(SAMPLE_ID, "29.99")),
-            ("purchases with details (`details`, `reference`)", detailed),
+            (
+                "purchases with details (`details`, `reference`)",
+                purchase_with_details,
+            ),
             ("refunds (a negative price, `of`)", refund),
             (
                 "the marks of erased purchases (`_id` and `erased` alone)",
@@ -213,11 +216,11 @@ pub(super) fn judge_indexes(
 
 /// What a unique index does to the documents of this store.
 enum Uniqueness {
-    /// It is not unique, or contains no value twice.
+    /// It is not unique, or the documents of this store have no value in common.
     Harmless,
     /// It rejects documents that differ in `_id` alone.
     Rejects,
-    /// It depends on a filter which documents it contains.
+    /// It contains only the documents that match a filter, and these may be documents of this store.
     Unknown,
 }
 
@@ -233,8 +236,8 @@ fn judge_uniqueness(collection: &StoreCollection, index: &Document) -> Uniquenes
     if index.contains_key("partialFilterExpression") {
         return Uniqueness::Unknown;
     }
-    // A document without any of the keys is not in a sparse index. Another index contains it with
-    // null, which two documents then have in common.
+    // A sparse index does not contain a document without any of its keys. Any other index contains
+    // such a document with null, and two documents with null conflict.
     let members: &[&str] = match collection.content {
         Content::Purchases => &PURCHASE_MEMBERS,
         Content::WaitingRefunds => &WAITING_MEMBERS,
@@ -246,7 +249,7 @@ fn judge_uniqueness(collection: &StoreCollection, index: &Document) -> Uniquenes
     Uniqueness::Rejects
 }
 
-/// Returns whether an option is set. Servers of old versions also store it as a number.
+/// Returns whether the option `name` is set. Servers of old versions also store `true` as a number.
 fn is_true(options: &Document, name: &str) -> bool {
     match options.get(name) {
         Some(Bson::Boolean(is_set)) => *is_set,

@@ -1,11 +1,11 @@
 //! The connection to a collection: the driver, its configuration, and limits on its calls.
 //!
 //! Each call runs in a task of its own, because the driver's futures must not be dropped midway.
-//! Half of the permits for calls belong to queries, and half to writes, so neither queue behind the
-//! other.
+//! Half of the permits for calls belong to queries, and half to writes, so queries and writes do not
+//! wait for each other.
 //!
-//! All reads have read concern majority, so a fail-over takes nothing away that a read has shown. They
-//! compare texts byte by byte, whatever the collation of the collection is.
+//! All reads have read concern majority, so a fail-over takes nothing away that a read has shown. All
+//! reads compare texts byte by byte, whatever the collation of the collection is.
 //!
 //! | function | permits | timeout | retried |
 //! |---|---|---|---|
@@ -33,8 +33,8 @@ use tokio::time::{self, Instant};
 
 use super::document::member_value;
 use super::error::{
-    from_driver, from_uri, is_not_primary, is_retryable, is_server_selection, is_unauthorized,
-    mongo_error, refuses_collations,
+    driver_error, is_not_primary, is_retryable, is_server_selection, is_unauthorized, mongo_error,
+    refuses_collations, uri_error,
 };
 use super::reader::{DocumentDecoder, DocumentReader};
 use super::servers::{NoServer, Servers};
@@ -115,14 +115,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Databases that a URI contains for authentication, and not for data.
 const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
 
-/// The size of documents at which [`find_limited`](MongoConnection::find_limited) leaves out the
-/// others.
+/// The total size of documents, in bytes, at which [`find_limited`](MongoConnection::find_limited)
+/// leaves out the further documents.
 ///
-/// It is more than the documents of a page need, also if its unknown members fill it.
+/// A page of a listing is always smaller, even with the maximum size of unknown members.
 const MAX_READ_BYTES: usize = 2 * Page::MAX_UNKNOWN_BYTES;
 
-/// Returns whether [`find_limited`](MongoConnection::find_limited) may have left out documents behind
-/// `documents`, its result, because these have reached its maximum size.
+/// Returns whether [`find_limited`](MongoConnection::find_limited), which returned `documents`, may
+/// have left out further documents, because `documents` have reached the maximum size.
 pub(super) fn is_cut_off(documents: &[RawDocumentBuf]) -> bool {
     let sizes = documents.iter().map(|document| document.as_bytes().len());
     sizes.sum::<usize>() >= MAX_READ_BYTES
@@ -132,21 +132,26 @@ impl MongoConnection {
     /// Parses the URI and creates the driver's client, which connects in the background.
     ///
     /// # Errors
-    /// The errors of [`from_uri`], if the URI is invalid or its DNS lookup fails.
+    /// The errors of [`uri_error`], if the URI is invalid or its DNS lookup fails.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let supported = SupportedUri::new(options.uri.expose_secret())?;
-        let mut client_options = ClientOptions::parse(&supported.uri)
+        let supported_uri = SupportedUri::new(options.uri.expose_secret())?;
+        let mut client_options = ClientOptions::parse(&supported_uri.uri)
             .await
-            .map_err(from_uri)?;
-        let name = database_name(&options, &client_options);
+            .map_err(uri_error)?;
+        let database_name = choose_database_name(&options, &client_options);
         let servers = Servers::observe(&mut client_options);
-        let client = Client::with_options(with_defaults(client_options)).map_err(from_uri)?;
+        let client = Client::with_options(with_defaults(client_options)).map_err(uri_error)?;
 
-        let collection = client.database(&name).collection(&options.collection);
+        // Listings may read from secondaries, if the URI says so. Reads that decide about a write must
+        // see the latest documents, so the database has a read preference of its own.
+        let collection = client
+            .database(&database_name)
+            .collection(&options.collection);
         let read_from_primary = DatabaseOptions::builder()
             .selection_criteria(SelectionCriteria::from(ReadPreference::Primary))
             .build();
-        let database = client.database_with_options(&name, read_from_primary);
+        let database = client.database_with_options(&database_name, read_from_primary);
+        // Queries and writes have one half each, and at least one permit.
         let half_of_calls = options.max_concurrent_calls.div_ceil(2).max(1);
 
         Ok(Self {
@@ -155,9 +160,10 @@ impl MongoConnection {
             reader: Arc::new(DocumentReader::new(options.decoder.clone())),
             query_permits: Arc::new(Semaphore::new(half_of_calls)),
             write_permits: Arc::new(Semaphore::new(half_of_calls)),
+            // The first query finds out whether the server refuses collations.
             has_collations: AtomicBool::new(true),
             servers,
-            uri_warnings: supported.warnings,
+            uri_warnings: supported_uri.warnings,
             options,
         })
     }
@@ -167,13 +173,13 @@ impl MongoConnection {
     /// Transient errors are for example the stepdown of a primary, or an index build.
     ///
     /// `query` passes the collation that it gets to the driver, so that texts are compared byte by
-    /// byte. In a collection whose own collation ignores case, user `u1` would otherwise read the
-    /// purchases of `U1`. There is no collation for a server that refuses one, on which no
-    /// collection has one either.
+    /// byte. Without it, user `u1` would read the purchases of `U1` in a collection whose own collation
+    /// ignores case. `query` gets `None` for a server that refuses collations. The collections of
+    /// such a server have no collation either.
     ///
     /// # Errors
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after `timeout`
-    /// - the error of the last attempt otherwise
+    /// - the error of the last attempt
     pub(super) async fn query<T: Send + 'static, F>(
         &self,
         timeout: Duration,
@@ -211,7 +217,7 @@ impl MongoConnection {
     }
 
     /// Returns the documents of the collection of purchases that match `filter`, as
-    /// [`find`](Self::find) does, up to the one with which they have [`MAX_READ_BYTES`] together.
+    /// [`find`](Self::find) does, up to the document with which they have [`MAX_READ_BYTES`] together.
     ///
     /// So the memory of a query does not depend on the sizes of the documents. [`is_cut_off`] tells
     /// whether documents may be missing.
@@ -224,8 +230,8 @@ impl MongoConnection {
             .await
     }
 
-    /// Returns the documents of `collection` that match `filter`, up to the one with which they have
-    /// `max_bytes` together.
+    /// Returns the documents of `collection` that match `filter`, up to the document with which they
+    /// have `max_bytes` together.
     async fn find_up_to(
         &self,
         max_bytes: usize,
@@ -235,18 +241,18 @@ impl MongoConnection {
     ) -> Result<Vec<RawDocumentBuf>> {
         let timeout = *options.max_time.get_or_insert(self.options.query_timeout);
         // The server answers with 101 documents by default. This size gets all documents in one
-        // response. One is added so that the server closes the cursor at once.
+        // response. It is one more than the limit, so that the server closes the cursor at once.
         options.batch_size = options
             .limit
             .and_then(|limit| u32::try_from(limit + 1).ok());
         // The index of `_id` has the collation of the collection, and serves no query with another
-        // one. A caller that reads by `_id` compares the `_id` that it gets.
+        // collation. So a query by `_id` has none, and its caller compares the `_id` of the result.
         let is_by_id = filter.keys().all(|member| member == "_id");
         let find = |collation: Option<Collation>| {
             let collection = collection.clone();
             let filter = filter.clone();
             let mut options = options.clone();
-            options.collation = collation.filter(|_simple| !is_by_id);
+            options.collation = if is_by_id { None } else { collation };
             async move {
                 let mut cursor = collection.find(filter).with_options(options).await?;
                 let mut documents: Vec<RawDocumentBuf> = Vec::new();
@@ -311,7 +317,7 @@ impl MongoConnection {
         let collection = self.on_primary();
         let decimal = Decimal128::from_bytes([0; 16]);
         let no_document = doc! { "_id": decimal };
-        let exists = match self.exists(remaining()).await {
+        let collection_exists = match self.exists(remaining()).await {
             // A user without the right to list collections may still write, so the update decides.
             Err(error) if is_unauthorized(&error) => true,
             result => result?,
@@ -322,7 +328,7 @@ impl MongoConnection {
             return Err(error.with_outcome(Outcome::NotApplied));
         }
 
-        if !exists {
+        if !collection_exists {
             let find = async move { collection.find_one(no_document).await };
             return self
                 .run_call(&self.query_permits, remaining(), find)
@@ -355,7 +361,7 @@ impl MongoConnection {
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after `timeout`. The outcome is
     ///   `NotApplied` if there was no permit in time, and `Unknown` if the call had begun
     /// - [`Internal`](ErrorKind::Internal) if the call panicked
-    /// - the error of the driver otherwise, with its known cause
+    /// - the error of the driver, with its known cause
     async fn run_call<T: Send + 'static>(
         &self,
         permits: &Arc<Semaphore>,
@@ -375,7 +381,7 @@ impl MongoConnection {
         });
         let remaining = timeout.saturating_sub(started.elapsed());
         match time::timeout(remaining, task).await {
-            Ok(Ok(result)) => result.map_err(|error| self.with_known_cause(from_driver(error))),
+            Ok(Ok(result)) => result.map_err(|error| self.with_known_cause(driver_error(error))),
             Ok(Err(panicked)) => {
                 Err(mongo_error(ErrorKind::Internal, "MongoDB call aborted").with_source(panicked))
             }
@@ -392,11 +398,14 @@ impl MongoConnection {
         drop(time::timeout(CHECK_TIMEOUT, shutdown.into_future()).await);
     }
 
-    /// Returns `error` with the cause that the driver does not state.
+    /// Adds the cause to `error` where the driver does not state it:
     ///
-    /// A denied call without a login in the URI becomes an error that asks for a login. A timeout,
-    /// or a call for which the driver found no server that takes it, gets the reason that
-    /// [`Servers`] knows. If the cause is the login, the call was denied.
+    /// - A denied call without a login in the URI becomes an error that asks for a login.
+    /// - A timeout, or a call for which the driver found no server, gets the reason that
+    ///   [`Servers`] knows. If that reason is a rejected login, the error becomes
+    ///   [`Denied`](ErrorKind::Denied).
+    ///
+    /// Returns any other error unchanged.
     fn with_known_cause(&self, error: Error) -> Error {
         let uri = self.options.uri.expose_secret();
         let has_login = uri.contains('@') || uri.contains("authMechanism");
@@ -415,7 +424,7 @@ impl MongoConnection {
             return error;
         }
         match self.servers.cause() {
-            Some(NoServer::Login(rejected)) => from_driver(rejected).with_outcome(error.outcome()),
+            Some(NoServer::Login(rejected)) => driver_error(rejected).with_outcome(error.outcome()),
             Some(NoServer::Other(cause)) => error.with_source(io::Error::other(cause)),
             None => error,
         }
@@ -426,7 +435,7 @@ impl MongoConnection {
 ///
 /// A system database in the path of the URI serves authentication only. Purchases are not stored
 /// there.
-fn database_name(options: &MongoStoreOptions, client_options: &ClientOptions) -> String {
+fn choose_database_name(options: &MongoStoreOptions, client_options: &ClientOptions) -> String {
     if let Some(name) = &options.database {
         return name.clone();
     }
@@ -442,8 +451,8 @@ fn timeout_error(timeout: Duration, outcome: Outcome) -> Error {
     mongo_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
-/// Returns whether a query is repeated after `error`: because the error is transient, or without the
-/// collation that the server refuses.
+/// Returns whether a query is repeated after `error`. It is if the error is transient, or if the
+/// server refuses collations: the next attempt has none.
 fn is_repeatable(error: &Error) -> bool {
     is_retryable(error) || refuses_collations(error)
 }
@@ -455,9 +464,9 @@ fn simple_collation() -> Collation {
 
 /// Returns the read concern of all reads: majority, or linearizable if the URI asks for that.
 ///
-/// A weaker one, which the URI may name for other programs, shows documents that a fail-over takes
-/// away, and a buy would be acknowledged by them. `snapshot` reads what a majority has too, but not
-/// in every command and not on a standalone server.
+/// The URI may name a weaker read concern for other programs. It is not used, because it shows
+/// documents that a fail-over takes away, and a buy would be acknowledged because of such a document.
+/// `snapshot` shows only what a majority has too, but some commands and standalone servers reject it.
 fn read_concern_at_least_majority(uri_concern: Option<ReadConcern>) -> ReadConcern {
     match uri_concern {
         Some(concern) if concern.level == ReadConcernLevel::Linearizable => concern,
@@ -474,9 +483,9 @@ fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
     // The pool is unlimited, because each connection of a store limits its own calls.
     options.max_pool_size.get_or_insert(u32::MAX);
-    // After an error such as ShutdownInProgress, the driver uses a server only when a heartbeat has
-    // answered. A streaming heartbeat answers when the state of the server changes, or after 10 s. A
-    // poll is made at once.
+    // After an error such as `ShutdownInProgress`, the driver uses a server again only when the
+    // server has answered a heartbeat. In the streaming mode, this may take 10 s, because the server
+    // answers when its state changes. In the mode `Poll`, the driver asks at once.
     options
         .server_monitoring_mode
         .get_or_insert(ServerMonitoringMode::Poll);

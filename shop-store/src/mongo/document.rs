@@ -10,8 +10,8 @@ use crate::unreadable::{Unreadable, not_valid, unreadable};
 
 /// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
-/// The position of the exponent, above the coefficient. A decimal's 96 bits fit into the
-/// coefficient.
+/// The position of the exponent in the bits of a Decimal128, above the coefficient. The 96 bits of a
+/// price's mantissa fit into the coefficient.
 const EXPONENT_SHIFT: u32 = 113;
 
 /// The member that makes a document a mark: a document that replaces an erased purchase, so that
@@ -29,7 +29,10 @@ pub(super) const REFUNDED_PURCHASE: &str = "of";
 /// Reads the id of a purchase from the member `_id`, which is the text of a UUID or an `ObjectId`.
 ///
 /// The value must be the one that [`id_value`] returns for the id, because all queries look for that
-/// value. A document with another one, such as a UUID in capitals, belongs to another program.
+/// value. A document with another value, such as a UUID in capitals, belongs to another program.
+///
+/// # Errors
+/// The reason why `_id` is not the id of a purchase.
 pub(super) fn read_id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
     match raw_member(document, "_id")? {
         Some(RawBsonRef::String(text)) => match PurchaseId::from_stored(text) {

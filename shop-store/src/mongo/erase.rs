@@ -28,8 +28,8 @@ const CLOCK_ID: &str = "last-seen";
 const MARK: &str = "the mark {_id, erased} of an erased purchase";
 /// The maximum number of documents that a call erases, marks or deletes.
 const MAX_DOCUMENTS: usize = 1_000;
-/// The maximum number of times that the documents of a user are looked for, while other processes
-/// change the ones that were found.
+/// The maximum number of times that an erasure looks for the documents of a user, while other
+/// processes change the documents that it found.
 const MAX_ATTEMPTS: usize = 5;
 
 /// At most 1,000 documents per call.
@@ -64,7 +64,8 @@ impl PurchaseErase for MongoStore {
             if erased > 0 {
                 return Ok(erased.into());
             }
-            // Another process has changed all of these documents. The next attempt finds the others.
+            // Another process has changed all of these documents. The next attempt finds the
+            // documents that are still there.
         }
 
         let message = "documents of the user were found and not erased, again and again";
@@ -119,6 +120,7 @@ impl PurchaseErase for MongoStore {
         let mut refund_ids = Vec::with_capacity(oldest.len());
         for document in &oldest {
             let id = member_value(document, "_id");
+            // A counterpart whose id is not valid cannot be stored, so it is passed over.
             if let Ok(purchase_text) = document.get_str(REFUNDED_PURCHASE) {
                 if let Ok(purchase_id) = PurchaseId::from_stored(purchase_text) {
                     purchase_ids.push(id_value(&purchase_id));
@@ -147,7 +149,7 @@ impl PurchaseErase for MongoStore {
 
         let remaining_limit = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
         let deleted_waiting = self
-            .waiting
+            .waiting_refunds
             .delete_limited(WaitingFilter::Before(time), remaining_limit)
             .await?;
         Ok(Removed::from(deleted + deleted_waiting))
@@ -164,14 +166,16 @@ impl PurchaseErase for MongoStore {
         let Some(clock) = self.connection.find_by_id(CLOCK_ID.into()).await? else {
             return Ok(None);
         };
-        let seen = clock.get_datetime("seen").ok();
-        Ok(seen.and_then(to_timestamp))
+        // A time that another program has made unreadable counts as missing, and is stored again.
+        let last_seen = clock.get_datetime("seen").ok();
+        Ok(last_seen.and_then(to_timestamp))
     }
 }
 
 impl MongoStore {
     /// Counts the documents before `time`, up to `limit`.
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        // The count examines many documents, so it may take longer than a listing.
         let timeout = self.connection.options.insert_timeout;
         let count = |collation| {
             let collection = self.connection.on_primary();
@@ -188,6 +192,12 @@ impl MongoStore {
     }
 
     /// Returns the `_id` of at most `limit` documents that match `filter`.
+    ///
+    /// The query is part of an erasure. So it has the timeout of writes, and reads from the primary,
+    /// because a secondary may lack the latest purchases of the user.
+    ///
+    /// # Errors
+    /// The error of the query.
     async fn find_ids(&self, filter: &Document, limit: usize) -> Result<Vec<Bson>> {
         let connection = &self.connection;
         let options = FindOptions::builder()
@@ -197,6 +207,7 @@ impl MongoStore {
         let documents = connection
             .find(&connection.on_primary(), filter, options.build())
             .await?;
+        // Every document has an `_id`, so none is left out.
         Ok(documents
             .iter()
             .filter_map(|document| member_value(document, "_id"))
@@ -209,11 +220,11 @@ impl MongoStore {
     /// refunds stay, and the next erasure finds them.
     async fn erase_waiting(&self, user: &UserId, limit: usize) -> Result<Removed> {
         let filter = WaitingFilter::OfUser(user);
-        let entries = self.waiting.find_at_most(limit, filter).await?;
+        let entries = self.waiting_refunds.find_at_most(limit, filter).await?;
         let ids: Vec<PurchaseId> = entries.iter().map(|entry| entry.refund.id).collect();
         self.write_marks(&ids).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-        self.waiting
+        self.waiting_refunds
             .delete(WaitingFilter::WithSequences(&sequences))
             .await?;
         Ok(Removed::from(entries.len() as u64))
@@ -229,6 +240,8 @@ impl MongoStore {
         let reply = self
             .write_to_purchases(Write::Update(updates), MARK)
             .await?;
+        // The reply contains the positions of the updates that inserted a document. Each update has
+        // the position of its id.
         Ok(reply
             .upserted
             .iter()
@@ -245,13 +258,13 @@ impl MongoStore {
     }
 }
 
-/// Returns the members of a mark that is written now.
+/// Returns the members of the mark of an erased purchase, with the present time.
 fn new_mark() -> Document {
     doc! { ERASED: DateTime::now() }
 }
 
-/// Returns the condition of documents with a date before `time`. Documents without a date do not
-/// match, because a comparison matches values of the same type only.
+/// Returns the filter of documents with a date before `time`. Documents without a date do not match,
+/// because MongoDB compares values of the same type only.
 fn dated_before(time: Timestamp) -> Document {
     doc! { "timestamp": { "$lt": to_bson_date(time) } }
 }

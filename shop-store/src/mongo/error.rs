@@ -27,13 +27,13 @@ pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error 
 /// The driver rejects some options of the URI only during a call. Such an error is not [`Invalid`]
 /// but [`Unavailable`], because it is not the fault of the caller.
 #[expect(clippy::needless_pass_by_value, reason = "callers pass it to map_err")]
-pub(super) fn from_driver(error: DriverError) -> Error {
+pub(super) fn driver_error(error: DriverError) -> Error {
     convert(&error, Unavailable)
 }
 
 /// Converts an error of the driver about the connection string.
 #[expect(clippy::needless_pass_by_value, reason = "callers pass it to map_err")]
-pub(super) fn from_uri(error: DriverError) -> Error {
+pub(super) fn uri_error(error: DriverError) -> Error {
     convert(&error, Invalid)
 }
 
@@ -105,9 +105,9 @@ pub(super) fn describe(error: &DriverError) -> String {
         | DriverErrorKind::SessionsNotSupported
         | DriverErrorKind::Shutdown
         | DriverErrorKind::Io(_)) => kind.to_string(),
-        // Behind this word, the text quotes the errors of the servers.
+        // The text after these words quotes the errors of the servers.
         DriverErrorKind::ServerSelection { message, .. } => text_before(message, ", Error: "),
-        // Behind this word, the text may quote the server. Before it is the mechanism.
+        // The text after this word may quote the server. The text before it names the mechanism.
         DriverErrorKind::Authentication { message, .. } => text_before(message, " failure: "),
         // These kinds quote values of documents or errors of the server.
         DriverErrorKind::Bson(_)
@@ -123,13 +123,14 @@ pub(super) fn describe(error: &DriverError) -> String {
     text_before(&text.replace("Kind: ", ""), ", labels: ")
 }
 
-/// Returns the part of `text` before `word`, or all of it without the word.
-fn text_before(text: &str, word: &str) -> String {
-    text.split(word).next().unwrap_or_default().to_owned()
+/// Returns the part of `text` before the first `separator`, or all of `text` if it does not contain
+/// the separator.
+fn text_before(text: &str, separator: &str) -> String {
+    text.split(separator).next().unwrap_or_default().to_owned()
 }
 
-/// Returns the text for an error of the server: the name of the code, if it has the form of one, and
-/// the code.
+/// Returns the text for an error of the server: the name of its code and the code, or the code alone
+/// if `name` does not look like the name of a code.
 fn describe_code(code: i32, name: &str) -> String {
     let is_name = !name.is_empty()
         && name.len() <= MAX_CODE_NAME_BYTES
@@ -156,7 +157,8 @@ pub(super) fn is_retryable(error: &Error) -> bool {
 /// collation is currently not supported", and Atlas Serverless with "collation not allowed in this
 /// atlas tier".
 ///
-/// Only these kinds are considered, because MongoDB writes the whole command into other messages.
+/// The word `collation` counts only in errors of these two kinds, because MongoDB quotes the whole
+/// command, with its collation, in other messages.
 pub(super) fn refuses_collations(error: &Error) -> bool {
     match cause_origin(error) {
         Some(CauseOrigin::Server {
@@ -174,12 +176,12 @@ pub(super) fn is_server_selection(error: &Error) -> bool {
 
 /// Returns whether the server denied a command to a user who is logged in.
 pub(super) fn is_unauthorized(error: &Error) -> bool {
-    matches!(server_code(error), Some(13 | ATLAS_ERROR))
+    matches!(server_code(error), Some(UNAUTHORIZED | ATLAS_ERROR))
 }
 
 /// Returns whether the server refused a write because it is not the primary.
 pub(super) fn is_not_primary(error: &Error) -> bool {
-    server_code(error) == Some(10107)
+    server_code(error) == Some(NOT_WRITABLE_PRIMARY)
 }
 
 /// Returns the code with which the server refused a command, if it did.
@@ -264,6 +266,10 @@ const ATLAS_ERROR: i32 = 8000;
 
 /// The code BadValue.
 const BAD_VALUE: i32 = 2;
+/// The code Unauthorized.
+const UNAUTHORIZED: i32 = 13;
+/// The code NotWritablePrimary.
+const NOT_WRITABLE_PRIMARY: i32 = 10_107;
 
 /// Returns the class of an error of the server about a command, from its code and its message.
 fn classify_command(code: i32, message: &str) -> MongoErrorClass {
@@ -293,7 +299,7 @@ fn classify_command(code: i32, message: &str) -> MongoErrorClass {
 const fn classify_code(code: i32) -> MongoErrorClass {
     match code {
         // Unauthorized and AuthenticationFailed.
-        13 | 18 => (
+        UNAUTHORIZED | 18 => (
             Denied,
             "the MongoDB user is not authorized: grant the role readWrite on the database",
             NotApplied,
@@ -306,7 +312,7 @@ const fn classify_code(code: i32) -> MongoErrorClass {
         // A command that is not well-formed: BadValue, FailedToParse, TypeMismatch, InvalidLength
         // (an empty batch), EmptyArrayOperation, InvalidBSON, ConflictingUpdateOperators,
         // ImmutableField, InvalidPipelineOperator, and IDL's errors of a member that is repeated or
-        // is missing. What the callers sent is valid before it gets here.
+        // is missing. The data of callers was validated earlier, so it is not the cause.
         BAD_VALUE | 9 | 14 | 16 | 21 | 22 | 40 | 66 | 168 | 40413 | 40414 => (
             Internal,
             "MongoDB rejected a command of this program: please report it with the code",
@@ -384,8 +390,8 @@ mod tests {
     #[tokio::test]
     async fn a_rejected_uri_is_an_error_of_open_only() {
         let error = ClientOptions::parse("mongodb://h/?w=-1").await.unwrap_err();
-        assert_eq!(from_uri(error.clone()).kind(), ErrorKind::Invalid);
-        let error = from_driver(error);
+        assert_eq!(uri_error(error.clone()).kind(), ErrorKind::Invalid);
+        let error = driver_error(error);
         assert_eq!(
             (error.kind(), error.is_retryable()),
             (ErrorKind::Unavailable, true),
@@ -485,7 +491,7 @@ mod tests {
         for code in [2, 13, 121, 8000, 11_000, 424_242] {
             let texts = ["Unauthorized (code ", "code ", "Unauthorized (code "];
             for (error, text) in server_errors(code, private).into_iter().zip(texts) {
-                let error = from_driver(error);
+                let error = driver_error(error);
                 let chain = error.chain().to_string();
                 assert!(chain.contains(&format!(": {text}{code}")), "{chain}");
                 let debug = format!("{error:?} {:?}", error.source());

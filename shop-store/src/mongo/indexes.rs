@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::document::REFERENCE;
-use super::error::from_driver;
+use super::error::driver_error;
 use crate::retries::pauses;
 
 /// The pause between two creations of the indexes. If the collection was dropped, the next insert
@@ -20,10 +20,10 @@ pub(super) const RECREATE_INTERVAL: Duration = Duration::from_secs(60);
 /// The task that creates the four listing indexes. The task retries until the handle is dropped.
 #[derive(Debug)]
 pub(super) struct ListingIndexes {
-    /// The token that the task cancels when the indexes exist or were rejected.
+    /// Cancelled by the task when the indexes exist or were rejected.
     done: CancellationToken,
-    /// The guard that stops the task when the handle is dropped.
-    _until_dropped: DropGuard,
+    /// Stops the task when the handle is dropped.
+    _stop_on_drop: DropGuard,
 }
 
 impl ListingIndexes {
@@ -31,16 +31,16 @@ impl ListingIndexes {
     pub(super) fn new(collection: Collection<RawDocumentBuf>, interval: Duration) -> Self {
         let stopped = CancellationToken::new();
         let done = CancellationToken::new();
-        let until_done = Some(done.clone().drop_guard());
+        let done_guard = Some(done.clone().drop_guard());
         tokio::spawn(maintain_indexes(
             collection,
             interval,
             stopped.clone(),
-            until_done,
+            done_guard,
         ));
         Self {
             done,
-            _until_dropped: stopped.drop_guard(),
+            _stop_on_drop: stopped.drop_guard(),
         }
     }
 
@@ -53,41 +53,43 @@ impl ListingIndexes {
 /// Creates the indexes again and again, until the server rejects every index, the client is closed,
 /// or `stopped` is cancelled.
 ///
-/// Drops `until_done` after the first pass. Later passes create the indexes again if the collection
-/// was dropped.
+/// Drops `done_guard` after the first pass, so that callers see that the indexes exist. Later passes
+/// create the indexes again if the collection was dropped.
 async fn maintain_indexes(
     collection: Collection<RawDocumentBuf>,
     interval: Duration,
     stopped: CancellationToken,
-    mut until_done: Option<DropGuard>,
+    mut done_guard: Option<DropGuard>,
 ) {
     // The index without a leading field serves the listing of all purchases.
-    let mut fields = vec![Some("userid"), Some("username"), None, Some(REFERENCE)];
-    while !fields.is_empty() && !stopped.is_cancelled() {
+    let mut leading_fields = vec![Some("userid"), Some("username"), None, Some(REFERENCE)];
+    while !leading_fields.is_empty() && !stopped.is_cancelled() {
         let mut remaining_fields = Vec::new();
-        for field in fields {
-            if create_index(&collection, field, &stopped).await {
-                remaining_fields.push(field);
+        for leading_field in leading_fields {
+            let may_retry = create_index(&collection, leading_field, &stopped).await;
+            if may_retry {
+                remaining_fields.push(leading_field);
             }
         }
-        fields = remaining_fields;
+        leading_fields = remaining_fields;
 
-        drop(until_done.take());
+        drop(done_guard.take());
         stopped.run_until_cancelled(sleep(interval)).await;
     }
 }
 
-/// Creates the index on `field`, the timestamp and the id, with retries after transient errors.
+/// Creates the index on `leading_field` (if there is one), the timestamp and the id, with retries
+/// after transient errors.
 ///
-/// Returns `false` if the index must not be tried again, because the server rejected it or the
-/// client is closed.
+/// Returns `true` if the index exists or `stopped` was cancelled, and `false` if the index must not be
+/// tried again, because the server rejected it or the client is closed.
 async fn create_index(
     collection: &Collection<RawDocumentBuf>,
-    field: Option<&str>,
+    leading_field: Option<&str>,
     stopped: &CancellationToken,
 ) -> bool {
     let mut keys = Document::new();
-    for field in field.into_iter().chain(["timestamp", "_id"]) {
+    for field in leading_field.into_iter().chain(["timestamp", "_id"]) {
         keys.insert(field, 1_i32);
     }
     let name = keys
@@ -99,7 +101,7 @@ async fn create_index(
     // some servers refuse each index that names a collation.
     let mut options = IndexOptions::builder().name(name.clone()).build();
     // This index contains only the purchases with a reference.
-    if field == Some(REFERENCE) {
+    if leading_field == Some(REFERENCE) {
         options.partial_filter_expression = Some(doc! { REFERENCE: { "$exists": true } });
     }
     let index = IndexModel::builder().keys(keys).options(options).build();
@@ -117,16 +119,17 @@ async fn create_index(
             }
             _ => false,
         };
-        let error = from_driver(error);
+        let shop_error = driver_error(error);
         if is_permanent {
-            tracing::warn!(error = %error.chain(), index = name, "index creation rejected, listings may be slow");
+            tracing::warn!(error = %shop_error.chain(), index = name, "index creation rejected, listings may be slow");
             return false;
         }
-        tracing::debug!(error = %error.chain(), index = name, "index creation failed, retrying");
+        tracing::debug!(error = %shop_error.chain(), index = name, "index creation failed, retrying");
 
+        // The sequence of pauses is unlimited.
         let pause = backoff.next().unwrap_or_default();
-        let paused = stopped.run_until_cancelled(sleep(pause)).await;
-        if paused.is_none() {
+        let is_stopped = stopped.run_until_cancelled(sleep(pause)).await.is_none();
+        if is_stopped {
             break;
         }
     }

@@ -40,6 +40,7 @@ pub(super) async fn insert_batch(
     let mut duplicates = Vec::new();
     for refusal in reply.refusals {
         let outcome = match refusal.cause {
+            // The outcome depends on the stored document, which is read below.
             RefusalCause::DuplicateId | RefusalCause::DuplicateKey { .. } => {
                 duplicates.push(refusal);
                 continue;
@@ -67,7 +68,7 @@ pub(super) async fn insert_batch(
 
 /// Reads the documents with these ids, as far as they are on a majority of the servers.
 ///
-/// Like every read by `_id`, this one has no collation, so that the index of `_id` serves it. The
+/// Like every read by `_id`, the query has no collation, so that it uses the index of `_id`. The
 /// result contains no entry for an id that is not stored.
 pub(super) async fn find_stored_rows(
     connection: &MongoConnection,
@@ -91,6 +92,7 @@ pub(super) async fn find_stored_rows(
 
     let mut stored_rows = HashMap::with_capacity(documents.len());
     for document in &documents {
+        // The collation of the collection may have matched another `_id`, which is not readable here.
         if let Ok(id) = document::read_id(document) {
             stored_rows.insert(id, connection.reader.read_stored_row(document));
         }
@@ -98,9 +100,10 @@ pub(super) async fn find_stored_rows(
     Ok(stored_rows)
 }
 
-/// Decides the outcome of a purchase that the server refused as a duplicate.
+/// Decides the outcome of the purchase `sent`, which the server refused as a duplicate.
 ///
-/// `stored` is the content of the document with the same id, if it was found.
+/// `stored` is the content of the document with the same id, if it was found. Without it, another
+/// unique index may contain the values of the purchase.
 fn duplicate_outcome(
     sent: &Purchase,
     stored: Option<&StoredRow>,

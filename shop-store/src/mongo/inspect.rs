@@ -42,7 +42,7 @@ impl MongoStore {
             ..StoreInspection::default()
         };
         let purchases = StoreCollection::purchases(connection.collection.name());
-        let waiting = StoreCollection::waiting_refunds(self.waiting.collection().name());
+        let waiting = StoreCollection::waiting_refunds(self.waiting_refunds.collection().name());
 
         let has_purchases = connection
             .inspect_collection(&purchases, &mut inspection)
@@ -82,14 +82,16 @@ impl MongoConnection {
             return Ok(None);
         };
         // A server may not support the filter, and then lists all collections.
-        let is_of_collection =
+        let describes_collection =
             |entry: &Document| entry.get_str("name").is_ok_and(|listed| listed == name);
-        let Some(entry) = entries.into_iter().find(is_of_collection) else {
+        let Some(entry) = entries.into_iter().find(describes_collection) else {
             return Ok(Some(false));
         };
 
         let validator = judge_options(collection, &entry, inspection);
-        if entry.get_str("type").unwrap_or("collection") == "collection" {
+        // Old servers do not report the type, and have no other types than collections.
+        let entry_type = entry.get_str("type").unwrap_or("collection");
+        if entry_type == "collection" {
             match self.list(doc! { "listIndexes": name }).await? {
                 Some(indexes) => judge_indexes(collection, &indexes, inspection),
                 None => inspection.warnings.push(format!(
@@ -153,6 +155,7 @@ impl MongoConnection {
                 }
             }
             unknown => {
+                // The server lacks a stage of the pipeline, or the user a right.
                 tracing::debug!(?unknown, "a validator cannot be tested");
                 let forms: Vec<&str> = samples.iter().map(|(form, _)| *form).collect();
                 inspection.warnings.push(format!(
@@ -166,10 +169,11 @@ impl MongoConnection {
 
     /// Returns the rights on `collections` that the user lacks, such as `insert on purchases`.
     ///
-    /// Each user may ask for the own rights. If the server does not report them, or has no access
-    /// control, the result is empty, and the first write shows whether a right is missing.
+    /// Every user may ask for their own rights. If the server does not report the rights, or has no
+    /// access control, the result is empty, and the first write shows whether a right is missing.
     async fn missing_rights(&self, collections: &[StoreCollection]) -> Vec<String> {
         let status = doc! { "connectionStatus": 1, "showPrivileges": true };
+        // An error here must not keep a service from starting.
         let Ok(reply) = self.run(status).await else {
             return Vec::new();
         };
@@ -183,16 +187,16 @@ impl MongoConnection {
             return Vec::new();
         }
 
-        let mut missing = Vec::new();
+        let mut missing_rights = Vec::new();
         for collection in collections {
             let granted = granted_actions(privileges, self.database.name(), &collection.name);
             for action in ACTIONS {
                 if !granted.contains(action) && !granted.contains("anyAction") {
-                    missing.push(format!("{action} on {}", collection.name));
+                    missing_rights.push(format!("{action} on {}", collection.name));
                 }
             }
         }
-        missing
+        missing_rights
     }
 
     /// Runs a command that lists documents. Returns the documents of the first batch, or `None` if
@@ -209,6 +213,7 @@ impl MongoConnection {
                 mongo_error(ErrorKind::Unavailable, "MongoDB sent an invalid response")
                     .with_source(invalid)
             })?;
+        // A batch contains documents only.
         let documents = batch.iter().filter_map(Bson::as_document).cloned();
         Ok(Some(documents.collect()))
     }
@@ -224,7 +229,8 @@ impl MongoConnection {
     }
 }
 
-/// Returns the actions that `privileges` grant on a collection.
+/// Returns the actions that `privileges` grant on a collection. Privileges on other resources, such
+/// as the whole cluster, are passed over.
 fn granted_actions<'a>(
     privileges: &'a [Bson],
     database: &str,

@@ -63,7 +63,8 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server stays unavailable; migrated
     /// documents stay migrated.
     pub async fn migrate(&self, progress: impl FnMut(Migration) + Send) -> Result<Migration> {
-        self.convert(None, progress).await
+        let own_format = None;
+        self.convert(own_format, progress).await
     }
 
     /// Converts prices and timestamps to the `format` of another program, so that this program can
@@ -101,7 +102,7 @@ impl MongoStore {
     ) -> Result<Migration> {
         let mut migration = Migration::default();
         let sent_ids = SentIds::default();
-        let mut from = scan::FIRST_POSITION.to_owned();
+        let mut position = scan::FIRST_POSITION.to_owned();
         // The retries take about half a minute in total. The driver's server selection adds to
         // that.
         let backoff = ExponentialBuilder::new()
@@ -111,7 +112,7 @@ impl MongoStore {
             .with_max_times(10);
         loop {
             let (slice, next_position) =
-                (|| convert_slice(&self.connection, &from, format, &sent_ids))
+                (|| convert_slice(&self.connection, &position, format, &sent_ids))
                     .retry(backoff)
                     .sleep(sleep)
                     .when(Error::is_retryable)
@@ -127,7 +128,7 @@ impl MongoStore {
             let Some(next_position) = next_position else {
                 return Ok(migration);
             };
-            from = next_position;
+            position = next_position;
         }
     }
 }
@@ -141,8 +142,8 @@ fn log_retry(error: &Error, pause: Duration) {
 /// them.
 type SentIds = Mutex<HashSet<String>>;
 
-/// Converts the documents of the slice at position `from` with one command: to `format`, or to the
-/// format of this store for `None`.
+/// Converts the documents of the slice at `position` with one command: to `format`, or to the format
+/// of this store for `None`.
 ///
 /// Returns the progress of this slice, and the position of the next slice; `None` at the end. The
 /// conversion is idempotent, so the caller may repeat it after an error, with the same `sent_ids`.
@@ -153,16 +154,16 @@ type SentIds = Mutex<HashSet<String>>;
 /// The errors of [`scan::read_slice`] and [`MongoConnection::write_all`].
 async fn convert_slice(
     connection: &MongoConnection,
-    from: &str,
+    position: &str,
     format: Option<&dyn DocumentFormat>,
     sent_ids: &SentIds,
 ) -> Result<(Migration, Option<String>)> {
-    let (documents, next_position) = scan::read_slice(connection, from).await?;
+    let (documents, next_position) = scan::read_slice(connection, position).await?;
 
     let mut updates = Vec::new();
     let mut newly_sent_ids = Vec::new();
-    let mut migrated = 0;
-    let mut unreadable = 0;
+    let mut migrated_earlier = 0;
+    let mut unreadable_count = 0;
     for document in &documents {
         if is_mark(document) {
             continue;
@@ -177,17 +178,18 @@ async fn convert_slice(
                     updates.push(update);
                     newly_sent_ids.push(id_text(document));
                 } else if lock(sent_ids).contains(&id_text(document)) {
-                    migrated += 1;
+                    migrated_earlier += 1;
                 }
             }
             Err(error) => {
                 tracing::warn!(document.id = %id_text(document), %error, "document skipped: not a purchase");
-                unreadable += 1;
+                unreadable_count += 1;
             }
         }
     }
 
-    let sent = updates.len() as u64;
+    let sent_count = updates.len() as u64;
+    // The ids are recorded before the command is sent, because its outcome may be unknown.
     lock(sent_ids).extend(newly_sent_ids);
     let reply = connection
         .write_all(
@@ -196,13 +198,13 @@ async fn convert_slice(
             "a migrated document",
         )
         .await?;
-    let matched = reply.count;
+    let matched_count = reply.count;
 
     let migration = Migration {
         scanned: documents.len() as u64,
-        migrated: migrated + matched,
+        migrated: migrated_earlier + matched_count,
         // An update matches no document if another client changed the document meanwhile.
-        skipped: unreadable + sent - matched,
+        skipped: unreadable_count + sent_count - matched_count,
     };
     Ok((migration, next_position))
 }

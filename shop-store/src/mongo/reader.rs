@@ -1,5 +1,5 @@
-//! Reads purchases from documents: those that this store wrote, and with a [`DocumentDecoder`] also
-//! those that another program wrote.
+//! Reads purchases from the documents that this store wrote, and with a [`DocumentDecoder`] also from
+//! the documents that another program wrote.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub(super) struct DocumentReader {
 }
 
 impl DocumentReader {
-    /// Creates a reader of the documents of the store, and of those that `decoder` knows.
+    /// Creates a reader of the documents of the store, and of the documents that `decoder` knows.
     pub(super) fn new(decoder: Option<Arc<dyn DocumentDecoder>>) -> Self {
         Self {
             decoder,
@@ -96,8 +96,8 @@ impl DocumentReader {
         }
     }
 
-    /// Returns whether a document without a date may be a purchase, which only another program
-    /// stores.
+    /// Returns whether a document without a date may be a purchase. Only another program stores such
+    /// documents, so it is `true` with a decoder.
     pub(super) const fn reads_undated(&self) -> bool {
         self.decoder.is_some()
     }
@@ -137,7 +137,7 @@ impl DocumentReader {
     /// Reads the purchase in a document.
     ///
     /// # Errors
-    /// The member that is missing or not valid, and the reason.
+    /// The first member that is missing or not valid, and the reason.
     pub(super) fn read_purchase(&self, document: &RawDocument) -> Result<Purchase, Unreadable> {
         let id = read_id(document)?;
         let user_id = self
@@ -148,9 +148,14 @@ impl DocumentReader {
             .read_text(document, "username")?
             .parse()
             .map_err(not_valid("username"))?;
+        let no_excluded_members = &[];
         let details = match raw_member(document, DETAILS)? {
-            Some(RawBsonRef::String(json)) => Details::from_json(json.as_bytes(), &[])
-                .map_err(|(_, problem)| unreadable(DETAILS, problem))?,
+            Some(RawBsonRef::String(json)) => {
+                Details::from_json(json.as_bytes(), no_excluded_members)
+                    .map_err(|(_, problem)| unreadable(DETAILS, problem))?
+            }
+            // This store writes the details as a text. A member of another type is another program's
+            // own, and is not read.
             _ => Details::NONE,
         };
         let price = self.read_price(document, &details)?;
@@ -178,9 +183,11 @@ impl DocumentReader {
                 .ok_or_else(|| unknown_type("price"))?,
         };
         let price = match text.strip_prefix('-') {
-            Some(refunded) if details.of.is_some() => {
-                Price::parse_rounded(refunded).map(Price::negated)
+            // Only a refund has `details.of`, the id of the refunded purchase.
+            Some(refunded_amount) if details.of.is_some() => {
+                Price::parse_rounded(refunded_amount).map(Price::negated)
             }
+            // A negative price of a purchase is an error.
             _ => Price::parse_rounded(&text),
         };
         price.map_err(not_valid("price"))
@@ -226,7 +233,7 @@ impl DocumentReader {
     }
 }
 
-/// Returns the value of a member, which a purchase must have.
+/// Returns the value of the member `name`, which a purchase must have.
 fn required_member<'a>(
     document: &'a RawDocument,
     name: &'static str,

@@ -37,7 +37,7 @@ const CURRENCY: &str = "currency";
 #[async_trait]
 impl PurchaseRows for MongoStore {
     fn state(&self) -> &PurchaseState {
-        &self.state
+        &self.purchase_state
     }
 
     async fn insert_purchases(&self, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
@@ -57,21 +57,23 @@ impl PurchaseRows for MongoStore {
         // before its refund was inserted.
         let stored_rows = self.find(&purchase_ids).await?;
         let mut inserted = Vec::with_capacity(refunds.len());
-        let mut orphans = Vec::new();
+        let mut orphan_ids = Vec::new();
         for (refund, outcome) in refunds.iter().zip(&outcomes) {
             let is_new = matches!(outcome, InsertOutcome::Inserted);
             let purchase = refund.details.of.and_then(|id| stored_rows.get(&id));
             let has_purchase = matches!(purchase, Some(StoredRow::Purchase(_)));
             if is_new && !has_purchase {
-                orphans.push(refund.id);
+                orphan_ids.push(refund.id);
             }
             inserted.push(is_new && has_purchase);
         }
-        // These refunds would never be erased with their purchases, so they are taken back.
-        if !orphans.is_empty() {
-            self.delete_orphans(&orphans).await?;
+        // Refunds without a stored purchase would never be erased with the purchase, so they are deleted
+        // again.
+        if !orphan_ids.is_empty() {
+            self.delete_orphans(&orphan_ids).await?;
         }
 
+        // The error of a refund is returned after the orphans are deleted, so that none is left.
         for outcome in outcomes {
             if let InsertOutcome::Unknown(error) = outcome {
                 return Err(error);
@@ -94,32 +96,35 @@ impl PurchaseRows for MongoStore {
     }
 
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
-        self.waiting.insert(refunds).await
+        self.waiting_refunds.insert(refunds).await
     }
 
     async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
         let filter = WaitingFilter::OfPurchases(purchases);
-        self.waiting.find_all(filter).await
+        self.waiting_refunds.find_all(filter).await
     }
 
     async fn find_waiting_behind(&self, position: u64, limit: usize) -> Result<Vec<SweepEntry>> {
-        self.waiting.find_behind(position, limit).await
+        self.waiting_refunds.find_behind(position, limit).await
     }
 
     async fn refuse_waiting(&self, sequences: &[u64], reason: &Reason) -> Result<()> {
-        self.waiting.refuse(sequences, reason).await
+        self.waiting_refunds.refuse(sequences, reason).await
     }
 
     async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
         let filter = WaitingFilter::WithSequences(sequences);
-        self.waiting.delete(filter).await
+        self.waiting_refunds.delete(filter).await
     }
 }
 
 impl MongoStore {
     /// Looks up the waiting refund with this id; [`Lookup::Missing`] if no such refund waits.
     pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
-        let entries = self.waiting.find_all(WaitingFilter::WithId(id)).await?;
+        let entries = self
+            .waiting_refunds
+            .find_all(WaitingFilter::WithId(id))
+            .await?;
         let first_entry = entries.into_iter().next();
         Ok(first_entry.map_or(Lookup::Missing, |entry| {
             Lookup::Waiting(entry.refund.without_context())
@@ -128,14 +133,16 @@ impl MongoStore {
 
     /// Deletes the waiting refunds whose own id, or whose purchase, is among `ids`.
     pub(super) async fn delete_waiting_of_ids(&self, ids: &[PurchaseId]) -> Result<()> {
-        self.waiting.delete(WaitingFilter::OfIds(ids)).await
+        self.waiting_refunds
+            .delete(WaitingFilter::InvolvingIds(ids))
+            .await
     }
 }
 
 #[async_trait]
 impl WaitingRefunds for MongoStore {
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
-        self.waiting.summary().await
+        self.waiting_refunds.summary().await
     }
 
     async fn apply_waiting(&self, removed: &[u64], limit: usize) -> Result<Vec<WaitingRefund>> {
@@ -143,7 +150,7 @@ impl WaitingRefunds for MongoStore {
             self.remove_waiting(removed).await?;
         }
         sweep(self).await?;
-        self.waiting
+        self.waiting_refunds
             .find_at_most(limit, WaitingFilter::Refused)
             .await
     }
@@ -161,17 +168,20 @@ impl CurrencyStore for MongoStore {
         }
 
         let document = self.connection.find_by_id(CURRENCY.into()).await?;
-        let text = document
+        let currency_text = document
             .as_ref()
             .and_then(|document| document.get_str(CURRENCY).ok());
-        let currency = text.map(str::parse).transpose().map_err(|invalid| {
-            let message = "the document with the currency is not valid";
-            mongo_error(ErrorKind::Corrupt, message).with_source(invalid)
-        })?;
+        let currency = currency_text
+            .map(str::parse)
+            .transpose()
+            .map_err(|invalid| {
+                let message = "the document with the currency is not valid";
+                mongo_error(ErrorKind::Corrupt, message).with_source(invalid)
+            })?;
         if currency.is_none() && adopted.is_some() {
             let message = "MongoDB has not stored the currency: it was deleted meanwhile";
             return Err(mongo_error(ErrorKind::Unavailable, message));
         }
-        Ok(self.state.remember_currency(currency))
+        Ok(self.purchase_state.remember_currency(currency))
     }
 }

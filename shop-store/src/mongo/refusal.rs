@@ -108,13 +108,14 @@ impl Refusal {
         mongo_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
     }
 
-    /// Creates the error of a document of this program, which `what` names, such as "the currency".
+    /// Creates the error of a document of this program, which `document_words` names, such as "the
+    /// currency".
     ///
     /// - [`Denied`](ErrorKind::Denied) if an operator must change the collection. The message states
     ///   what to change
     /// - [`Internal`](ErrorKind::Internal) if this program is at fault
     /// - [`Unavailable`](ErrorKind::Unavailable) if a retry may succeed
-    pub(super) fn failure(&self, what: &str) -> Error {
+    pub(super) fn failure(&self, document_words: &str) -> Error {
         let Self {
             code, namespace, ..
         } = self;
@@ -144,7 +145,7 @@ impl Refusal {
                 "the server cannot write it now".to_owned(),
             ),
         };
-        let message = format!("MongoDB has not stored {what} (code {code}): {reason}");
+        let message = format!("MongoDB has not stored {document_words} (code {code}): {reason}");
         mongo_error(kind, message).with_outcome(Outcome::NotApplied)
     }
 
@@ -160,6 +161,7 @@ impl Refusal {
 /// Returns the cause of a duplicate: the index of `_id`, or another unique index.
 fn duplicate_cause(report: &DocumentReport) -> RefusalCause {
     let index = index_name(&report.message);
+    // Without the keys of the index, its name tells: MongoDB names the index of `_id` `_id_`.
     let is_by_id = match &report.key_pattern {
         Some(keys) => keys.keys().eq(["_id"].iter()),
         None => index == Some("_id_"),
@@ -175,11 +177,13 @@ fn duplicate_cause(report: &DocumentReport) -> RefusalCause {
 /// Returns the name of the index in the message of a duplicate, such as `E11000 duplicate key error
 /// collection: shop.purchases index: userid_1 dup key: { userid: "u1" }`.
 ///
-/// The name of an index may contain spaces. Without the words that follow the name in the messages
-/// of MongoDB, it is the next word.
+/// The name of an index may contain spaces, and ends before the words that follow it in the messages
+/// of MongoDB. If there are no such words, the next word is taken for the name. Returns `None` if the
+/// message names no index.
 fn index_name(message: &str) -> Option<&str> {
     let (_, name_and_key) = message.split_once(" index: ")?;
-    // The words are looked for together, because the key behind them may contain any text.
+    // The first of these words counts, because the key behind it may contain any text, such as the
+    // other word.
     let end = [" collation: ", " dup key: "]
         .into_iter()
         .filter_map(|word| name_and_key.find(word))

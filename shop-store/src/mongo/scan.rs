@@ -28,9 +28,9 @@ const OTHERS_TIMEOUT: Duration = Duration::from_secs(600);
 ///
 /// | position | next documents |
 /// |---|---|
-/// | `s` and a text | those with a text as `_id`, after this text |
-/// | `o` and an `ObjectId` | those with an `ObjectId` as `_id`, after this `ObjectId` |
-/// | `n` and a number | those with another `_id`, after this number of them; there are few or none |
+/// | `s` and a text | with a text as `_id`, after this text |
+/// | `o` and an `ObjectId` | with an `ObjectId` as `_id`, after this `ObjectId` |
+/// | `n` and a number | with another `_id`, after this number of documents; there are few or none |
 pub(super) const FIRST_POSITION: &str = "s";
 /// The position at the first document with an `ObjectId`.
 pub(super) const FIRST_OBJECT_ID: &str = "o000000000000000000000000";
@@ -46,8 +46,8 @@ pub(super) async fn read_scan_batch(
     connection: &MongoConnection,
     after: Option<&Cursor>,
 ) -> Result<ScanBatch> {
-    let from = after.map_or(FIRST_POSITION, Cursor::as_str);
-    let (documents, next_position) = read_slice(connection, from).await?;
+    let position = after.map_or(FIRST_POSITION, Cursor::as_str);
+    let (documents, next_position) = read_slice(connection, position).await?;
 
     let mut purchases = Vec::with_capacity(documents.len());
     let mut unreadable = Vec::new();
@@ -67,19 +67,19 @@ pub(super) async fn read_scan_batch(
     Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
-/// Reads the slice of documents at position `from`.
+/// Reads the slice of documents at `position`.
 ///
 /// Returns the documents, and the position of the next slice; `None` at the end of the collection.
 ///
 /// # Errors
-/// - [`Invalid`](ErrorKind::Invalid) if `from` is not a position of this store
-/// - the error of the query otherwise
+/// - [`Invalid`](ErrorKind::Invalid) if `position` is not a position of this store
+/// - the error of the query
 pub(super) async fn read_slice(
     connection: &MongoConnection,
-    from: &str,
+    position: &str,
 ) -> Result<(Vec<RawDocumentBuf>, Option<String>)> {
-    let (filter, skip) = slice_filter(from)?;
-    let timeout = if is_in_others(from) {
+    let (filter, skip) = slice_filter(position)?;
+    let timeout = if is_in_last_range(position) {
         OTHERS_TIMEOUT
     } else {
         connection.options.insert_timeout
@@ -91,21 +91,22 @@ pub(super) async fn read_slice(
         .max_time(timeout);
     let documents = connection.find_limited(&filter, options.build()).await?;
 
-    let next = next_position(from, skip, &documents);
+    let next = next_position(position, skip, &documents);
     Ok((documents, next))
 }
 
-/// Returns the condition of the documents in the range of position `from`, and the number of
-/// documents to skip.
+/// Returns the filter of the documents in the range of `position`, and the number of documents to
+/// skip.
 ///
 /// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if `from` is not a position of this store.
-pub(super) fn slice_filter(from: &str) -> Result<(Document, u64)> {
+/// [`Invalid`](ErrorKind::Invalid) if `position` is not a position of this store.
+pub(super) fn slice_filter(position: &str) -> Result<(Document, u64)> {
     let message = "the position does not belong to this store";
-    parse_position(from).ok_or_else(|| mongo_error(ErrorKind::Invalid, message))
+    parse_position(position).ok_or_else(|| mongo_error(ErrorKind::Invalid, message))
 }
 
-/// Parses a position to the condition of its range and the number of documents to skip.
+/// Parses a position to the filter of its range, and the number of documents to skip. Returns `None`
+/// for any other text.
 ///
 /// A comparison in MongoDB matches values of the same type only. So texts and `ObjectId`s are two
 /// ranges of the index.
@@ -127,13 +128,13 @@ fn parse_position(position: &str) -> Option<(Document, u64)> {
 
 /// Returns whether `position` is in the range of documents whose `_id` is neither a text nor an
 /// `ObjectId`.
-fn is_in_others(position: &str) -> bool {
+fn is_in_last_range(position: &str) -> bool {
     position.starts_with('n')
 }
 
-/// Returns the position behind `documents`, the slice at position `from` after `skip` documents;
-/// `None` at the end of the collection.
-fn next_position(from: &str, skip: u64, documents: &[RawDocumentBuf]) -> Option<String> {
+/// Returns the position behind `documents`, the slice at `position` after `skip` documents; `None` at
+/// the end of the collection.
+fn next_position(position: &str, skip: u64, documents: &[RawDocumentBuf]) -> Option<String> {
     let last_id = match documents.last() {
         Some(last) if documents.len() == SLICE_SIZE || is_cut_off(documents) => {
             document::member_value(last, "_id")
@@ -142,11 +143,13 @@ fn next_position(from: &str, skip: u64, documents: &[RawDocumentBuf]) -> Option<
         _ => None,
     };
     match last_id {
-        Some(_) if is_in_others(from) => Some(format!("n{}", skip + documents.len() as u64)),
+        Some(_) if is_in_last_range(position) => {
+            Some(format!("n{}", skip + documents.len() as u64))
+        }
         Some(Bson::String(text)) => Some(format!("s{text}")),
         Some(id) => id.as_object_id().map(|id| format!("o{id}")),
-        None if is_in_others(from) => None,
-        None if from.starts_with('s') => Some(FIRST_OBJECT_ID.to_owned()),
+        None if is_in_last_range(position) => None,
+        None if position.starts_with('s') => Some(FIRST_OBJECT_ID.to_owned()),
         None => Some(FIRST_OTHER.to_owned()),
     }
 }

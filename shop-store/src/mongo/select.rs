@@ -2,8 +2,8 @@
 //!
 //! A store with a [`DocumentDecoder`](super::DocumentDecoder) also lists documents without a date,
 //! which only other programs write. So its listings have two ranges: documents with a date, ordered
-//! by (timestamp, _id), then documents without a date, ordered by `_id`. `migrate` moves the latter
-//! to the first range, except for dates that are not valid for a purchase.
+//! by (timestamp, _id), then documents without a date, ordered by `_id`. `migrate` moves documents
+//! from the second range to the first range, unless their date is not valid for a purchase.
 //!
 //! Each query of the first range reads one range of an index, without conditions that are checked
 //! in documents.
@@ -65,17 +65,18 @@ impl PurchaseQuery for MongoStore {
         let has_next_page = purchases.len() > length;
         purchases.truncate(length);
         // The cursor of a purchase without a date gets the timestamp that marks the second range.
-        let next = match purchases.last() {
+        let next_cursor = match purchases.last() {
             Some(last) if has_next_page => {
                 let mut last = last.clone();
-                if length > dated_count {
+                let is_undated = length > dated_count;
+                if is_undated {
                     last.timestamp = undated_timestamp(request.order);
                 }
                 Some(Cursor::after(selector, request, &last))
             }
             _ => None,
         };
-        Ok(Page::new(purchases, next))
+        Ok(Page::new(purchases, next_cursor))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
@@ -199,8 +200,8 @@ impl MongoStore {
             return Ok((read_from(position).await?, Vec::new()));
         }
 
-        // The first page of a user is rarely full. So it is not first read from the first range
-        // alone, which would be read again below.
+        // A page that the first range fills needs no other range. The first page of a user is rarely
+        // full, so for this page the first range is not read here, to be read again below.
         let is_first_page_of_user =
             matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
         if !is_first_page_of_user {
@@ -215,7 +216,8 @@ impl MongoStore {
         Ok((dated_purchases, undated_purchases))
     }
 
-    /// Reads purchases from one range, from `position` on, up to one more than those of a full page.
+    /// Reads the purchases of a full page from one range, from `position` on, and one more purchase if
+    /// the range contains it.
     ///
     /// The extra purchase tells the caller that there is another page. Documents that are not
     /// purchases are skipped, so several queries may be necessary, which share `deadline`.
@@ -242,11 +244,10 @@ impl MongoStore {
                 .build();
             let documents = connection.find_limited(&filter, options).await?;
 
-            // The query returned its maximum, so the range may contain more. The next filters begin
-            // behind the last document.
-            if (documents.len() == query_limit || is_cut_off(&documents))
-                && let Some(last) = documents.last()
-            {
+            // If the query returned its maximum, the range may contain further documents. The next
+            // filters begin behind the last document.
+            let may_have_more = documents.len() == query_limit || is_cut_off(&documents);
+            if may_have_more && let Some(last) = documents.last() {
                 let id = member_value(last, "_id");
                 position = match position {
                     RangePosition::Dated(_) => {
@@ -254,7 +255,7 @@ impl MongoStore {
                     }
                     RangePosition::Undated(_) => RangePosition::Undated(id),
                 };
-                filters = range_queries(selector, request, &position, &connection.reader).0;
+                (filters, _) = range_queries(selector, request, &position, &connection.reader);
             }
 
             for document in &documents {
@@ -268,9 +269,9 @@ impl MongoStore {
 /// Returns the filters of the queries that read the rest of a range, one after the other, and their
 /// common sort order.
 ///
-/// Behind a document of the first range there are up to three queries: for the remaining ids of the
-/// same time, one for each type of id, and for the later times. Each query reads one range of an
-/// index.
+/// Behind a document of the first range there are up to three queries: one for each type of id among
+/// the remaining documents of the same time, and one for the documents of later times. Each query
+/// reads one range of an index.
 pub(super) fn range_queries(
     selector: &Selector,
     request: &PageRequest,
@@ -358,12 +359,13 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
 ///
 /// The condition consists of bounds and not of types, so that the server uses an index.
 fn undated_condition(order: ListOrder) -> Document {
-    let from = if order == ListOrder::OldestFirst {
+    // A timestamp of another type fails every comparison with a date, so `$not` matches it.
+    let operator = if order == ListOrder::OldestFirst {
         "$gte"
     } else {
         "$gt"
     };
-    doc! { "$or": [{ "timestamp": { "$not": { from: MIN_DATE } } }, { "timestamp": { from: MAX_DATE } }] }
+    doc! { "$or": [{ "timestamp": { "$not": { operator: MIN_DATE } } }, { "timestamp": { operator: MAX_DATE } }] }
 }
 
 /// Returns the condition of an `_id` that a purchase can have: a text or an `ObjectId`.
@@ -377,15 +379,15 @@ fn purchases_filter() -> Document {
 /// `operator` is `$gt` for ascending and `$lt` for descending ids. A comparison matches values of
 /// the same type only, and MongoDB sorts texts before `ObjectId`s.
 fn ids_after(id: &Bson, operator: &str) -> Vec<Document> {
-    let own = doc! { operator: id.clone() };
+    let same_type = doc! { operator: id.clone() };
     let texts = doc! { "$gte": "" };
     let object_ids = doc! { "$gte": ObjectId::from_bytes([0; 12]) };
     match (id, operator) {
-        (Bson::String(_), "$gt") => vec![own, object_ids],
-        (Bson::ObjectId(_), "$lt") => vec![own, texts],
-        (Bson::String(_) | Bson::ObjectId(_), _) => vec![own],
+        (Bson::String(_), "$gt") => vec![same_type, object_ids],
+        (Bson::ObjectId(_), "$lt") => vec![same_type, texts],
+        (Bson::String(_) | Bson::ObjectId(_), _) => vec![same_type],
         // A number is the `_id` of a document that is not a purchase. Numbers sort before both
-        // types.
+        // types, so all purchases follow in ascending order, and none in descending order.
         (_, "$gt") => vec![texts, object_ids],
         _ => Vec::new(),
     }

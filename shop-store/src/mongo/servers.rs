@@ -30,12 +30,12 @@ pub(super) struct Servers {
     required_set: Option<String>,
     /// Whether the URI requires TLS.
     uses_tls: bool,
-    observed: Mutex<Observed>,
+    observed: Mutex<ObservedServers>,
 }
 
 /// What the events have reported so far.
 #[derive(Debug, Default)]
-struct Observed {
+struct ObservedServers {
     topology: Option<TopologyDescription>,
     /// The servers whose last heartbeat succeeded, by their addresses.
     heartbeats: BTreeMap<String, Heartbeat>,
@@ -113,6 +113,7 @@ impl Servers {
                     observed.login_failure = Some(error.clone());
                 }
             }
+            // Other events tell nothing about the cause of a failed call.
             _ => {}
         }
     }
@@ -129,25 +130,25 @@ impl Servers {
         sentence.map(NoServer::Other)
     }
 
-    /// Returns a sentence about the only server of the URI, if it is a member of a replica set that
-    /// takes no writes, and the URI forbids the driver to look for the others.
+    /// Returns a sentence about the only server of the URI if the URI forbids the driver to look for
+    /// other servers, and the server is a member of a replica set and takes no writes.
     pub(super) fn directly_connected_secondary(&self) -> Option<String> {
         self.lock().directly_connected_secondary()
     }
 
     /// Returns a sentence about the servers, if none of them serves calls.
-    fn topology_cause(&self, observed: &Observed) -> Option<String> {
+    fn topology_cause(&self, observed: &ObservedServers) -> Option<String> {
         let topology = observed.topology.as_ref()?;
         let servers = topology.servers();
-        let is_any_known = servers
+        let is_any_reachable = servers
             .values()
             .any(|server| server.server_type() != ServerType::Unknown);
-        if is_any_known {
+        if is_any_reachable {
             let name = topology.set_name().map_or("", String::as_str);
             let lacks_primary = topology.topology_type() == TopologyType::ReplicaSetNoPrimary;
             return lacks_primary.then(|| format!("the replica set {name} has no primary"));
         }
-        if let Some(sentence) = self.wrong_set(observed) {
+        if let Some(sentence) = self.wrong_set_sentence(observed) {
             return Some(sentence);
         }
         for server in servers.values() {
@@ -161,18 +162,18 @@ impl Servers {
     }
 
     /// Returns a sentence about a server of another replica set than the URI requires.
-    fn wrong_set(&self, observed: &Observed) -> Option<String> {
-        let required = self.required_set.as_ref()?;
+    fn wrong_set_sentence(&self, observed: &ObservedServers) -> Option<String> {
+        let required_set = self.required_set.as_ref()?;
         let mut heartbeats = observed.heartbeats.iter();
         let (address, heartbeat) =
-            heartbeats.find(|(_, heartbeat)| heartbeat.set_name.as_ref() != Some(required))?;
+            heartbeats.find(|(_, heartbeat)| heartbeat.set_name.as_ref() != Some(required_set))?;
         Some(match &heartbeat.set_name {
             Some(name) => format!(
-                "{address} is a member of the replica set {name}, not of {required}: correct replicaSet in \
+                "{address} is a member of the replica set {name}, not of {required_set}: correct replicaSet in \
                  SHOP_MONGODB_URI"
             ),
             None => format!(
-                "{address} is not a member of a replica set: remove replicaSet={required} from SHOP_MONGODB_URI"
+                "{address} is not a member of a replica set: remove replicaSet={required_set} from SHOP_MONGODB_URI"
             ),
         })
     }
@@ -189,12 +190,13 @@ impl Servers {
         format!("{address}: {}{hint}", describe(error))
     }
 
-    /// Returns what may be wrong about TLS if a connection fails with an error of this kind.
-    fn tls_hint(&self, error: io::ErrorKind) -> &'static str {
+    /// Returns what may be wrong about TLS if a connection fails with an error of this kind. Returns an
+    /// empty text if the error does not point to TLS.
+    fn tls_hint(&self, error_kind: io::ErrorKind) -> &'static str {
         use io::ErrorKind::{
             BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, TimedOut, UnexpectedEof,
         };
-        match error {
+        match error_kind {
             InvalidData | UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe
             | TimedOut
                 if self.uses_tls =>
@@ -208,12 +210,13 @@ impl Servers {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Observed> {
+    /// Locks what the events have reported.
+    fn lock(&self) -> MutexGuard<'_, ObservedServers> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Observed {
+impl ObservedServers {
     /// Returns the sentence of [`Servers::directly_connected_secondary`].
     fn directly_connected_secondary(&self) -> Option<String> {
         let topology = self.topology.as_ref()?;

@@ -34,8 +34,10 @@ use crate::refunds::{self, PurchaseState};
 #[derive(Debug, Clone)]
 pub struct MongoStore {
     pub(super) connection: Arc<MongoConnection>,
-    pub(super) state: Arc<PurchaseState>,
-    pub(super) waiting: Arc<WaitingCollection>,
+    /// What this process remembers of the collection, such as its currency.
+    pub(super) purchase_state: Arc<PurchaseState>,
+    /// The refunds that wait until the store contains their purchase.
+    pub(super) waiting_refunds: Arc<WaitingCollection>,
     /// The task that creates the indexes, if the options request it.
     indexes: Option<Arc<ListingIndexes>>,
 }
@@ -43,25 +45,25 @@ pub struct MongoStore {
 impl MongoStore {
     /// Opens the store in the collection of `options`. Does not wait for the server.
     ///
-    /// Creates the indexes in the background if
-    /// [`create_indexes`](MongoStoreOptions::create_indexes) is set, and again within a minute if
-    /// the collection was dropped. Without authorization to create them, the store works without.
+    /// If [`create_indexes`](MongoStoreOptions::create_indexes) is set, a background task creates
+    /// the indexes, and repeats this every minute in case the collection was dropped. If the user may
+    /// not create indexes, the store works without them, and listings are slow.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URI is invalid,
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if it needs a DNS lookup and that fails.
+    /// - [`Invalid`](shop_core::ErrorKind::Invalid) if the URI is invalid
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if the URI needs a DNS lookup, and the
+    ///   lookup fails
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
         let connection = Arc::new(MongoConnection::open(options).await?);
-        let mut indexes = None;
-        if connection.options.create_indexes {
+        let indexes = connection.options.create_indexes.then(|| {
             let collection = connection.collection.clone();
-            indexes = Some(Arc::new(ListingIndexes::new(collection, RECREATE_INTERVAL)));
-        }
+            Arc::new(ListingIndexes::new(collection, RECREATE_INTERVAL))
+        });
 
         Ok(Self {
-            waiting: Arc::new(WaitingCollection::new(Arc::clone(&connection))),
+            waiting_refunds: Arc::new(WaitingCollection::new(Arc::clone(&connection))),
             connection,
-            state: Arc::default(),
+            purchase_state: Arc::default(),
             indexes,
         })
     }
@@ -106,11 +108,11 @@ impl MongoStore {
     pub(super) async fn write_to_purchases(
         &self,
         write: Write,
-        what: &'static str,
+        document_words: &'static str,
     ) -> Result<WriteReply> {
         let connection = &self.connection;
         connection
-            .write_all(&connection.collection, write, what)
+            .write_all(&connection.collection, write, document_words)
             .await
     }
 }

@@ -1,7 +1,8 @@
 //! Computes exact counts and sums of purchases.
 //!
 //! The server adds up the documents of which a condition proves that they are purchases. The client
-//! reads the other documents: those that another program wrote, and those that are not purchases.
+//! reads the other documents: purchases that another program wrote, and documents that are not
+//! purchases.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -88,14 +89,14 @@ pub(super) async fn period_totals(
         }
     }
 
-    let (totals, _) = add_up_in_client(connection, filter, request).await?;
+    let (totals, _document_count) = add_up_in_client(connection, filter, request).await?;
     Ok(totals.into_buckets())
 }
 
-/// Returns the condition of the selected documents in a range of time.
+/// Returns the filter of the documents of `selector` in a range of time.
 ///
-/// The condition does not test the format of a document: the server would choose an index by such a
-/// test.
+/// The filter does not test the format of a document, because the server would choose an index by
+/// such a test.
 pub(super) fn totals_filter(
     selector: &Selector,
     range: TimeRange,
@@ -143,26 +144,32 @@ pub(super) fn totals_pipeline(
     [doc! { "$match": filter }, doc! { "$facet": counts }]
 }
 
-/// Returns the condition of documents in the current format, which the server can add up.
+/// Returns the filter of documents in the format of this store, which the server can add up.
 ///
 /// [`read_purchase`](DocumentReader::read_purchase) reads each matching document, unless its price
-/// has too many decimals. Documents in the formats of other programs do not match.
+/// has too many decimals. Documents in the formats of other programs do not match. The filter is used
+/// together with the filter of `selector`, and does not repeat it.
+///
+/// MongoDB also matches an array if one of its elements matches. So each member has the condition
+/// that it is no array.
 fn current_format_condition(selector: &Selector) -> Document {
     let lowest = decimal128(Price::MAX.negated());
     let highest = decimal128(Price::MAX);
-    // The selected member equals an id or a name that is already valid, so its text needs no
-    // pattern.
-    let selected = doc! { "$type": "string", "$not": { "$type": "array" } };
+    // The filter of the selector compares this member with an id or a name that is already valid. So
+    // the text of the member needs no pattern.
+    let selected_text = doc! { "$type": "string", "$not": { "$type": "array" } };
     let mut user_id = valid_text_condition(UserId::MAX_CHARS);
     let mut user_name = valid_text_condition(UserName::MAX_CHARS);
     match selector {
-        Selector::User(_) => user_id = selected,
-        Selector::Name(_) => user_name = selected,
+        Selector::User(_) => user_id = selected_text,
+        Selector::Name(_) => user_name = selected_text,
         Selector::Reference(..) | Selector::All => {}
     }
     let uuid = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z";
     doc! {
-        // This form keeps the server from scanning the `_id` index for the condition.
+        // The `_id` is an ObjectId, or the text of a UUID. The condition has the form "not (not an
+        // ObjectId and not a UUID)", because the server would scan the index of `_id` for a plain
+        // `$or`.
         "$nor": [{ "$and": [
             { "_id": { "$not": { "$type": "objectId" } } },
             { "_id": { "$not": { "$regex": uuid } } },
@@ -170,14 +177,15 @@ fn current_format_condition(selector: &Selector) -> Document {
         "userid": user_id,
         "username": user_name,
         "price": { "$type": "decimal", "$gte": lowest, "$lte": highest, "$not": { "$type": "array" } },
+        // Only a refund may have a negative price.
         "$or": [{ "price": { "$gte": decimal128(Price::ZERO) } }, { REFUNDED_PURCHASE: { "$type": "string" } }],
         "timestamp": { "$type": "date", "$gte": MIN_DATE, "$lte": MAX_DATE, "$not": { "$type": "array" } },
     }
 }
 
-/// Returns the condition of a valid id or name with at most `max_chars` characters.
+/// Returns the condition of a member that is a valid id or name with at most `max_chars` characters.
 ///
-/// The text contains at least one visible character and no control character. `\z` ends the
+/// A valid text contains at least one visible character and no control character. `\z` ends the
 /// pattern, because `$` would also match before a trailing line feed.
 fn valid_text_condition(max_chars: usize) -> Document {
     let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{max_chars}}}\z");
@@ -209,6 +217,7 @@ fn parse_reply(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> 
 
     let mut others = 0;
     // A reply with too many slots is an error in any case, so the other documents are not counted.
+    // A reply without a count means that no document is selected.
     if current.len() <= Totals::MAX_SLOTS
         && let Some(counts) = all.first()
         && let Some(all_count) = counts.get("count")
@@ -226,26 +235,30 @@ fn parse_reply(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> 
     Some((sums, others))
 }
 
-/// Parses the sum of prices, which MongoDB prints with an exponent if the sum is small.
+/// Parses a sum of prices, which MongoDB prints with an exponent if the sum is small.
 ///
-/// A sum has as many decimals as its most precise price. Returns `None` if these are more decimals
-/// than a price may have: then a document that is not a purchase was added up.
-fn parse_sum(text: &str) -> Option<Total> {
-    let plain = Decimal::from_scientific(text).map(|sum| sum.to_string());
-    let text = plain.as_deref().unwrap_or(text);
-    let decimals = text
+/// Returns `None` if the sum has more decimals than a price may have. A sum has as many decimals as
+/// its most precise price, so such a sum includes a document that is not a purchase.
+fn parse_sum(sum_text: &str) -> Option<Total> {
+    // `from_scientific` fails for a text without an exponent, which needs no conversion.
+    let plain_text = match Decimal::from_scientific(sum_text) {
+        Ok(sum) => sum.to_string(),
+        Err(_no_exponent) => sum_text.to_owned(),
+    };
+    let decimal_count = plain_text
         .split_once('.')
         .map_or(0, |(_, decimals)| decimals.len());
 
-    if decimals > Price::MAX_DECIMALS as usize {
+    if decimal_count > Price::MAX_DECIMALS as usize {
         return None;
     }
-    text.parse().ok()
+    plain_text.parse().ok()
 }
 
-/// Reads each document that matches `filter`, and adds up the purchases among them.
+/// Reads each document that matches `filter`, and adds up the purchases among these documents.
 ///
-/// Returns the totals and the number of documents that were read.
+/// Returns the totals, and the number of documents that were read, including documents that are not
+/// purchases.
 ///
 /// # Errors
 /// - the error of the query
@@ -265,20 +278,21 @@ async fn add_up_in_client(
             let find = collection.find(filter).max_time(timeout);
             let mut documents = find.optional(collation, Find::collation).await?;
             // An index yields documents without a date first. If `migrate` gives such a document a
-            // date during the query, the query yields it a second time. `moved` recognizes it.
+            // date during the query, the query yields the document a second time. It is added only
+            // once, because `undated_ids` contains its id.
             let mut totals = Totals::new(request);
-            let mut seen = 0;
-            let mut moved = HashSet::new();
+            let mut document_count = 0;
+            let mut undated_ids = HashSet::new();
             while let Some(document) = documents.try_next().await? {
-                seen += 1;
+                document_count += 1;
                 let Some(purchase) = reader.read_listed(&document) else {
                     continue;
                 };
                 let is_dated = document.get_datetime("timestamp").is_ok();
                 let is_new = if is_dated {
-                    !moved.contains(&purchase.id)
+                    !undated_ids.contains(&purchase.id)
                 } else {
-                    moved.insert(purchase.id)
+                    undated_ids.insert(purchase.id)
                 };
                 if is_new
                     && let Err(error) = totals.add_purchase(purchase.timestamp, purchase.price)
@@ -286,7 +300,7 @@ async fn add_up_in_client(
                     return Ok(Err(error));
                 }
             }
-            Ok(Ok((totals, seen)))
+            Ok(Ok((totals, document_count)))
         }
     };
     connection.query(timeout, add_up).await?

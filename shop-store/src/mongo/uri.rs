@@ -81,20 +81,21 @@ impl SupportedUri {
         let mut options = Vec::new();
         for option in query.split('&') {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            let small_name = name.to_ascii_lowercase();
-            if let Some((_, reason)) = find(REFUSED, &small_name) {
+            // The names of options are not case-sensitive.
+            let lowercase_name = name.to_ascii_lowercase();
+            if let Some((_, reason)) = find_option(REFUSED, &lowercase_name) {
                 return Err(refused_error(name, reason));
             }
-            if small_name == "authmechanism" && REFUSED_MECHANISMS.contains(&value) {
+            if lowercase_name == "authmechanism" && REFUSED_MECHANISMS.contains(&value) {
                 let reason =
                     "this mechanism is not supported: log in with a password or a certificate";
                 return Err(refused_error(option, reason));
             }
-            if let Some((_, reason)) = find(LEFT_OUT, &small_name) {
+            if let Some((_, reason)) = find_option(LEFT_OUT, &lowercase_name) {
                 warnings.push(format!(
                     "the option {name} of SHOP_MONGODB_URI is left out: {reason}"
                 ));
-            } else if small_name == "compressors" {
+            } else if lowercase_name == "compressors" {
                 options.extend(supported_compressors(value, &mut warnings));
             } else {
                 options.push(option.to_owned());
@@ -109,21 +110,24 @@ impl SupportedUri {
 }
 
 /// Returns the entry of `options` with this name.
-fn find<'a>(options: &'a [(&str, &str)], name: &str) -> Option<&'a (&'a str, &'a str)> {
+fn find_option<'a>(options: &'a [(&str, &str)], name: &str) -> Option<&'a (&'a str, &'a str)> {
     options.iter().find(|(listed, _)| *listed == name)
 }
 
-/// Returns the option `compressors` with those of its values that the driver has. A client and a
-/// server without a common compressor do not compress, so the others can be left out.
+/// Returns the option `compressors` with the only compressor that the driver has, or `None` if the
+/// `value` of the option does not name it. Adds a warning about the other compressors to `warnings`.
+///
+/// A client and a server without a common compressor do not compress, so the other compressors can be
+/// left out.
 fn supported_compressors(value: &str, warnings: &mut Vec<String>) -> Option<String> {
-    let others: Vec<&str> = value
+    let unsupported_names: Vec<&str> = value
         .split(',')
         .filter(|name| *name != COMPRESSOR)
         .collect();
-    if !others.is_empty() {
+    if !unsupported_names.is_empty() {
         warnings.push(format!(
             "the compressors {} of SHOP_MONGODB_URI are left out: only {COMPRESSOR} is supported",
-            others.join(", ")
+            unsupported_names.join(", ")
         ));
     }
     let is_supported = value.split(',').any(|name| name == COMPRESSOR);

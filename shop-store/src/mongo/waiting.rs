@@ -46,37 +46,41 @@ pub(super) enum WaitingFilter<'a> {
     /// The refunds with this id.
     WithId(&'a PurchaseId),
     /// The refunds with these ids, and the refunds of purchases with these ids.
-    OfIds(&'a [PurchaseId]),
+    InvolvingIds(&'a [PurchaseId]),
     /// The refunds of this user.
     OfUser(&'a UserId),
     /// The refunds before this time.
     Before(Timestamp),
-    /// All refunds, by their time.
-    ByTime,
+    /// All refunds.
+    All,
     /// The refunds that are not refused, the oldest first.
-    Oldest,
+    NotRefused,
     /// The refused refunds.
     Refused,
     /// The refunds with these sequence numbers.
     WithSequences(&'a [u64]),
-    /// The refunds behind this sequence number, in the order of their arrival.
-    Behind(u64),
+    /// The refunds after this sequence number, in the order of their arrival.
+    AfterSequence(u64),
 }
 
 impl WaitingFilter<'_> {
-    /// Returns this filter as a condition of the server.
+    /// Returns the filter document that MongoDB gets.
+    ///
+    /// Some filters have a condition that every refund meets, so that the server reads an index. A
+    /// sequence number is stored as a signed integer, because BSON has no unsigned one.
     pub(super) fn condition(&self) -> Document {
         match self {
             Self::OfPurchases(ids) => doc! { "purchase": { "$in": id_texts(ids) } },
             Self::WithId(id) => doc! { "id": id.to_string() },
-            Self::OfIds(ids) => {
-                let ids = id_texts(ids);
-                doc! { "$or": [{ "purchase": { "$in": &ids } }, { "id": { "$in": &ids } }] }
+            Self::InvolvingIds(ids) => {
+                let id_texts = id_texts(ids);
+                doc! { "$or": [{ "purchase": { "$in": &id_texts } }, { "id": { "$in": &id_texts } }] }
             }
             Self::OfUser(user) => doc! { "userid": user.as_str() },
             Self::Before(time) => doc! { "timestamp": { "$lt": to_bson_date(*time) } },
-            Self::ByTime => doc! { "timestamp": { "$gte": MIN_DATE } },
-            Self::Oldest => {
+            // Every refund has a date, so this bound leaves none out.
+            Self::All => doc! { "timestamp": { "$gte": MIN_DATE } },
+            Self::NotRefused => {
                 doc! { "timestamp": { "$gte": MIN_DATE }, REFUSAL: { "$exists": false } }
             }
             Self::Refused => doc! { REFUSAL: { "$exists": true } },
@@ -87,15 +91,15 @@ impl WaitingFilter<'_> {
                     .collect();
                 doc! { "_id": { "$in": sequences } }
             }
-            Self::Behind(sequence) => doc! { "_id": { "$gt": sequence.cast_signed() } },
+            Self::AfterSequence(sequence) => doc! { "_id": { "$gt": sequence.cast_signed() } },
         }
     }
 
     /// Returns the order in which the server returns the documents, or `None` for any order.
     pub(super) fn order(&self) -> Option<Document> {
         match self {
-            Self::Oldest => Some(doc! { "timestamp": 1 }),
-            Self::Behind(_) => Some(doc! { "_id": 1 }),
+            Self::NotRefused => Some(doc! { "timestamp": 1 }),
+            Self::AfterSequence(_) => Some(doc! { "_id": 1 }),
             _ => None,
         }
     }
@@ -153,9 +157,9 @@ impl WaitingCollection {
     }
 
     /// Sends `write` to the collection, as [`MongoConnection::write_all`] does.
-    async fn write(&self, write: Write, what: &'static str) -> Result<()> {
+    async fn write(&self, write: Write, document_words: &'static str) -> Result<()> {
         self.connection
-            .write_all(&self.collection(), write, what)
+            .write_all(&self.collection(), write, document_words)
             .await
             .map(drop)
     }
@@ -173,8 +177,8 @@ impl WaitingCollection {
         let entries = self.find_at_most(limit, filter).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
         if !sequences.is_empty() {
-            let filter = WaitingFilter::WithSequences(&sequences);
-            self.delete(filter).await?;
+            self.delete(WaitingFilter::WithSequences(&sequences))
+                .await?;
         }
         Ok(sequences.len() as u64)
     }
@@ -185,8 +189,9 @@ impl WaitingCollection {
     /// - the error of the query
     /// - [`Corrupt`](ErrorKind::Corrupt) if a document is not a waiting refund
     pub(super) async fn find_all(&self, filter: WaitingFilter<'_>) -> Result<Vec<WaitingRefund>> {
+        let no_limit = None;
         let all_members = None;
-        let documents = self.find_documents(filter, None, all_members).await?;
+        let documents = self.find_documents(filter, no_limit, all_members).await?;
         parse_waiting_refunds(&documents)
     }
 
@@ -205,11 +210,11 @@ impl WaitingCollection {
         parse_waiting_refunds(&documents)
     }
 
-    /// Returns the first `limit` refunds behind the sequence number `position`, including refused
-    /// ones.
+    /// Returns the first `limit` refunds after the sequence number `position`, including refused
+    /// refunds. Also creates the indexes of the collection if it contains such refunds.
     pub(super) async fn find_behind(&self, position: u64, limit: usize) -> Result<Vec<SweepEntry>> {
         let projection = doc! { "_id": 1, "purchase": 1, REFUSAL: 1 };
-        let filter = WaitingFilter::Behind(position);
+        let filter = WaitingFilter::AfterSequence(position);
         let documents = self
             .find_documents(filter, Some(row_limit(limit)), Some(projection))
             .await?;
@@ -221,6 +226,7 @@ impl WaitingCollection {
         } else {
             self.create_indexes().await;
         }
+        // A document without a sequence number is not from this store.
         Ok(documents
             .iter()
             .filter_map(|document| read_sweep_entry(document))
@@ -231,20 +237,23 @@ impl WaitingCollection {
     ///
     /// The server counts entries of indexes, and reads one document.
     pub(super) async fn summary(&self) -> Result<WaitingSummary> {
-        let total = self.count(WaitingFilter::ByTime).await?;
+        let total = self.count(WaitingFilter::All).await?;
         if total == 0 {
             return Ok(WaitingSummary::default());
         }
         let refused = self.count(WaitingFilter::Refused).await?;
         let projection = doc! { "timestamp": 1 };
-        let oldest = self
-            .find_documents(WaitingFilter::Oldest, Some(1), Some(projection))
+        let oldest_documents = self
+            .find_documents(WaitingFilter::NotRefused, Some(1), Some(projection))
             .await?;
-        let oldest = oldest
+        let oldest_time = oldest_documents
             .first()
             .and_then(|document| document.get_datetime("timestamp").ok())
             .and_then(to_timestamp);
-        Ok(WaitingSummary::new(total.saturating_sub(refused), oldest))
+        Ok(WaitingSummary::new(
+            total.saturating_sub(refused),
+            oldest_time,
+        ))
     }
 
     /// Counts the refunds that match `filter`.
@@ -264,8 +273,13 @@ impl WaitingCollection {
         self.connection.query(timeout, count).await
     }
 
-    /// Returns the documents that match `filter`: at most `limit`, or all for `None`, with the
-    /// members in `projection`, or all for `None`.
+    /// Returns the documents that match `filter`, in the [order](WaitingFilter::order) of the filter.
+    ///
+    /// Without a `limit`, all matching documents are returned. Without a `projection`, the documents
+    /// have all members.
+    ///
+    /// # Errors
+    /// The error of the query.
     async fn find_documents(
         &self,
         filter: WaitingFilter<'_>,
@@ -285,8 +299,8 @@ impl WaitingCollection {
 
     /// Creates the indexes of the collection, once in this process.
     ///
-    /// Without the indexes the store works too, so an error is logged, and the next refund that
-    /// begins to wait tries again.
+    /// The store works without the indexes too, so an error is only logged. The next refund that
+    /// begins to wait, or the next sweep, tries again.
     async fn create_indexes(&self) {
         if self.has_indexes.load(Ordering::Relaxed) {
             return;
@@ -367,10 +381,11 @@ fn parse_waiting_refund(document: &RawDocument) -> Option<WaitingRefund> {
 fn read_sweep_entry(document: &RawDocument) -> Option<SweepEntry> {
     let sequence = document.get_i64("_id").ok()?.cast_unsigned();
     let is_refused = document.get_str(REFUSAL).is_ok();
-    let purchase = document.get_str("purchase").ok();
+    let purchase_text = document.get_str("purchase").ok();
     Some(SweepEntry {
         sequence,
-        purchase_id: purchase
+        // A refused refund waits for no purchase any more.
+        purchase_id: purchase_text
             .filter(|_| !is_refused)
             .and_then(|text| PurchaseId::from_stored(text).ok()),
     })

@@ -27,15 +27,15 @@ fn every_filter<'a>(
     while let Some(filter) = filters.last() {
         let next = match filter {
             WaitingFilter::OfPurchases(_) => WaitingFilter::WithId(&others[0]),
-            WaitingFilter::WithId(_) => WaitingFilter::OfIds(others),
-            WaitingFilter::OfIds(_) => WaitingFilter::OfUser(user),
+            WaitingFilter::WithId(_) => WaitingFilter::InvolvingIds(others),
+            WaitingFilter::InvolvingIds(_) => WaitingFilter::OfUser(user),
             WaitingFilter::OfUser(_) => WaitingFilter::Before(Timestamp::MIN),
             WaitingFilter::Before(_) => WaitingFilter::Refused,
             WaitingFilter::Refused => WaitingFilter::WithSequences(&[1, 2]),
-            WaitingFilter::WithSequences(_) => WaitingFilter::Behind(last_sequence),
-            WaitingFilter::Behind(_) => WaitingFilter::Oldest,
-            WaitingFilter::Oldest => WaitingFilter::ByTime,
-            WaitingFilter::ByTime => break,
+            WaitingFilter::WithSequences(_) => WaitingFilter::AfterSequence(last_sequence),
+            WaitingFilter::AfterSequence(_) => WaitingFilter::NotRefused,
+            WaitingFilter::NotRefused => WaitingFilter::All,
+            WaitingFilter::All => break,
         };
         filters.push(next);
     }
@@ -53,7 +53,7 @@ fn leading_members(condition: &Document) -> Vec<String> {
 
 /// The first member of each index of the collection of waiting refunds.
 async fn indexed_members(store: &MongoStore) -> Vec<String> {
-    let Ok(indexes) = store.waiting.collection().list_indexes().await else {
+    let Ok(indexes) = store.waiting_refunds.collection().list_indexes().await else {
         return Vec::new();
     };
     let indexes: Vec<mongodb::IndexModel> = indexes.try_collect().await.unwrap();
@@ -71,7 +71,11 @@ async fn every_filter_has_an_index_and_examines_only_what_matches() {
     let store = fixture.mongo();
     let waiting = refunds_of(&purchases(5_000));
     store.insert(waiting.into()).await.unwrap();
-    let slice = store.waiting.find_all(WaitingFilter::ByTime).await.unwrap();
+    let slice = store
+        .waiting_refunds
+        .find_all(WaitingFilter::All)
+        .await
+        .unwrap();
     let last_sequence = slice.last().unwrap().sequence;
 
     let others: Vec<PurchaseId> = purchases(2).iter().map(|purchase| purchase.id).collect();
@@ -88,7 +92,7 @@ async fn every_filter_has_an_index_and_examines_only_what_matches() {
         }
     }
 
-    let collection = store.waiting.collection();
+    let collection = store.waiting_refunds.collection();
     for filter in filters {
         let mut command = doc! { "find": collection.name(), "filter": filter.condition() };
         if let Some(order) = filter.order() {
@@ -98,8 +102,8 @@ async fn every_filter_has_an_index_and_examines_only_what_matches() {
             return;
         };
         let expected = match filter {
-            WaitingFilter::ByTime => 5_000,
-            WaitingFilter::Oldest => 1,
+            WaitingFilter::All => 5_000,
+            WaitingFilter::NotRefused => 1,
             _ => 0,
         };
         assert_eq!(count, expected, "{filter:?}");
@@ -117,8 +121,8 @@ async fn a_summary_examines_no_document_but_the_oldest() {
         .insert(refunds_of(&purchases(100)).into())
         .await
         .unwrap();
-    let collection = store.waiting.collection();
-    for filter in [WaitingFilter::ByTime, WaitingFilter::Refused] {
+    let collection = store.waiting_refunds.collection();
+    for filter in [WaitingFilter::All, WaitingFilter::Refused] {
         let stages = [
             doc! { "$match": filter.condition() },
             doc! { "$group": { "_id": 1, "n": { "$sum": 1 } } },
@@ -142,7 +146,7 @@ async fn a_sweep_creates_the_indexes_that_are_missing() {
         .await
         .unwrap();
     // As a version without these indexes has left it.
-    let collection = store.waiting.collection();
+    let collection = store.waiting_refunds.collection();
     let document = collection.find_one(doc! {}).await.unwrap().unwrap();
     collection.drop().await.unwrap();
     collection.insert_one(document).await.unwrap();

@@ -4,7 +4,7 @@
 //! Whatever the URI says, each write
 //! - is confirmed by a majority of the servers, and in the journal
 //! - finds its documents by ids, so that it uses an index, and the collation of the collection does
-//!   not matter: ids are written in one form only. Which documents a user has, is found by a read
+//!   not matter: ids are written in one form only. A read finds the documents of a user
 //! - is sent as several commands if it exceeds the limits of a command, and as none if it is empty,
 //!   because MongoDB refuses an empty command (code 16)
 //! - is unordered, and reports each document that the server refused as a [`Refusal`]
@@ -132,29 +132,34 @@ impl MongoConnection {
         let namespace = collection.namespace().to_string();
         let mut reply = WriteReply::default();
         let mut documents = documents.into_iter().peekable();
-        let mut position = 0;
+        // The position of the first statement of the next command.
+        let mut first_position = 0;
 
         while documents.peek().is_some() {
             let (chunk, length) = take_chunk(&mut documents);
             let command = encode_command(name, collection.name(), chunk);
-            let part = self.run_write(command).await?;
+            let command_reply = self.run_write(command).await?;
 
-            reply.count += part.n;
-            reply
-                .upserted
-                .extend(part.upserted.iter().map(|upsert| position + upsert.index));
-            for report in part.write_errors {
+            reply.count += command_reply.n;
+            reply.upserted.extend(
+                command_reply
+                    .upserted
+                    .iter()
+                    .map(|upsert| first_position + upsert.index),
+            );
+            for report in command_reply.write_errors {
                 if report.index >= length {
                     let message = "MongoDB reported an error for a document that was not sent";
                     return Err(mongo_error(ErrorKind::Internal, message));
                 }
-                let refusal = Refusal::new(position, &report, &namespace);
+                let refusal = Refusal::new(first_position, &report, &namespace);
                 let accepts_existing = accept_existing.get(refusal.position) == Some(&true);
-                if !accepts_existing || refusal.cause != RefusalCause::DuplicateId {
+                let is_done = accepts_existing && refusal.cause == RefusalCause::DuplicateId;
+                if !is_done {
                     reply.refusals.push(refusal);
                 }
             }
-            position += length;
+            first_position += length;
         }
         Ok(reply)
     }
@@ -162,7 +167,7 @@ impl MongoConnection {
     /// Sends `write` to `collection`, as [`send_write`](Self::send_write) does. All of it succeeds,
     /// or the result is an error.
     ///
-    /// `what` names the documents in the message of the error, such as "the currency".
+    /// `document_words` names the documents in the message of the error, such as "the currency".
     ///
     /// # Errors
     /// - the errors of [`send_write`](Self::send_write)
@@ -172,13 +177,14 @@ impl MongoConnection {
         &self,
         collection: &Collection<RawDocumentBuf>,
         write: Write,
-        what: &'static str,
+        document_words: &'static str,
     ) -> Result<WriteReply> {
         let reply = self.send_write(collection, write).await?;
         let Some(refusal) = reply.refusals.first() else {
             return Ok(reply);
         };
-        let error = refusal.failure(what);
+        let error = refusal.failure(document_words);
+        // Some documents were written, so the write as a whole was neither applied nor refused.
         if reply.count > 0 {
             return Err(error.with_outcome(Outcome::Unknown));
         }
@@ -192,15 +198,16 @@ impl MongoConnection {
         let reply = self.write(run_command).await?;
 
         // The text of the error is left out, because it quotes the reply.
-        let reply: CommandReply = bson::deserialize_from_document(reply).map_err(|_quoted| {
-            mongo_error(
-                ErrorKind::Unavailable,
-                "MongoDB sent an invalid reply to a write",
-            )
-        })?;
-        match reply.write_concern_error {
+        let command_reply: CommandReply =
+            bson::deserialize_from_document(reply).map_err(|_quoted| {
+                mongo_error(
+                    ErrorKind::Unavailable,
+                    "MongoDB sent an invalid reply to a write",
+                )
+            })?;
+        match command_reply.write_concern_error {
             Some(concern) => Err(unconfirmed_error(concern.code)),
-            None => Ok(reply),
+            None => Ok(command_reply),
         }
     }
 }
@@ -259,7 +266,7 @@ fn encode_statement(statement: &Document) -> Result<RawDocumentBuf> {
 
 /// Takes as many statements as fit into one command, and returns them with their number.
 ///
-/// A statement above the limit is sent alone, so that the server refuses no other one with it.
+/// A statement above the limit is taken alone, so that the server refuses no other statement with it.
 fn take_chunk(documents: &mut Peekable<vec::IntoIter<RawDocumentBuf>>) -> (RawArrayBuf, usize) {
     let mut chunk = RawArrayBuf::new();
     let mut length = 0;
@@ -277,7 +284,7 @@ fn take_chunk(documents: &mut Peekable<vec::IntoIter<RawDocumentBuf>>) -> (RawAr
 
 /// Returns the command that carries out `statements`, unordered, with majority and journal.
 ///
-/// Unlike `insert_many` of the driver, this builds no map of all ids.
+/// Unlike `insert_many` of the driver, this function builds no map of all ids.
 fn encode_command(name: CommandName, collection: &str, statements: RawArrayBuf) -> RawDocumentBuf {
     let (name, member) = match name {
         CommandName::Insert => (cstr!("insert"), cstr!("documents")),
