@@ -32,8 +32,8 @@ use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use crate::unreadable::Unreadable;
 use crate::waiting::{MAX_SETTLED, SweepEntry, settle};
 
-/// The maximum number of times that the refunds of a batch are decided. They are decided again when
-/// another process stores or deletes their purchase meanwhile.
+/// The maximum number of rounds in which the refunds of a batch are decided. A refund is decided again
+/// when another process stores or deletes its purchase meanwhile.
 const MAX_ROUNDS: usize = 5;
 
 /// The row that is stored under an id.
@@ -81,8 +81,9 @@ impl StoredRow {
 /// The state that a store of purchases keeps in memory between batches, to save queries.
 #[derive(Debug, Default)]
 pub(crate) struct PurchaseState {
-    /// Whether it is known that no refund waits. A sweep that finds none sets it, and keeping a
-    /// refund clears it. While it is set, an insert of purchases does not look for waiting refunds.
+    /// Whether it is known that no refund waits. A sweep that finds no waiting refund sets this flag,
+    /// and a refund that begins to wait clears it. While the flag is set, an insert of purchases does
+    /// not look for waiting refunds.
     pub(crate) none_waits: AtomicBool,
     /// The sequence number of the waiting refund behind which the next sweep continues.
     pub(crate) sweep_position: AtomicU64,
@@ -94,18 +95,18 @@ pub(crate) struct PurchaseState {
 impl PurchaseState {
     /// Remembers the currency of the store, which has just been read, and returns it.
     pub(crate) fn remember_currency(&self, currency: Option<Currency>) -> Option<Currency> {
-        let mut known = self
+        let mut remembered_currency = self
             .currency
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        known.clone_from(&currency);
+        remembered_currency.clone_from(&currency);
         currency
     }
 
     /// Returns the currency of the store, if it is remembered.
-    fn known_currency(&self) -> Option<Currency> {
-        let known = self.currency.read().unwrap_or_else(PoisonError::into_inner);
-        known.clone()
+    fn remembered_currency(&self) -> Option<Currency> {
+        let remembered_currency = self.currency.read().unwrap_or_else(PoisonError::into_inner);
+        remembered_currency.clone()
     }
 }
 
@@ -130,7 +131,7 @@ pub(crate) trait PurchaseRows: CurrencyStore {
     /// callers may acknowledge them.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>>;
 
-    /// Adds refunds to those that wait until their purchase is stored.
+    /// Stores `refunds` as refunds that wait until their purchase is stored.
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()>;
 
     /// Returns the waiting refunds of these purchases, including refused ones, in the order of
@@ -161,24 +162,24 @@ pub(crate) async fn insert(
     batch: &[Purchase],
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = vec![InsertOutcome::Inserted; batch.len()];
-    let accepted = check_currencies(rows, batch, &mut outcomes).await?;
-    let (refunds, purchases): (Vec<usize>, Vec<usize>) = accepted
+    let accepted_indexes = check_currencies(rows, batch, &mut outcomes).await?;
+    let (refund_indexes, purchase_indexes): (Vec<usize>, Vec<usize>) = accepted_indexes
         .into_iter()
         .partition(|index| batch[*index].is_refund());
 
     // A batch without refunds is the normal case, and is not copied.
-    let to_insert: Cow<'_, [Purchase]> = if purchases.len() == batch.len() {
+    let to_insert: Cow<'_, [Purchase]> = if purchase_indexes.len() == batch.len() {
         batch.into()
     } else {
-        purchases
+        purchase_indexes
             .iter()
             .map(|index| batch[*index].clone())
             .collect()
     };
-    let inserted = rows.insert_purchases(&to_insert).await?;
+    let insert_outcomes = rows.insert_purchases(&to_insert).await?;
 
-    let mut stored_ids = Vec::with_capacity(purchases.len());
-    for (index, outcome) in purchases.into_iter().zip(inserted) {
+    let mut stored_ids = Vec::with_capacity(purchase_indexes.len());
+    for (index, outcome) in purchase_indexes.into_iter().zip(insert_outcomes) {
         // Waiting refunds of a duplicate are applied too: an earlier attempt may have inserted the
         // purchase, and failed before it applied them.
         if matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Duplicate) {
@@ -190,12 +191,12 @@ pub(crate) async fn insert(
         settle(rows, &stored_ids).await?;
     }
 
-    insert_refunds(rows, batch, refunds, &mut outcomes).await?;
+    insert_refunds(rows, batch, refund_indexes, &mut outcomes).await?;
     Ok(outcomes)
 }
 
 /// Rejects, in `outcomes`, the records of `batch` that name a currency other than the store's, or any
-/// currency if the store has none. Returns the indices of all other records.
+/// currency if the store has none. Returns the indexes of all other records.
 async fn check_currencies(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
@@ -209,59 +210,59 @@ async fn check_currencies(
         return Ok((0..batch.len()).collect());
     }
 
-    let mut store_currency = rows.state().known_currency();
+    let mut store_currency = rows.state().remembered_currency();
     if store_currency.is_none() {
         store_currency = rows.currency(None).await?;
     }
-    let mut accepted = Vec::with_capacity(batch.len());
+    let mut accepted_indexes = Vec::with_capacity(batch.len());
     for (index, purchase) in batch.iter().enumerate() {
         if let Some(purchase_currency) = &purchase.details.currency
             && let Some(reason) = rejected_currency(store_currency.as_ref(), purchase_currency)
         {
             outcomes[index] = InsertOutcome::Rejected(reason);
         } else {
-            accepted.push(index);
+            accepted_indexes.push(index);
         }
     }
-    Ok(accepted)
+    Ok(accepted_indexes)
 }
 
-/// Inserts the refunds of `batch` at `indices`, or keeps them until their purchase is stored, and
+/// Inserts the refunds of `batch` at `indexes`, or keeps them until their purchase is stored, and
 /// sets their outcomes.
 ///
-/// The outcome of each refund must be [`InsertOutcome::Inserted`] before the call. It stays if the
-/// refund is inserted.
+/// The outcome of each refund must be [`InsertOutcome::Inserted`] before the call. The outcome of an
+/// inserted refund is not changed.
 async fn insert_refunds(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
-    mut indices: Vec<usize>,
+    mut indexes: Vec<usize>,
     outcomes: &mut [InsertOutcome],
 ) -> Result<()> {
     for _ in 0..MAX_ROUNDS {
-        if indices.is_empty() {
+        if indexes.is_empty() {
             return Ok(());
         }
-        let mut ids = Vec::with_capacity(2 * indices.len());
-        for index in &indices {
+        let mut ids = Vec::with_capacity(2 * indexes.len());
+        for index in &indexes {
             ids.push(batch[*index].id);
             ids.extend(batch[*index].details.of);
         }
         let stored_rows = rows.find(&ids).await?;
 
-        let mut insert_indices = Vec::new();
-        let mut to_insert = Vec::new();
-        let mut to_keep = Vec::new();
-        let mut orphans = Vec::new();
-        for index in indices {
+        let mut indexes_to_insert = Vec::new();
+        let mut refunds_to_insert = Vec::new();
+        let mut indexes_to_keep = Vec::new();
+        let mut orphan_ids = Vec::new();
+        for index in indexes {
             match decide_refund(&batch[index], &stored_rows) {
                 RefundAction::Insert(refund) => {
-                    insert_indices.push(index);
-                    to_insert.push(refund);
+                    indexes_to_insert.push(index);
+                    refunds_to_insert.push(refund);
                 }
-                RefundAction::Keep => to_keep.push(index),
+                RefundAction::Keep => indexes_to_keep.push(index),
                 RefundAction::Move => {
-                    orphans.push(batch[index].id);
-                    to_keep.push(index);
+                    orphan_ids.push(batch[index].id);
+                    indexes_to_keep.push(index);
                 }
                 RefundAction::Outcome(outcome) => outcomes[index] = outcome,
             }
@@ -269,26 +270,26 @@ async fn insert_refunds(
 
         // A refund is not inserted if another process has stored a refund with the same id, or
         // deleted the purchase, since `find`. The next round decides such refunds again.
-        indices = Vec::new();
-        if !to_insert.is_empty() {
-            let inserted = rows.insert_refunds(&to_insert).await?;
-            for (index, is_inserted) in insert_indices.into_iter().zip(inserted) {
+        indexes = Vec::new();
+        if !refunds_to_insert.is_empty() {
+            let inserted = rows.insert_refunds(&refunds_to_insert).await?;
+            for (index, is_inserted) in indexes_to_insert.into_iter().zip(inserted) {
                 if !is_inserted {
-                    indices.push(index);
+                    indexes.push(index);
                 }
             }
         }
 
-        // The stored refund is deleted before it is kept, so that it is not counted twice.
-        if !orphans.is_empty() {
-            rows.delete_orphans(&orphans).await?;
+        // A refund without its purchase is deleted before it is kept, so that it is not counted twice.
+        if !orphan_ids.is_empty() {
+            rows.delete_orphans(&orphan_ids).await?;
         }
-        if !to_keep.is_empty() {
-            keep_refunds(rows, batch, to_keep, outcomes).await?;
+        if !indexes_to_keep.is_empty() {
+            keep_refunds(rows, batch, indexes_to_keep, outcomes).await?;
         }
     }
 
-    for index in indices {
+    for index in indexes {
         let message = "the purchase of a refund was stored and deleted again and again";
         let error = Error::new(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied);
         outcomes[index] = InsertOutcome::Unknown(error);
@@ -298,18 +299,18 @@ async fn insert_refunds(
 
 /// The action that a refund in a batch requires.
 enum RefundAction {
-    /// Inserts the refund as this row, which repeats user name, currency and reference of its
+    /// Insert the refund as this row, which repeats user name, currency and reference of its
     /// purchase.
     Insert(Purchase),
-    /// Keeps the refund until its purchase is stored.
+    /// Keep the refund until its purchase is stored.
     Keep,
-    /// Deletes the stored refund, which leaves the sums, and keeps the refund until its purchase is
-    /// stored.
+    /// Delete the stored refund, so that the sums do not contain it, and keep the refund until its
+    /// purchase is stored.
     ///
     /// The refund is stored without its purchase. An earlier version deleted the purchase alone, or
     /// a process ended before it noticed the deletion.
     Move,
-    /// Inserts nothing, and returns this outcome.
+    /// Insert nothing, and return this outcome.
     Outcome(InsertOutcome),
 }
 
@@ -343,7 +344,7 @@ fn decide_refund(refund: &Purchase, stored_rows: &HashMap<PurchaseId, StoredRow>
     }
 }
 
-/// Keeps the refunds of `batch` at `indices` until their purchase is stored, and sets their
+/// Keeps the refunds of `batch` at `indexes` until their purchase is stored, and sets their
 /// outcomes.
 ///
 /// Looks for the purchases again afterwards. If a purchase was stored meanwhile, its refunds are
@@ -351,17 +352,18 @@ fn decide_refund(refund: &Purchase, stored_rows: &HashMap<PurchaseId, StoredRow>
 async fn keep_refunds(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
-    indices: Vec<usize>,
+    indexes: Vec<usize>,
     outcomes: &mut [InsertOutcome],
 ) -> Result<()> {
-    let purchase_ids: Vec<PurchaseId> = indices
+    // Every refund names its purchase in `details.of`, so there is an id for each index.
+    let purchase_ids: Vec<PurchaseId> = indexes
         .iter()
         .filter_map(|index| batch[*index].details.of)
         .collect();
     let mut waiting_refunds = rows.find_waiting_refunds(&purchase_ids).await?;
 
     let mut new_refunds = Vec::new();
-    for index in &indices {
+    for index in &indexes {
         let refund = &batch[*index];
         // A refund that waits already, from an earlier batch or this one, is a duplicate.
         let waits_already = waiting_refunds
@@ -371,7 +373,9 @@ async fn keep_refunds(
             outcomes[*index] = InsertOutcome::Duplicate;
         } else {
             outcomes[*index] = InsertOutcome::Waiting;
-            waiting_refunds.push(WaitingRefund::new(0, refund.clone()));
+            // The sequence number is assigned later, and not compared here.
+            let no_sequence = 0;
+            waiting_refunds.push(WaitingRefund::new(no_sequence, refund.clone()));
             new_refunds.push(refund);
         }
     }
@@ -385,13 +389,14 @@ async fn keep_refunds(
     let stored_rows = rows.find(&purchase_ids).await?;
     let mut stored_ids = Vec::new();
     let mut erased_ids = Vec::new();
-    for (index, purchase_id) in indices.into_iter().zip(purchase_ids) {
+    for (index, purchase_id) in indexes.into_iter().zip(purchase_ids) {
         match stored_rows.get(&purchase_id) {
             Some(StoredRow::Purchase(_)) => stored_ids.push(purchase_id),
             Some(StoredRow::Mark) => {
                 erased_ids.push(purchase_id);
                 outcomes[index] = InsertOutcome::Erased;
             }
+            // The purchase is not stored, so the refund waits.
             Some(StoredRow::Unreadable(_)) | None => {}
         }
     }

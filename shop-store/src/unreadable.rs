@@ -34,7 +34,8 @@ pub(crate) fn unreadable(member: &'static str, problem: impl Display) -> Unreada
     }
 }
 
-/// Returns a function that converts the validation error of `member`, for `map_err`.
+/// Returns a function for `map_err` that converts a validation error to an [`Unreadable`] about
+/// `member`.
 pub fn not_valid(member: &'static str) -> impl FnOnce(Invalid) -> Unreadable {
     move |invalid| unreadable(member, invalid.reason())
 }
@@ -51,8 +52,8 @@ pub(crate) struct Unreadables {
 impl Unreadables {
     /// Logs and counts the entry with `id`, unless it was logged before or the maximum is reached.
     ///
-    /// `what` is the word for the entry in the log, `document` or `row`.
-    pub(crate) fn record(&self, what: &str, id: &str, error: impl Display) {
+    /// `entry_word` is the word for the entry in the diagnostic log, `document` or `row`.
+    pub(crate) fn record(&self, entry_word: &str, id: &str, error: impl Display) {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
 
@@ -60,16 +61,20 @@ impl Unreadables {
             .logged_hashes
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if logged_hashes.len() >= MAX_LOGGED || !logged_hashes.insert(hasher.finish()) {
+        if logged_hashes.len() >= MAX_LOGGED {
+            return;
+        }
+        let is_new = logged_hashes.insert(hasher.finish());
+        if !is_new {
             return;
         }
 
         self.count
             .store(logged_hashes.len() as u64, Ordering::Relaxed);
-        tracing::warn!(document.id = %id, %error, "{what} skipped in listings and totals: not a purchase");
+        tracing::warn!(document.id = %id, %error, "{entry_word} skipped in listings and totals: not a purchase");
         if logged_hashes.len() == MAX_LOGGED {
             tracing::warn!(
-                "further unreadable {what}s are not logged: `management doctor` lists all of them"
+                "further unreadable {entry_word}s are not logged: `management doctor` lists all of them"
             );
         }
     }

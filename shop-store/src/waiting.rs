@@ -7,7 +7,7 @@
 //!
 //! The writes of a settlement are one insert, one update for each reason, and one delete for up to
 //! [`MAX_SETTLED`] refunds. They follow each other in this order, so that no refund is lost if the
-//! process ends between two of them: a refund that was inserted and not deleted still waits. The
+//! process ends between two writes: a refund that was inserted and not deleted still waits. The
 //! next settlement finds it stored, and forgets it.
 
 use std::collections::BTreeMap;
@@ -34,13 +34,13 @@ const SWEEP_START: u64 = 0;
 pub(crate) struct SweepEntry {
     /// The number that identifies the waiting refund.
     pub(crate) sequence: u64,
-    /// The purchase that the refund waits for. `None` if the refund is refused, and so waits for
-    /// none.
+    /// The purchase that the refund waits for. `None` if the refund is refused, and waits for no
+    /// purchase any more.
     pub(crate) purchase_id: Option<PurchaseId>,
 }
 
-/// Settles the refunds that wait for these purchases, which are stored: applies, removes or refuses
-/// each refund, as [`decide_refunds`] decides.
+/// Settles the refunds that wait for `purchases`, which are stored: applies, removes or refuses each
+/// refund, as [`decide_refunds`] decides.
 ///
 /// # Errors
 /// An error of a statement. Some refunds may have been settled. It is safe to call this function
@@ -61,25 +61,29 @@ pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -
     Ok(())
 }
 
-/// Decides about the waiting refunds `entries`. The result contains no entry whose purchase is not
-/// stored.
+/// Decides about the waiting refunds `entries`. The result leaves out the refunds whose purchase is
+/// not stored, which go on waiting.
 async fn decide_entries(
     rows: &impl PurchaseRows,
     entries: Vec<WaitingRefund>,
 ) -> Result<Vec<(WaitingRefund, RefundDecision)>> {
     let mut ids = Vec::with_capacity(2 * entries.len());
-    let mut by_purchase: BTreeMap<PurchaseId, Vec<WaitingRefund>> = BTreeMap::new();
+    let mut entries_by_purchase: BTreeMap<PurchaseId, Vec<WaitingRefund>> = BTreeMap::new();
     for entry in entries {
+        // Every waiting refund names its purchase in `details.of`.
         if let Some(purchase_id) = entry.refund.details.of {
             ids.extend([purchase_id, purchase_id.refund_id()]);
-            by_purchase.entry(purchase_id).or_default().push(entry);
+            entries_by_purchase
+                .entry(purchase_id)
+                .or_default()
+                .push(entry);
         }
     }
     let stored_rows = rows.find(&ids).await?;
     let find_stored = |id: &PurchaseId| stored_rows.get(id).and_then(StoredRow::purchase);
 
     let mut decided_entries = Vec::with_capacity(ids.len() / 2);
-    for (purchase_id, entries) in by_purchase {
+    for (purchase_id, entries) in entries_by_purchase {
         let Some(purchase) = find_stored(&purchase_id) else {
             continue;
         };
@@ -107,6 +111,7 @@ async fn perform_decisions(
                 sequences_to_insert.push(entry.sequence);
             }
             RefundDecision::Forget => settled_sequences.push(entry.sequence),
+            // The refund is refused already, and stays with its first reason.
             RefundDecision::Refuse(_) if entry.refusal.is_some() => {}
             RefundDecision::Refuse(reason) => {
                 let (_, sequences) = refused_sequences
@@ -141,7 +146,7 @@ async fn perform_decisions(
 ///
 /// A refund may wait although its purchase is stored: two processes may have written the two at
 /// the same time, and the process that would have settled the refund may have ended. Most waiting
-/// refunds have no stored purchase, so a sweep reads no more of them than a [`SweepEntry`].
+/// refunds have no stored purchase, so a sweep reads only a [`SweepEntry`] of each refund.
 ///
 /// # Errors
 /// An error of a statement. The next sweep continues behind the refunds that this one has read.
@@ -151,11 +156,14 @@ pub(crate) async fn sweep(rows: &impl PurchaseRows) -> Result<()> {
         let position = sweep_position.load(Ordering::Relaxed);
         let slice = read_slice(rows, position).await?;
 
-        // A slice that is not full is the last one, so the next sweep begins again. The position
-        // moves before the refunds are settled: if one of them fails again and again, it does
-        // not keep the sweeps from the others.
-        let last_entry = slice.last().filter(|_| slice.len() == SLICE_REFUNDS);
-        let next_position = last_entry.map_or(SWEEP_START, |entry| entry.sequence);
+        // After a slice that is not full, no refund follows, so the next sweep begins again.
+        let is_last_slice = slice.len() < SLICE_REFUNDS;
+        let next_position = match slice.last() {
+            Some(last_entry) if !is_last_slice => last_entry.sequence,
+            _ => SWEEP_START,
+        };
+        // The position moves before the refunds are settled. So a refund that fails at each attempt
+        // does not keep the sweeps from the other refunds.
         sweep_position.store(next_position, Ordering::Relaxed);
 
         let purchase_ids: Vec<PurchaseId> =
@@ -174,8 +182,8 @@ pub(crate) async fn sweep(rows: &impl PurchaseRows) -> Result<()> {
     Ok(())
 }
 
-/// Reads the slice of waiting refunds behind `position`. If the slice from the beginning is empty,
-/// records in memory that no refund waits.
+/// Reads the slice of waiting refunds behind `position`. Records in memory that refunds wait if the
+/// slice contains any, and that no refund waits if the slice from the beginning is empty.
 async fn read_slice(rows: &impl PurchaseRows, position: u64) -> Result<Vec<SweepEntry>> {
     let slice = rows.find_waiting_behind(position, SLICE_REFUNDS).await?;
     let none_waits = &rows.state().none_waits;
@@ -191,7 +199,8 @@ async fn read_slice(rows: &impl PurchaseRows, position: u64) -> Result<Vec<Sweep
     // the flag. If the flag were set after the query, it would hide this refund.
     none_waits.store(true, Ordering::Release);
     let slice = rows.find_waiting_behind(position, SLICE_REFUNDS).await;
-    if !slice.as_ref().is_ok_and(Vec::is_empty) {
+    let is_empty = slice.as_ref().is_ok_and(Vec::is_empty);
+    if !is_empty {
         none_waits.store(false, Ordering::Release);
     }
     slice

@@ -39,9 +39,10 @@ use crate::unreadable::Unreadables;
 /// check leaves a dead row in the table, which the server must clean up.
 const CHECK_VALIDITY: Duration = Duration::from_secs(5);
 
-/// The size of the rows of a query with [`Statement::limited`] at which further rows are left out.
+/// The total size of rows, in bytes, at which a query with [`Statement::limited`] leaves out the
+/// further rows.
 ///
-/// It is more than the rows of a page need, also if its unknown members fill it.
+/// The rows of a page are always smaller, even with the maximum size of unknown members.
 pub(super) const MAX_READ_BYTES: usize = 2 * Page::MAX_UNKNOWN_BYTES;
 
 /// The first statement of each write, which makes the commit wait until the write is durable.
@@ -176,7 +177,7 @@ pub struct Statement {
     /// The statement that ends the transaction of a write, `commit` or `rollback`. `None` for a
     /// query.
     pub(super) end: Option<&'static str>,
-    /// Whether rows of a query are left out once there are [`MAX_READ_BYTES`].
+    /// Whether a query leaves out rows once the rows so far have [`MAX_READ_BYTES`].
     is_limited: bool,
 }
 
@@ -192,8 +193,9 @@ impl Statement {
         }
     }
 
-    /// Returns this query with rows that end early: with the row with which they have
-    /// [`MAX_READ_BYTES`] together. So memory does not depend on what is in the rows.
+    /// Returns this query with a limit on the size of its rows: the rows end with the row with which
+    /// they have [`MAX_READ_BYTES`] together. So the memory of a query does not depend on the content
+    /// of the rows.
     pub(super) const fn limited(mut self) -> Self {
         self.is_limited = true;
         self
@@ -248,11 +250,12 @@ pub struct PostgresConnection {
     /// The task that creates the tables, or `None` if they are not to be created.
     pub(super) schema: Option<SchemaMigrator>,
     pub(super) servers: Arc<Servers>,
-    _closing_idle: DropGuard,
+    /// Stops the task that closes idle sessions when the connection is dropped.
+    _stop_closing_idle: DropGuard,
     /// The sessions for queries. They are separate, so that inserts do not wait behind listings.
-    reads: SessionPool,
+    read_sessions: SessionPool,
     /// The sessions for writes.
-    pub(super) writes: SessionPool,
+    pub(super) write_sessions: SessionPool,
 }
 
 impl PostgresConnection {
@@ -295,9 +298,9 @@ impl PostgresConnection {
         };
 
         let max_reads = (options.max_connections / 2).max(1);
-        let reads = build_pool(options.query_timeout, max_reads)?;
+        let read_sessions = build_pool(options.query_timeout, max_reads)?;
         let max_writes = options.max_connections.saturating_sub(max_reads).max(1);
-        let writes = build_pool(options.insert_timeout, max_writes)?;
+        let write_sessions = build_pool(options.insert_timeout, max_writes)?;
 
         Ok(Self {
             name: url.name(),
@@ -306,16 +309,16 @@ impl PostgresConnection {
             repeats: AtomicU32::default(),
             check_timeout,
             last_write_check: Mutex::default(),
-            schema: options
-                .create_schema
-                .then(|| SchemaMigrator::new(definition, options.adopt_tables, writes.clone())),
+            schema: options.create_schema.then(|| {
+                SchemaMigrator::new(definition, options.adopt_tables, write_sessions.clone())
+            }),
             servers,
-            _closing_idle: until_dropped(close_idle(
-                [reads.clone(), writes.clone()],
+            _stop_closing_idle: until_dropped(close_idle(
+                [read_sessions.clone(), write_sessions.clone()],
                 options.idle_timeout,
             )),
-            reads,
-            writes,
+            read_sessions,
+            write_sessions,
             options,
         })
     }
@@ -359,11 +362,12 @@ impl PostgresConnection {
     /// An error of the server or of the new session, see [`error`](super::error).
     pub(super) async fn write_alone(&self, mut statement: Statement) -> Result<Vec<Row>> {
         statement.end = Some("commit");
-        let session = self.writes.manager().create().await?;
+        let session = self.write_sessions.manager().create().await?;
         let abandoned = session.abandoned.clone();
-        let executed = abandoned.run_until_cancelled(execute(&session, &statement));
-        match executed.await {
+        let execution = abandoned.run_until_cancelled(execute(&session, &statement));
+        match execution.await {
             Some(result) => result.map_err(from_driver),
+            // The host has turned out to be mute meanwhile.
             None => Err(timeout_error(Outcome::Unknown)),
         }
     }
@@ -386,26 +390,27 @@ impl PostgresConnection {
     /// - an error of the server or of a new session, see [`error`](super::error)
     pub(super) async fn run(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         if let Some(schema) = &self.schema {
-            let attempted = time::timeout_at(deadline, schema.wait_for_attempt()).await;
-            attempted.map_err(|_elapsed| timeout_error(Outcome::NotApplied))??;
+            // The outer error is that of the timeout, and the inner one that of the attempt.
+            let attempt = time::timeout_at(deadline, schema.wait_for_attempt()).await;
+            attempt.map_err(|_elapsed| timeout_error(Outcome::NotApplied))??;
         }
 
         let pool = if statement.end.is_some() {
-            &self.writes
+            &self.write_sessions
         } else {
-            &self.reads
+            &self.read_sessions
         };
         let statement = Arc::new(statement);
-        let rows = retry_until(deadline, is_retryable, || {
+        let result = retry_until(deadline, is_retryable, || {
             run_once(pool, &statement, deadline)
         })
         .await;
 
-        // The next check of writes must ask the server again.
-        if rows.is_err() {
+        // After an error, the next check of writes must ask the server again.
+        if result.is_err() {
             *self.lock_last_write_check() = None;
         }
-        rows
+        result
     }
 
     /// Locks the time of the last successful check of writes.
@@ -461,8 +466,8 @@ impl PostgresConnection {
 /// - Statements that wait for a standby hold their places in the pool, so that new sessions cannot
 ///   use up the connections of the server.
 ///
-/// After the deadline, the host is also asked whether it answers at all. If it does not, its
-/// sessions are ended.
+/// After the deadline, the host is also asked whether it answers at all. If the host does not answer,
+/// its sessions are ended.
 ///
 /// # Errors
 /// - [`ErrorKind::DeadlineExceeded`] after the deadline. The outcome is unknown if the statement
@@ -501,13 +506,13 @@ async fn run_once(
 /// - an error of [`from_driver`]
 async fn run_in_session(session: PooledSession, statement: Arc<Statement>) -> Result<Vec<Row>> {
     let abandoned = session.abandoned.clone();
-    let executed = abandoned
+    let execution = abandoned
         .run_until_cancelled(execute(&session, &statement))
         .await;
 
     // Dropping a session that was taken from its pool ends the connection, and makes room in the
     // pool.
-    let Some(result) = executed else {
+    let Some(result) = execution else {
         drop(PooledSession::take(session));
         return Err(timeout_error(Outcome::Unknown));
     };
@@ -563,26 +568,26 @@ async fn execute(
         }
     };
 
-    let (begun, before, rows, ended) =
+    let (begin_result, before_result, query_result, end_result) =
         tokio::join!(biased; begin, run_before, query, client.batch_execute(end));
 
-    // The first error is the cause of the later ones.
-    begun?;
-    before?;
-    let rows = rows?;
-    ended?;
+    // The first error is the cause of the later errors.
+    begin_result?;
+    before_result?;
+    let rows = query_result?;
+    end_result?;
     Ok(rows)
 }
 
-/// Returns the first of `rows`, up to the one with which they have [`MAX_READ_BYTES`] together.
+/// Returns the first rows of `rows`, up to the row with which they have [`MAX_READ_BYTES`] together.
 ///
-/// The driver discards the others as they arrive.
+/// The driver discards the further rows as they arrive.
 async fn read_limited_rows(rows: RowStream) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let mut rows = pin!(rows);
+    let mut arriving_rows = pin!(rows);
     let mut read_rows = Vec::new();
     let mut read_bytes = 0;
     while read_bytes < MAX_READ_BYTES
-        && let Some(row) = rows.try_next().await?
+        && let Some(row) = arriving_rows.try_next().await?
     {
         read_bytes += row.raw_size_bytes();
         read_rows.push(row);
@@ -616,17 +621,17 @@ fn timeout_error(outcome: Outcome) -> Error {
 /// Returns the options of a session for statements with this timeout, in the form of the setting
 /// `options`.
 fn session_options(timeout: Duration) -> String {
-    // The server's timeout is shorter than the client's, so usually the server reports the error,
-    // and the outcome is known.
+    // The timeout of the server is a tenth shorter than that of the client, so usually the server
+    // reports the error, and the outcome is known.
     let statement_timeout = (timeout - timeout / 10).as_millis().max(1);
 
     // Without sorts, the server reads a page in the order of an index, even if the statistics of
     // the table are old. A sort that cannot be avoided gets a cost of 10¹⁰ then, for which the
-    // server would compile the statement each time (`jit`). That takes 140 ms of a processor, and
-    // no statement reads so much that it would be worth it.
+    // server would compile the statement each time (`jit`). Compiling takes 140 ms of a processor,
+    // and no statement reads so many rows that this would be worth it.
     //
-    // The settings are options of the start of the session, because a pooler that shares sessions
-    // rejects such options. It would accept a `set` statement, and the setting would also hold for
-    // other clients of the session.
+    // The settings are options of the start of the session, and not `set` statements. A pooler that
+    // shares sessions rejects such options. It would accept a `set` statement, and the setting would
+    // then also hold for other clients of the session.
     format!("-c statement_timeout={statement_timeout} -c enable_sort=off -c jit=off")
 }

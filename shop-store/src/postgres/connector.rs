@@ -90,8 +90,8 @@ impl Servers {
 
     /// Returns whether a server on a higher timeline replaced the server of `session`.
     ///
-    /// Returns `false` if the timeline of the session is unknown.
-    fn have_superseded(&self, session: &Session) -> bool {
+    /// Returns `false` if the timeline of the session is unknown (0).
+    fn have_replaced_server_of(&self, session: &Session) -> bool {
         session.timeline > 0 && session.timeline < self.timeline()
     }
 
@@ -177,37 +177,39 @@ impl Connector {
         let servers = Arc::clone(&self.servers);
         let tls = self.tls.clone();
         tokio::spawn(async move {
-            let starting = start_session(&servers, host, &name, config, tls);
-            let answer = timeout(servers.connect_timeout, starting).await;
+            let start = start_session(&servers, host, &name, config, tls);
+            let answer = timeout(servers.connect_timeout, start).await;
 
             let is_mute = answer.is_err();
-            if !servers.hosts[host].is_mute.swap(is_mute, Ordering::AcqRel) && is_mute {
+            let was_mute = servers.hosts[host].is_mute.swap(is_mute, Ordering::AcqRel);
+            if is_mute && !was_mute {
                 tracing::warn!(server = name, "PostgreSQL does not answer at this host");
             }
 
-            let answer = answer.unwrap_or_else(|_elapsed| {
+            let session_result = answer.unwrap_or_else(|_elapsed| {
                 let message = format!("{name} accepts connections and does not answer");
                 Err(unavailable_error(message))
             });
 
             // The session ends here if the receiver was dropped, because another host was chosen
             // meanwhile.
-            let _unused = answers.send((host, answer));
+            let _receiver_dropped = answers.send((host, session_result));
         });
     }
 
     /// Checks in the background whether a host still answers, and ends all sessions with the host
     /// if it does not.
     ///
-    /// A statement that received no response in time calls this. The statement may only be waiting
-    /// for a standby. Then the server answers the new session that is started here, and the
-    /// statement keeps its session.
+    /// This function is called for a statement that received no response in time. The statement may
+    /// only be waiting for a standby. In this case, the server answers the new session that is started
+    /// here, and the statement keeps its session.
     pub(super) fn abandon_if_mute(&self, host: usize) {
         let (sender, mut answers) = mpsc::unbounded_channel();
         self.request_session(host, sender);
 
         let servers = Arc::clone(&self.servers);
         tokio::spawn(async move {
+            // Only whether the host is mute matters. The new session, if any, ends here.
             let _answer = answers.recv().await;
             if servers.is_mute(host) {
                 // The statements of all present sessions fail, and the pools do not use these
@@ -243,6 +245,7 @@ async fn start_session(
                 Ok(AsyncMessage::Notice(notice)) if notice.routine() == Some(STANDBY_WAIT) => {
                     skipped_flag.store(true, Ordering::Release);
                 }
+                // Other messages are notices and notifications that mean nothing here.
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "a connection to PostgreSQL has ended");
@@ -292,14 +295,14 @@ impl managed::Manager for Connector {
     /// Starts a session with the host that takes writes.
     ///
     /// Asks all hosts at the same time. Waits for each host that answered when it was asked last,
-    /// or for all hosts if all are mute. Of the sessions that take writes, the one on the highest
+    /// or for all hosts if all are mute. Of the sessions that take writes, the session on the highest
     /// timeline is returned, and the others end. With a single host, its session is returned even
     /// if it is read-only.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if no host takes writes, or if the only ones that do are on an
-    /// earlier timeline than was seen before. If no session takes writes and a host failed, the
-    /// error of the last host that failed.
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if all hosts are read-only, or if the hosts
+    ///   that take writes are on an earlier timeline than was seen before
+    /// - the error of the last host that failed, if no host takes writes and a host failed
     async fn create(&self) -> Result<Session> {
         let (sender, mut answers) = mpsc::unbounded_channel();
         let hosts = 0..self.configs.len();
@@ -332,10 +335,10 @@ impl managed::Manager for Connector {
                     }
                 }
                 Ok(session) => {
-                    if best_session
+                    let is_better = best_session
                         .as_ref()
-                        .is_none_or(|best| best.timeline < session.timeline)
-                    {
+                        .is_none_or(|best| best.timeline < session.timeline);
+                    if is_better {
                         best_session = Some(session);
                     }
                 }
@@ -348,7 +351,7 @@ impl managed::Manager for Connector {
             let message = "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary";
             return Err(last_error.unwrap_or_else(|| unavailable_error(message)));
         };
-        if self.servers.have_superseded(&session) {
+        if self.servers.have_replaced_server_of(&session) {
             let (name, _) = &self.configs[session.host];
             return Err(unavailable_error(format!(
                 "the PostgreSQL server {name} is on timeline {}, and another one on timeline {} has replaced it: stop it, or make it a standby",
@@ -369,7 +372,7 @@ impl managed::Manager for Connector {
         if session.client.is_closed() || session.abandoned.is_cancelled() {
             return Err(RecycleError::message("the session has ended"));
         }
-        if self.servers.have_superseded(session) {
+        if self.servers.have_replaced_server_of(session) {
             return Err(RecycleError::message("the server was replaced"));
         }
         Ok(())

@@ -63,9 +63,10 @@ impl PurchaseErase for PostgresStore {
         for chunk in ids.chunks(MAX_ROWS) {
             marked += match self.run_count(mark_statement(chunk)).await {
                 Ok(marked) => marked,
-                // If another transaction stored a purchase meanwhile, the statement did not mark
-                // the purchase, but does not see it either, and counts it as skipped. A second
-                // statement sees the purchase. A second error is returned.
+                // Another transaction may have stored a purchase while the statement ran. The
+                // statement does not see this purchase, does not mark it, and counts it as skipped,
+                // which is an error. A second statement sees the purchase. Any error of the second
+                // statement is returned.
                 Err(_skipped) => self.run_count(mark_statement(chunk)).await?,
             };
         }
@@ -82,8 +83,8 @@ impl PurchaseErase for PostgresStore {
     /// Deletes the purchases and refunds before `time`, the oldest first, and then the waiting
     /// refunds before `time`.
     ///
-    /// Reads at most `limit` old rows, and deletes them together with refunds of these purchases.
-    /// Returns the number of deleted rows.
+    /// Reads at most `limit` old rows, and deletes these rows and their refunds. Returns the number
+    /// of deleted rows.
     async fn delete_before(
         &self,
         time: Timestamp,
@@ -103,9 +104,9 @@ impl PurchaseErase for PostgresStore {
         let mut deleted = 0;
         if !oldest_rows.is_empty() {
             let ids = ids_with_refunds(&oldest_rows);
-            // The lock conflicts with the lock that the insert of a refund takes on its purchase.
-            // So no refund of these purchases is inserted until they are deleted, and the deletion
-            // sees all refunds that were inserted before.
+            // This lock conflicts with the lock that the insert of a refund takes on its purchase.
+            // So no refund of these purchases is inserted before the purchases are deleted, and the
+            // deletion sees all refunds that were inserted earlier.
             let lock_sql = "select from purchases where id = any ($1) order by id for update";
             let lock = Statement::new(lock_sql).bind(ids.clone());
             let delete = delete_old_statement(time, ids).after(lock);
@@ -137,9 +138,9 @@ impl PurchaseErase for PostgresStore {
 impl PostgresStore {
     /// Runs a statement that counts rows, and returns the column `count` of its answer.
     ///
-    /// `count` is the number of rows that were written or, by [`count_old_query`], found. The
-    /// column `skipped` is the number of rows that were not written although they should have been,
-    /// because a trigger skipped them.
+    /// `count` is the number of rows that were written, or that [`count_old_query`] counted. The
+    /// column `skipped` is the number of rows that should have been written and were not, because a
+    /// trigger skipped them.
     ///
     /// # Errors
     /// - [`ErrorKind::Unavailable`] if `skipped` is not 0
@@ -209,22 +210,25 @@ pub(super) fn oldest_rows_query(time: Timestamp, limit: usize) -> Statement {
 /// Reads the ids in the rows of [`oldest_rows_query`], and adds the id of the refund of each
 /// purchase, and of the purchase of each refund.
 ///
-/// The returned ids are sorted, because rows are locked in the order of their ids.
+/// A row is a refund if its column `purchase`, the id of the refunded purchase, is set. The returned
+/// ids are sorted, because rows are locked in the order of their ids.
 fn ids_with_refunds(oldest_rows: &[tokio_postgres::Row]) -> Vec<String> {
-    let mut ids = BTreeSet::new();
+    let mut id_texts = BTreeSet::new();
     for row in oldest_rows {
-        let Ok(id) = row.try_get::<_, String>("id") else {
+        // Both columns are texts in the tables of this store. A row in which they are not is not
+        // deleted.
+        let Ok(id_text) = row.try_get::<_, String>("id") else {
             continue;
         };
-        let purchase: Option<String> = row.try_get("purchase").unwrap_or_default();
-        let related = purchase.or_else(|| {
-            let id = PurchaseId::from_stored(&id).ok()?;
-            Some(id.refund_id().to_string())
+        let purchase_text: Option<String> = row.try_get("purchase").unwrap_or_default();
+        let counterpart_text = purchase_text.or_else(|| {
+            let purchase_id = PurchaseId::from_stored(&id_text).ok()?;
+            Some(purchase_id.refund_id().to_string())
         });
-        ids.extend(related);
-        ids.insert(id);
+        id_texts.extend(counterpart_text);
+        id_texts.insert(id_text);
     }
-    ids.into_iter().collect()
+    id_texts.into_iter().collect()
 }
 
 /// Returns the statement that deletes old rows among `ids`.

@@ -3,8 +3,8 @@
 //! [`sqlstate`] gives the kind and the message of an error that the server reported. This module
 //! adds the outcome: whether the statement may have been applied although it failed.
 //!
-//! The server's own text may have the values of a row, which are personal data and must not get
-//! into logs. [`describe`] decides what of the text is kept.
+//! The server's own text may contain the values of a row, which are personal data and must not get
+//! into logs. [`describe`] decides which part of the text is kept.
 
 use std::error::Error as _;
 use std::io;
@@ -53,13 +53,13 @@ pub(super) fn from_pool(error: PoolError<Error>) -> Error {
 ///
 /// No statement was sent, so the outcome is [`Outcome::NotApplied`]. The kind is
 /// [`ErrorKind::Unavailable`] if the host cannot be reached, [`ErrorKind::Denied`] if password or
-/// TLS do not fit, and otherwise the kind of the server's error code.
+/// TLS do not fit, and the kind of the server's error code if the server rejects the session.
 pub(super) fn from_connect(error: DriverError) -> Error {
     let is_io = error
         .source()
         .is_some_and(|source| source.downcast_ref::<io::Error>().is_some());
 
-    let converted = match error.as_db_error() {
+    let connect_error = match error.as_db_error() {
         Some(reported) => from_server(reported),
         None if is_io || error.is_closed() => {
             postgres_error(ErrorKind::Unavailable, "PostgreSQL cannot be reached")
@@ -72,7 +72,7 @@ pub(super) fn from_connect(error: DriverError) -> Error {
             postgres_error(ErrorKind::Denied, message).with_source(error)
         }
     };
-    converted.with_outcome(Outcome::NotApplied)
+    connect_error.with_outcome(Outcome::NotApplied)
 }
 
 /// An error that the server reported, without the values of a row.
@@ -95,14 +95,14 @@ const CLASSES_WITHOUT_VALUES: [&str; 14] = [
 
 /// Returns the text of an error that the server reported, without the values of a row.
 ///
-/// The details are never part of it, such as `Key (userid)=(u1) already exists` and `Failing row
-/// contains (…)`. The message is left out if it may have values. A function of an operator, such as
-/// a trigger, can put values into each member of the error, so only the name of the function is
-/// kept.
+/// The details of an error, such as `Key (userid)=(u1) already exists` and `Failing row contains (…)`,
+/// are never part of the text. The message is left out if it may contain values. A function of an
+/// operator, such as a trigger, can put values into each member of the error, so only the code and the
+/// name of the function are kept for an error in a function.
 fn describe(error: &DbError) -> String {
     let code = error.code().code();
-    // A context is mostly the one of a function. It is in the language of the server, so that other
-    // contexts cannot be told from it.
+    // The context of an error mostly tells in which function it occurred. The words are in the language
+    // of the server, so any context counts as that of a function.
     if let Some(context) = error.where_() {
         return match function_in(context) {
             Some(function) => format!("{code}, in the function {function}"),
@@ -114,20 +114,21 @@ fn describe(error: &DbError) -> String {
     }
 
     let mut text = code.to_owned();
-    for (what, name) in [
+    for (object_word, name) in [
         ("constraint", error.constraint()),
         ("column", error.column()),
         ("table", error.table()),
     ] {
         if let Some(name) = name {
-            text.push_str(&format!(", {what} {name}"));
+            text.push_str(&format!(", {object_word} {name}"));
         }
     }
     text
 }
 
 /// Returns the name of the innermost function in the context of an error, such as `PL/pgSQL function
-/// check_user() line 3 at RAISE`.
+/// check_user() line 3 at RAISE`. Returns `None` if the context names no function, or a name that
+/// contains other characters than letters, digits, `_` and `.`.
 fn function_in(context: &str) -> Option<&str> {
     let name_and_rest = context
         .lines()
@@ -149,7 +150,7 @@ pub(super) fn code(error: &Error) -> Option<&str> {
 
 /// Converts an error that the server reported.
 fn from_server(error: &DbError) -> Error {
-    // A severity that the server does not state is taken for a higher one.
+    // A severity that the server does not state is taken for one that ends the session.
     let may_end_session = error.parsed_severity() != Some(Severity::Error);
     let (kind, message) = match sqlstate::classify(error.code().code()) {
         // The kind `Invalid` makes a record a dead letter. A severity above `ERROR` ends the

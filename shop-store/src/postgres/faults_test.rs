@@ -387,7 +387,7 @@ async fn writes_are_durable_and_leave_their_session_unchanged() {
         let rows = store.connection.write(Statement::new(show)).await.unwrap();
         assert_eq!(rows[0].get::<_, &str>(0), of_writes, "{of_session}");
 
-        let session = store.connection.writes.get().await.unwrap();
+        let session = store.connection.write_sessions.get().await.unwrap();
         let row = session.client.query_one(show, &[]).await.unwrap();
         assert_eq!(row.get::<_, &str>(0), of_session);
         let sql = "select name from pg_settings where source = 'session' and setting <> reset_val";

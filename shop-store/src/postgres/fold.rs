@@ -14,12 +14,12 @@
 //! # How a scope becomes ready
 //!
 //! A trigger that reads `purchases_kept` before a scope is inserted records no deltas for the scope.
-//! So the task waits until all transactions have ended that might contain the work of such a
-//! trigger. It reads the scope, and then takes a transaction id, the *horizon*. The trigger's
-//! transaction got its id before the trigger read the kept scopes, so its id is lower. Once all
-//! transactions with lower ids have ended, a build is right: in one snapshot, it reads the purchases
-//! and the sums so far, and adds the difference as deltas. Whatever the sums were before, they are
-//! complete afterwards. Changes that are committed later record their own deltas.
+//! So the task waits until all transactions with such a trigger have ended. The task reads the scope,
+//! and then takes a transaction id, the *horizon*. The trigger's transaction got its id before the
+//! trigger read the kept scopes, so this id is lower than the horizon. Once all transactions with
+//! lower ids have ended, a build is right: in one snapshot, it reads the purchases and the sums so
+//! far, and adds the difference as deltas. Whatever the sums were before, they are complete
+//! afterwards. Changes that are committed later record their own deltas.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -45,8 +45,8 @@ const MAX_PAUSE_AFTER_ERROR: Duration = Duration::from_secs(30);
 /// The SQL expression that tries to take the lock of the fold until the end of the transaction, and
 /// records whether the transaction has the lock.
 ///
-/// The first key tells the lock from other advisory locks. The second one is the table, because
-/// several stores may be in one database.
+/// The first key distinguishes the lock from other advisory locks. The second key is the table,
+/// because several stores may be in one database.
 macro_rules! try_lock {
     () => {
         "set_config('shop.has_sums_lock', pg_try_advisory_xact_lock(
@@ -90,21 +90,23 @@ const STATUS: &str = "
 /// ingest until the store is dropped.
 #[derive(Debug, Default)]
 pub(super) struct FoldTask {
-    has_work: Arc<Notify>,
-    until_dropped: OnceLock<DropGuard>,
+    /// Notified when something was written or requested.
+    work_signal: Arc<Notify>,
+    /// Stops the task when the store is dropped. It is empty until the task is started.
+    stop_on_drop: OnceLock<DropGuard>,
 }
 
 impl FoldTask {
     /// Wakes the task, if it runs.
     pub(super) fn wake(&self) {
-        self.has_work.notify_one();
+        self.work_signal.notify_one();
     }
 
     /// Keeps the task of a test from being started.
     #[cfg(test)]
     pub(super) fn disable(&self) {
         let guard = until_dropped(std::future::ready(()));
-        self.until_dropped.get_or_init(|| guard);
+        self.stop_on_drop.get_or_init(|| guard);
     }
 }
 
@@ -112,9 +114,9 @@ impl PostgresStore {
     /// Starts the background task that folds deltas, unless it runs, and wakes it.
     pub(super) fn start_fold(&self) {
         let task = &self.sums.fold_task;
-        task.until_dropped.get_or_init(|| {
+        task.stop_on_drop.get_or_init(|| {
             let fold = Fold::new(Arc::clone(&self.connection));
-            until_dropped(fold.run(Arc::clone(&task.has_work)))
+            until_dropped(fold.run(Arc::clone(&task.work_signal)))
         });
         task.wake();
     }
@@ -122,8 +124,8 @@ impl PostgresStore {
     /// Folds the deltas now, after the purchases of a user were erased, so that the sums of this
     /// user are gone as well.
     ///
-    /// If this fails, or if another process is folding, the background task of a process does it
-    /// later.
+    /// An error is only logged. After an error, or if another process is folding, the background task
+    /// of a process folds the deltas later.
     pub(super) async fn fold_after_erasure(&self) {
         if let Err(error) = Fold::new(Arc::clone(&self.connection)).fold_deltas().await {
             tracing::debug!(error = %error.chain(), "the sums of an erased user are removed later");
@@ -167,15 +169,15 @@ impl Fold {
     /// Runs rounds until the future is dropped.
     ///
     /// Logs the first error of a series. While rounds fail, totals are right, but slower.
-    async fn run(mut self, has_work: Arc<Notify>) {
+    async fn run(mut self, work_signal: Arc<Notify>) {
         let mut error_pauses = None;
         loop {
-            let pause = match self.round().await {
+            let pause = match self.run_round().await {
                 Ok(progress) => {
                     error_pauses = None;
                     if progress == Progress::Idle {
                         // The timeout is no error: another process may have requested something.
-                        let _elapsed = timeout(IDLE_PAUSE, has_work.notified()).await;
+                        let _elapsed = timeout(IDLE_PAUSE, work_signal.notified()).await;
                     }
                     PAUSE
                 }
@@ -192,11 +194,12 @@ impl Fold {
         }
     }
 
-    /// Does what there is to do now, without waiting for other transactions.
+    /// Runs the steps that are possible now, without waiting for other transactions. Returns whether
+    /// another round is needed soon.
     ///
     /// # Errors
     /// The first error of a statement. Nothing is lost, and the next round goes on.
-    pub(super) async fn round(&mut self) -> Result<Progress> {
+    pub(super) async fn run_round(&mut self) -> Result<Progress> {
         let status = self.connection.query(Statement::new(STATUS)).await?;
 
         if !answer_column(&status, "keeps_shop")? {
@@ -210,14 +213,18 @@ impl Fold {
             self.fold_deltas().await?;
         }
 
-        let oldest: i64 = answer_column(&status, "oldest")?;
-        if let Some(pending) = self.pending_build.take_if(|build| build.horizon <= oldest) {
+        let oldest_transaction: i64 = answer_column(&status, "oldest")?;
+        let due_build = self
+            .pending_build
+            .take_if(|build| build.horizon <= oldest_transaction);
+        if let Some(build) = due_build {
             let estimate: i64 = answer_column(&status, "estimate")?;
-            for (scope, identity) in pending.scopes {
+            for (scope, identity) in build.scopes {
                 self.build(scope, identity, estimate).await?;
             }
             return Ok(Progress::Busy);
         }
+        // The pending build still waits for transactions.
         if self.pending_build.is_some() {
             return Ok(Progress::Busy);
         }
@@ -236,18 +243,19 @@ impl Fold {
 
     /// Returns a transaction id that is higher than the ids of all transactions so far.
     ///
-    /// The highest id of a snapshot would not do: transactions with higher ids may be running.
+    /// The statement assigns a new id. The highest id of a snapshot would not do, because transactions
+    /// with higher ids may be running.
     async fn take_horizon(&self) -> Result<i64> {
         let select = "select pg_current_xact_id()::text::bigint as horizon";
         let rows = self.connection.write(Statement::new(select)).await?;
         answer_column(&rows, "horizon")
     }
 
-    /// Moves the deltas into the sums, unless another process does. Deletes the deltas of scopes
-    /// that are not kept.
+    /// Moves the deltas into the sums, unless another process holds the lock. Deletes the deltas of
+    /// scopes that are not kept.
     ///
-    /// If nothing is left of a user's purchases, their sums are deleted, and the user is not kept
-    /// any longer.
+    /// If a user has no purchases any more, the sums of the user are deleted, and are not kept any
+    /// longer.
     pub(super) async fn fold_deltas(&self) -> Result<()> {
         let fold = Statement::new(fold_sql()).after(Statement::new(LOCK));
         let rows = self.connection.write(fold).await?;
@@ -276,21 +284,21 @@ impl Fold {
             purchases_of_all_users = estimate,
             "PostgreSQL adds up purchases, so that totals are quick"
         );
-        let begun = Instant::now();
+        let started = Instant::now();
         let build = Statement::new(build_sql(&scope))
             .bind(scope)
             .bind(identity)
             .after(Statement::new(LOCK_WITHOUT_TIMEOUT));
-        let built = self.connection.write_alone(build).await?;
-        let is_complete = !built.is_empty();
+        let answer = self.connection.write_alone(build).await?;
+        let is_complete = !answer.is_empty();
         // A user whose purchases were erased meanwhile is not kept.
-        if is_complete && answer_column(&built, "is_empty")? {
+        if is_complete && answer_column(&answer, "is_empty")? {
             self.delete_empty_sums().await?;
         }
         tracing::info!(
             of_all_users,
             is_complete,
-            seconds = begun.elapsed().as_secs_f64(),
+            seconds = started.elapsed().as_secs_f64(),
             "PostgreSQL has added up purchases"
         );
         Ok(())
@@ -345,7 +353,8 @@ fn delete_empty_sql() -> String {
     )
 }
 
-/// Returns the SQL that adds what the sums of a scope lack as deltas, and marks the scope as ready.
+/// Returns the SQL that adds the difference between the purchases and the sums of a scope as deltas,
+/// and marks the scope as ready.
 ///
 /// `$1` is the scope, and `$2` its identity. The answer has a row if the scope was marked, whose
 /// column `is_empty` tells whether the scope has no purchases.

@@ -15,16 +15,16 @@ use super::error::postgres_error;
 
 #[async_trait]
 impl ImportedFiles for PostgresStore {
-    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
-        if let Some(kept) = kept {
+    async fn last_reading(&self, file: Uuid, new_reading: Option<&str>) -> Result<Option<String>> {
+        if let Some(new_reading) = new_reading {
             let upsert = Statement::new(
                 "insert into purchases_settings (name, value) values ($1, $2)
                  on conflict (name) do update set value = excluded.value",
             )
             .bind(setting_name(file))
-            .bind(kept.to_owned());
+            .bind(new_reading.to_owned());
             self.connection.write(upsert).await?;
-            return Ok(Some(kept.to_owned()));
+            return Ok(Some(new_reading.to_owned()));
         }
 
         let select = Statement::new("select value from purchases_settings where name = $1");

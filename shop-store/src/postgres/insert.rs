@@ -34,8 +34,8 @@ pub(super) const MAX_ROWS: usize = 10_000;
 /// The number of batches that are sent by [`TargetTable::insert_new`] after a batch that contained
 /// a stored row.
 ///
-/// A batch that repeats stored rows is often followed by further ones, for example while a log is
-/// read again. A plain insert that fails leaves dead rows in the table, so it is tried again only
+/// A batch that repeats stored rows is often followed by further such batches, for example while a log
+/// is read again. A plain insert that fails leaves dead rows in the table, so it is tried again only
 /// after this many batches without a stored row.
 const EXPECTED_REPEATS: u32 = 100;
 
@@ -198,10 +198,12 @@ impl Insertable for Purchase {
     }
 
     fn has_same_details(&self, stored: Option<&str>) -> bool {
-        let details = stored.map_or(Ok(Details::NONE), |json| {
-            Details::from_json(json.as_bytes(), &[])
+        let no_excluded_members = &[];
+        let stored_details = stored.map_or(Ok(Details::NONE), |json| {
+            Details::from_json(json.as_bytes(), no_excluded_members)
         });
-        details.is_ok_and(|details| self.clone().with_details(details).same_content(self))
+        // Details that cannot be read count as different.
+        stored_details.is_ok_and(|details| self.clone().with_details(details).same_content(self))
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
@@ -232,11 +234,11 @@ pub async fn insert<R: Insertable>(
     table: &TargetTable,
     batch: &[R],
 ) -> Result<Vec<InsertOutcome>> {
-    let mut indices: Vec<usize> = (0..batch.len()).collect();
+    let mut indexes: Vec<usize> = (0..batch.len()).collect();
     // Concurrent statements that insert the same ids wait for each other. They all insert in the
     // order of the ids, so there is no deadlock. The sort is stable: of rows with equal ids, the
     // first one in the batch is inserted.
-    indices.sort_by_key(|index| batch[*index].id());
+    indexes.sort_by_key(|index| batch[*index].id());
 
     let mut batch_insert = BatchInsert {
         connection,
@@ -245,7 +247,7 @@ pub async fn insert<R: Insertable>(
         deadline: Instant::now() + connection.options.insert_timeout,
         outcomes: vec![InsertOutcome::Inserted; batch.len()],
     };
-    for chunk in indices.chunks(MAX_ROWS) {
+    for chunk in indexes.chunks(MAX_ROWS) {
         batch_insert.insert(chunk).await?;
     }
 
@@ -262,52 +264,52 @@ struct BatchInsert<'a, R> {
 }
 
 impl<R: Insertable> BatchInsert<'_, R> {
-    /// Inserts the rows at `indices`, and sets the outcome of each row.
+    /// Inserts the rows at `indexes`, and sets the outcome of each row.
     ///
-    /// The server does not tell which row of a statement it rejects. So each half of the rows is
-    /// inserted by itself, and again, until the rejected row is alone.
-    async fn insert(&mut self, indices: &[usize]) -> Result<()> {
-        let mut pending = vec![indices];
-        while let Some(indices) = pending.pop() {
-            let rejection = match self.write(indices).await {
+    /// The server does not tell which row of a statement it rejects. So after a rejection, each half of
+    /// the rows is inserted by itself, until the rejected row is alone.
+    async fn insert(&mut self, indexes: &[usize]) -> Result<()> {
+        let mut pending_parts = vec![indexes];
+        while let Some(part) = pending_parts.pop() {
+            let rejection = match self.write(part).await {
                 Ok(comparison_rows) => {
-                    self.set_outcomes(indices, &comparison_rows).await?;
+                    self.set_outcomes(part, &comparison_rows).await?;
                     continue;
                 }
                 Err(error) if !sqlstate::is_about_rows(&error) => return Err(error),
                 Err(error) => error,
             };
 
-            if let [index] = indices {
+            if let [index] = part {
                 self.outcomes[*index] = match Reason::refused(rejection) {
                     Ok(reason) => InsertOutcome::Rejected(reason),
                     Err(error) => InsertOutcome::Unknown(error),
                 };
             } else {
                 // The first half is popped next, which keeps the order of the ids.
-                let (first_half, second_half) = indices.split_at(indices.len() / 2);
-                pending.extend([second_half, first_half]);
+                let (first_half, second_half) = part.split_at(part.len() / 2);
+                pending_parts.extend([second_half, first_half]);
             }
         }
         Ok(())
     }
 
-    /// Sends the rows at `indices`, and inserts those whose id is not stored.
+    /// Sends the rows at `indexes`, and inserts the rows whose id is not stored.
     ///
     /// Returns the answer of [`TargetTable::compare`] for the rows that were not inserted.
     ///
     /// Batches rarely contain stored rows. As long as none does, the rows are sent by the faster
     /// [`TargetTable::insert_all`], which neither checks for conflicts nor returns ids
     /// (docs/performance.md).
-    async fn write(&self, indices: &[usize]) -> Result<Vec<Row>> {
+    async fn write(&self, indexes: &[usize]) -> Result<Vec<Row>> {
         let repeats = &self.connection.repeats;
         let mut expected_repeats = repeats.load(Ordering::Relaxed);
         if expected_repeats == 0 {
-            let plain_insert = self.statement(self.table.insert_all(), indices);
+            let plain_insert = self.statement(self.table.insert_all(), indexes);
             match self.connection.write_by(plain_insert, self.deadline).await {
                 Ok(answer) => {
-                    let inserted: i64 = answer_column(&answer, "count")?;
-                    if usize::try_from(inserted) == Ok(indices.len()) {
+                    let inserted_count: i64 = answer_column(&answer, "count")?;
+                    if usize::try_from(inserted_count) == Ok(indexes.len()) {
                         return Ok(Vec::new());
                     }
                 }
@@ -318,7 +320,7 @@ impl<R: Insertable> BatchInsert<'_, R> {
             // are sent again by the slower statement below.
         }
 
-        let insert_new = self.statement(self.table.insert_new(), indices);
+        let insert_new = self.statement(self.table.insert_new(), indexes);
         let comparison_rows = self.connection.write_by(insert_new, self.deadline).await?;
         expected_repeats = if comparison_rows.is_empty() {
             expected_repeats.saturating_sub(1)
@@ -329,21 +331,21 @@ impl<R: Insertable> BatchInsert<'_, R> {
         Ok(comparison_rows)
     }
 
-    /// Sets the outcomes of the rows at `indices` after their insert.
+    /// Sets the outcomes of the rows at `indexes` after their insert.
     ///
     /// `comparison_rows` are the answer of [`TargetTable::compare`] for the rows that were not
     /// inserted.
-    async fn set_outcomes(&mut self, indices: &[usize], comparison_rows: &[Row]) -> Result<()> {
-        let mut is_new = vec![true; indices.len()];
+    async fn set_outcomes(&mut self, indexes: &[usize], comparison_rows: &[Row]) -> Result<()> {
+        let mut is_new = vec![true; indexes.len()];
         let mut unseen_rows = Vec::new();
         for comparison_row in comparison_rows {
             let (position, outcome) = self
-                .read_comparison(indices, comparison_row)
+                .read_comparison(indexes, comparison_row)
                 .ok_or_else(invalid_answer)?;
             is_new[position] = false;
             match outcome {
-                Some(outcome) => self.outcomes[indices[position]] = outcome,
-                None => unseen_rows.push(indices[position]),
+                Some(outcome) => self.outcomes[indexes[position]] = outcome,
+                None => unseen_rows.push(indexes[position]),
             }
         }
 
@@ -351,14 +353,14 @@ impl<R: Insertable> BatchInsert<'_, R> {
         // the others are compared with the first one. They follow each other, because the rows are
         // sorted by id.
         let mut inserted_row = None::<&R>;
-        for (index, is_new) in indices.iter().zip(is_new) {
+        for (index, is_new) in indexes.iter().zip(is_new) {
             if !is_new {
                 continue;
             }
             let row = &self.batch[*index];
             self.outcomes[*index] = match inserted_row {
-                Some(first) if first.id() == row.id() => {
-                    if first.same_content(row) {
+                Some(first_row) if first_row.id() == row.id() => {
+                    if first_row.same_content(row) {
                         InsertOutcome::Duplicate
                     } else {
                         InsertOutcome::Conflict
@@ -377,25 +379,26 @@ impl<R: Insertable> BatchInsert<'_, R> {
         self.compare_again(&unseen_rows).await
     }
 
-    /// Compares the rows at `indices` again, which the insert neither inserted nor saw.
+    /// Compares the rows at `indexes` again, which the insert neither inserted nor found stored, and
+    /// sets their outcomes.
     ///
-    /// Usually, another transaction inserted them meanwhile. A new statement gets a new snapshot,
-    /// which contains such rows. A row that is missing from this snapshot too is not stored: its
+    /// Usually, another transaction inserted these rows meanwhile. A new statement gets a new snapshot,
+    /// which contains such rows. A row that is missing from the new snapshot too is not stored. Its
     /// outcome is unknown, with an error that says so.
-    async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
+    async fn compare_again(&mut self, indexes: &[usize]) -> Result<()> {
         let sql = format!(
             "{}, rest as (table input) {}",
             self.table.input(),
             self.table.compare()
         );
-        let compare = self.statement(sql, indices);
+        let compare = self.statement(sql, indexes);
         let comparison_rows = self.connection.write_by(compare, self.deadline).await?;
 
         for comparison_row in &comparison_rows {
             let (position, outcome) = self
-                .read_comparison(indices, comparison_row)
+                .read_comparison(indexes, comparison_row)
                 .ok_or_else(invalid_answer)?;
-            self.outcomes[indices[position]] = outcome.unwrap_or_else(|| {
+            self.outcomes[indexes[position]] = outcome.unwrap_or_else(|| {
                 let message =
                     "PostgreSQL has not stored the row: a trigger has skipped it, or it was deleted";
                 InsertOutcome::Unknown(unavailable_error(message))
@@ -405,20 +408,20 @@ impl<R: Insertable> BatchInsert<'_, R> {
     }
 
     /// Reads one row of the answer to [`TargetTable::compare`]. Returns the position of the sent
-    /// row in `indices`, and its outcome. The inner outcome is `None` if the statement did not see
+    /// row in `indexes`, and its outcome. The inner outcome is `None` if the statement did not see
     /// a stored row.
     ///
     /// The whole result is `None` if the row lacks the expected columns, or is not about a sent
     /// row.
     fn read_comparison(
         &self,
-        indices: &[usize],
+        indexes: &[usize],
         comparison_row: &Row,
     ) -> Option<(usize, Option<InsertOutcome>)> {
         let number: i64 = comparison_row.try_get("number").ok()?;
         // The numbers of `with ordinality` begin at 1.
         let position = usize::try_from(number - 1).ok()?;
-        let sent_row = &self.batch[*indices.get(position)?];
+        let sent_row = &self.batch[*indexes.get(position)?];
         let code: Option<i32> = comparison_row.try_get("compared").ok()?;
         let stored_details: Option<&str> = comparison_row.try_get("details").ok()?;
 
@@ -431,9 +434,9 @@ impl<R: Insertable> BatchInsert<'_, R> {
         Some((position, outcome))
     }
 
-    /// Creates the statement `sql` with the rows at `indices` as its parameters.
-    fn statement(&self, sql: String, indices: &[usize]) -> Statement {
-        let rows: Vec<&R> = indices.iter().map(|index| &self.batch[*index]).collect();
+    /// Creates the statement `sql` with the rows at `indexes` as its parameters.
+    fn statement(&self, sql: String, indexes: &[usize]) -> Statement {
+        let rows: Vec<&R> = indexes.iter().map(|index| &self.batch[*index]).collect();
         R::bind(Statement::new(sql), &rows)
     }
 }

@@ -108,7 +108,7 @@ impl PostgresConnection {
                 inspection.faults.push(error);
                 Ok(inspection)
             }
-            inspected => inspected,
+            result => result,
         }
     }
 
@@ -127,7 +127,8 @@ impl PostgresConnection {
         Ok(inspection)
     }
 
-    /// Returns the number of changes of the schema that were made in this database.
+    /// Returns the number of changes of the schema that were made in this database, or 0 if none was
+    /// made.
     async fn schema_version(&self, server_state: &[Row], deadline: Instant) -> Result<i32> {
         if !answer_column(server_state, "has_schema_versions")? {
             return Ok(0);
@@ -149,8 +150,8 @@ impl PostgresConnection {
         inspection: &mut StoreInspection,
     ) -> Result<()> {
         let definition = self.definition;
-        let is_complete =
-            usize::try_from(version).is_ok_and(|applied| applied >= definition.changes.len());
+        let is_complete = usize::try_from(version)
+            .is_ok_and(|applied_count| applied_count >= definition.changes.len());
         let mut required_tables: Vec<&str> =
             definition.tables.iter().map(|table| table.name).collect();
         // Each change of the schema writes its number to `shop_schema`.
@@ -158,7 +159,7 @@ impl PostgresConnection {
             required_tables.push("shop_schema");
         }
         // Once a change was made, the tables belong to the store.
-        let possibly_foreign = if version == 0 {
+        let possibly_foreign_tables = if version == 0 {
             definition.adoptable
         } else {
             &[]
@@ -166,7 +167,7 @@ impl PostgresConnection {
         let rights_query = Statement::new(RIGHTS)
             .bind(required_tables)
             .bind(definition.name.to_owned())
-            .bind(possibly_foreign.to_vec());
+            .bind(possibly_foreign_tables.to_vec());
         let rights = self.run(rights_query, deadline).await?;
         let existing_tables: Vec<String> = answer_column(&rights, "existing_tables")?;
         let mut missing_rights: Vec<String> = answer_column(&rights, "missing_rights")?;
@@ -174,7 +175,7 @@ impl PostgresConnection {
         inspection.exists = existing_tables.iter().any(|table| table == definition.name);
         let foreign_tables: Vec<String> = existing_tables
             .into_iter()
-            .filter(|table| possibly_foreign.contains(&table.as_str()))
+            .filter(|table| possibly_foreign_tables.contains(&table.as_str()))
             .collect();
         if !foreign_tables.is_empty() && !self.options.adopt_tables {
             inspection
@@ -190,16 +191,17 @@ impl PostgresConnection {
         if !is_complete {
             missing_rights.extend(missing_creation_right(&rights)?);
         }
+        // Without a right on a table of sums, totals are slower. This is a warning and no error.
         missing_rights.retain(|right| {
-            let of_faster_table = definition.tables.iter().any(|table| {
+            let is_right_for_speed = definition.tables.iter().any(|table| {
                 table.is_only_faster && right.ends_with(&format!(" on {}", table.name))
             });
-            if of_faster_table {
+            if is_right_for_speed {
                 inspection.warnings.push(format!(
                     "totals in PostgreSQL are slower without the right {right}: grant it"
                 ));
             }
-            !of_faster_table
+            !is_right_for_speed
         });
         if !missing_rights.is_empty() {
             let message = "the PostgreSQL user cannot create, read and write all tables";
@@ -210,7 +212,8 @@ impl PostgresConnection {
         Ok(())
     }
 
-    /// Adds to `inspection` by what the existing tables lose, double, hide or mix up rows.
+    /// Adds to `inspection` the properties by which the existing tables lose, double, hide or mix up
+    /// rows.
     async fn inspect_tables(
         &self,
         version: i32,
@@ -232,8 +235,8 @@ impl PostgresConnection {
         Ok(())
     }
 
-    /// Adds to `inspection` by what a table loses, doubles, hides or mixes up rows. `answer` is a row
-    /// of the answer to [`TABLES`].
+    /// Adds to `inspection` the properties by which a table loses, doubles, hides or mixes up rows.
+    /// `answer` is the row about the table in the answer to [`TABLES`].
     fn judge_table(
         &self,
         answer: &[Row],
@@ -288,7 +291,8 @@ impl PostgresConnection {
     }
 }
 
-/// Returns what is missing to create tables. `rights` is the answer to [`RIGHTS`].
+/// Returns what the user lacks to create tables, as a text such as `CREATE on schema public`, or `None`
+/// if the user may create tables. `rights` is the answer to [`RIGHTS`].
 fn missing_creation_right(rights: &[Row]) -> Result<Option<String>> {
     let schema: Option<String> = answer_column(rights, "schema")?;
     let may_create: bool = answer_column(rights, "may_create")?;

@@ -38,7 +38,7 @@
 //!
 //! Several hosts are separated by commas. For each new session, the store asks all hosts at the
 //! same time, and uses the host that takes writes. It skips hosts that are read-only, such as
-//! standbys. If several hosts take writes, it uses the one on the highest timeline, which was
+//! standbys. If several hosts take writes, it uses the host on the highest timeline, which was
 //! promoted last. `connect_timeout` (default 3 s) limits the start of a session with each host. If
 //! the URL names one host only, the store also uses it while it is read-only, and its writes fail.
 //!

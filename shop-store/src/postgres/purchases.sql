@@ -9,7 +9,7 @@ create table purchases (
     "timestamp" timestamptz(3)
         check ("timestamp" between '0001-01-01T00:00:00Z' and '9999-12-30T22:00:00Z'),
     details json,
-    -- The row of an erased purchase has its id only.
+    -- The row of an erased purchase, which is called a mark, has nothing but its id.
     constraint purchases_whole_or_erased check (num_nulls(userid, username, price, "timestamp") in (0, 4)),
     constraint purchases_details_erased check (details is null or userid is not null)
 );
@@ -19,12 +19,14 @@ create index purchases_by_time on purchases ("timestamp", id);
 create index purchases_by_reference on purchases ((details ->> 'reference'), "timestamp", id)
     where details ->> 'reference' is not null;
 
+-- One row: the last time that a deletion of old purchases saw.
 create table purchases_clock (
     single boolean primary key default true check (single),
     seen timestamptz(3) not null
 );
 
--- The refunds that wait for their purchase, as the values of their records.
+-- The refunds that wait until their purchase is stored. `value` is the value of the refund's record,
+-- and `refusal` the reason why the refund can never be applied.
 create table purchases_waiting (
     sequence bigint generated always as identity primary key,
     id text collate "C" not null,
@@ -42,6 +44,7 @@ create index purchases_waiting_by_time on purchases_waiting ("timestamp");
 -- The refunds that were refused, in the order in which ingest makes them dead letters.
 create index purchases_waiting_refused on purchases_waiting (sequence) where refusal is not null;
 
+-- The currency of the store, and how each imported file was read.
 create table purchases_settings (
     name text primary key,
     value text not null

@@ -31,7 +31,7 @@ use crate::waiting::{SweepEntry, sweep};
 #[async_trait]
 impl PurchaseRows for PostgresStore {
     fn state(&self) -> &PurchaseState {
-        &self.state
+        &self.purchase_state
     }
 
     async fn insert_purchases(&self, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
@@ -40,12 +40,12 @@ impl PurchaseRows for PostgresStore {
 
     /// Inserts refunds whose purchase is stored.
     ///
-    /// The statement locks the purchase of each refund. So another transaction cannot erase or
-    /// delete the purchase before this transaction ends. Afterwards it sees the refund, and erases
-    /// or deletes the refund too.
+    /// The statement locks the purchase of each refund. So another transaction can erase or delete the
+    /// purchase only after this transaction has ended. It then sees the refund, and erases or deletes
+    /// the refund too.
     ///
-    /// Like every statement that inserts rows, it locks and inserts in the order of the ids, so that
-    /// two of them never wait for each other.
+    /// All statements that insert rows lock and insert in the order of the ids, so that two of these
+    /// statements never wait for each other.
     async fn insert_refunds(&self, refunds: &[Purchase]) -> Result<Vec<bool>> {
         let TargetTable {
             columns, arrays, ..
@@ -65,11 +65,12 @@ impl PurchaseRows for PostgresStore {
             Purchase::bind(Statement::new(sql), &refund_rows).bind(purchases_of(&refund_rows));
         let inserted_rows = self.connection.write(insert).await?;
 
+        // The statement returns ids of this batch, so all of them can be parsed.
         let mut inserted_ids: HashSet<PurchaseId> = inserted_rows
             .iter()
             .filter_map(|row| rows::parse_column(row, "id").ok())
             .collect();
-        // If two refunds in the batch share an id, only the first one was inserted. So an id is
+        // If two refunds in the batch share an id, only the first of them was inserted. So an id is
         // removed when it is found.
         Ok(refunds
             .iter()
@@ -95,6 +96,7 @@ impl PurchaseRows for PostgresStore {
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
         let found_rows = self.connection.write(rows::rows_by_id_query(ids)).await?;
 
+        // The ids in the condition are valid, so the ids of the found rows are too.
         let stored_rows = found_rows.iter().filter_map(|row| {
             let id = rows::parse_column(row, "id").ok()?;
             Some((id, rows::read_stored_row(row)))
@@ -141,10 +143,10 @@ impl PostgresStore {
         let mut first_entry: Option<WaitingRefund> = None;
         for row in &rows {
             let entry = waiting::read_waiting(row)?;
-            if first_entry
+            let is_earlier = first_entry
                 .as_ref()
-                .is_none_or(|first| entry.sequence < first.sequence)
-            {
+                .is_none_or(|first| entry.sequence < first.sequence);
+            if is_earlier {
                 first_entry = Some(entry);
             }
         }
@@ -161,9 +163,11 @@ impl WaitingRefunds for PostgresStore {
         let Some(row) = rows.first() else {
             return Ok(WaitingSummary::default());
         };
+        // A count is never null.
         let count: i64 = row.try_get("count").unwrap_or_default();
         Ok(WaitingSummary::new(
             count.unsigned_abs(),
+            // The time is null if no refund waits.
             read_time(row).ok(),
         ))
     }
@@ -206,6 +210,6 @@ impl CurrencyStore for PostgresStore {
                 postgres_error(ErrorKind::Corrupt, message).with_source(error)
             })?),
         };
-        Ok(self.state.remember_currency(currency))
+        Ok(self.purchase_state.remember_currency(currency))
     }
 }

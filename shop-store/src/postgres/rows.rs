@@ -48,8 +48,9 @@ pub(super) fn read_purchase(row: &Row) -> Result<Purchase, Unreadable> {
     let id = read_id(row)?;
     let user_id = parse_column(row, "userid")?;
     let user_name = parse_column(row, "username")?;
+    let no_excluded_members = &[];
     let details = match read_column::<Option<&str>>(row, "details")? {
-        Some(json) => Details::from_json(json.as_bytes(), &[])
+        Some(json) => Details::from_json(json.as_bytes(), no_excluded_members)
             .map_err(|(member, problem)| unreadable(member, problem))?,
         None => Details::NONE,
     };
@@ -66,7 +67,7 @@ pub(super) fn read_purchase(row: &Row) -> Result<Purchase, Unreadable> {
     Ok(Purchase::new(id, user_id, user_name, price, read_time(row)?).with_details(details))
 }
 
-/// Reads the column `id`, in the one form in which this store writes ids.
+/// Reads the column `id`, and accepts only the form in which this store writes ids.
 ///
 /// # Errors
 /// If the column is null or no text, or if the text is in another form.
@@ -127,7 +128,8 @@ pub(super) fn is_mark(row: &Row) -> bool {
     matches!(row.try_get::<_, Option<&str>>("userid"), Ok(None))
 }
 
-/// Returns the id of a row as it is stored, also if it is not a valid [`PurchaseId`].
+/// Returns the id of a row as it is stored, even if it is not a valid [`PurchaseId`]. The column is the
+/// primary key of the table, a text, so it is always readable.
 pub(super) fn raw_id(row: &Row) -> String {
     row.try_get("id").unwrap_or_default()
 }

@@ -109,7 +109,8 @@ pub(super) struct SchemaMigrator {
     last_attempt: watch::Receiver<LastAttempt>,
     /// Whether another program may have created tables of the same names.
     is_adoptable: bool,
-    _until_dropped: DropGuard,
+    /// Stops the task when this value is dropped.
+    _stop_on_drop: DropGuard,
 }
 
 impl SchemaMigrator {
@@ -126,7 +127,7 @@ impl SchemaMigrator {
         Self {
             last_attempt,
             is_adoptable: !definition.adoptable.is_empty(),
-            _until_dropped: guard,
+            _stop_on_drop: guard,
         }
     }
 
@@ -146,6 +147,8 @@ impl SchemaMigrator {
             Ok(Some(Err(error))) if self.is_adoptable => {
                 Err(error.clone().with_outcome(Outcome::NotApplied))
             }
+            // The attempt succeeded, the server rejects statements on missing tables itself, or the task
+            // has ended.
             _ => Ok(()),
         }
     }
@@ -171,8 +174,8 @@ fn is_rejection(error: &Error) -> bool {
 /// Attempts to create the tables until an attempt succeeds, and sends the result of each attempt to
 /// `last_attempt`.
 ///
-/// Logs the first error, and then an error only if the server begins or ceases to reject the
-/// changes.
+/// Logs the first error. Logs a later error only if it is the first one by which the server rejects the
+/// changes, or the first other error after such rejections.
 async fn create_tables(
     definition: &SchemaDefinition,
     adopts_tables: bool,
@@ -180,13 +183,14 @@ async fn create_tables(
     last_attempt: watch::Sender<LastAttempt>,
 ) {
     let mut pauses = pauses(Duration::from_millis(100), MAX_PAUSE_AFTER_REJECTION);
-    let mut logged_rejection = None;
+    // Whether the last logged error is a rejection. `None` before the first error.
+    let mut was_rejection_logged = None;
 
     while let Err(error) = attempt_migration(definition, adopts_tables, &pool).await {
         let is_rejected = is_rejection(&error);
-        if logged_rejection != Some(is_rejected) {
+        if was_rejection_logged != Some(is_rejected) {
             tracing::error!(error = %error.chain(), table = definition.name, "creation of a table failed, retrying");
-            logged_rejection = Some(is_rejected);
+            was_rejection_logged = Some(is_rejected);
         }
         last_attempt.send_replace(Some(Err(error)));
 
@@ -203,7 +207,7 @@ async fn create_tables(
 
 /// Attempts once to apply the changes that this database lacks.
 ///
-/// Takes no lock and creates nothing if the database lacks none.
+/// Takes no lock and creates nothing if no change is missing.
 ///
 /// # Errors
 /// - [`ErrorKind::Denied`] if tables of another program exist and `adopts_tables` is not set
@@ -215,13 +219,14 @@ async fn attempt_migration(
 ) -> Result<()> {
     let mut session = pool.get().await.map_err(from_pool)?;
 
-    match applied_changes(definition, &session.client).await {
+    match count_applied_changes(definition, &session.client).await {
         // A user without the right to create tables can use a schema that is complete. So no lock
         // is taken, and nothing is created here.
-        Ok(applied) if applied >= definition.changes.len() => return Ok(()),
+        Ok(applied_count) if applied_count >= definition.changes.len() => return Ok(()),
         Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => {
             return Err(from_driver(error));
         }
+        // Changes are missing, or the table of versions is.
         _ => {}
     }
 
@@ -253,7 +258,7 @@ pub(super) fn foreign_tables_error(foreign_tables: &[String]) -> Error {
 ///
 /// # Errors
 /// An error of the server, such as `UNDEFINED_TABLE` if the table `shop_schema` does not exist.
-async fn applied_changes(
+async fn count_applied_changes(
     definition: &SchemaDefinition,
     client: &tokio_postgres::Client,
 ) -> Result<usize, tokio_postgres::Error> {
@@ -267,6 +272,7 @@ async fn applied_changes(
         return Ok(0);
     };
     let version: i32 = row.try_get("version")?;
+    // A negative number, which this program does not write, counts as 0.
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
@@ -298,8 +304,8 @@ pub(super) async fn migrate(
     transaction.batch_execute(&lock_sql).await?;
 
     // Another process may have applied the changes while this one waited for the lock.
-    let applied = applied_changes(definition, transaction.client()).await?;
-    if applied == 0 && !adopts_tables {
+    let applied_count = count_applied_changes(definition, transaction.client()).await?;
+    if applied_count == 0 && !adopts_tables {
         let sql = "select name from unnest($1::text[]) as name where to_regclass(name) is not null";
         let rows = transaction.query(sql, &[&definition.adoptable]).await?;
         let foreign_tables = rows
@@ -311,15 +317,15 @@ pub(super) async fn migrate(
         }
     }
 
-    for change in definition.changes.iter().skip(applied) {
+    for change in definition.changes.iter().skip(applied_count) {
         transaction
             .batch_execute(&change.replace("{table}", definition.name))
             .await?;
     }
 
-    // A later version of the program may have applied more changes than this version knows. Their
-    // number is kept.
-    let version = i32::try_from(definition.changes.len().max(applied)).unwrap_or(i32::MAX);
+    // A later version of the program may have applied more changes than this version knows. Then the
+    // higher number is kept.
+    let version = i32::try_from(definition.changes.len().max(applied_count)).unwrap_or(i32::MAX);
     let record_version = "insert into shop_schema (name, version) values ($1, $2)
                 on conflict (name) do update set version = excluded.version, changed = now()";
     transaction

@@ -44,8 +44,8 @@ const SLICE_ROWS: usize = 1_000;
 impl PurchaseQuery for PostgresStore {
     /// Returns one page of a listing.
     ///
-    /// Usually sends one query. Sends further ones while the page is not full because rows were
-    /// skipped that are not purchases. All queries share one timeout.
+    /// Usually sends one query. Rows that are not purchases are skipped. If the page is not full then,
+    /// sends further queries. All queries share one timeout.
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let connection = &self.connection;
         let limit = request.limit.get();
@@ -64,18 +64,17 @@ impl PurchaseQuery for PostgresStore {
             );
 
             let is_full = Page::full_length(&purchases, request.limit) < purchases.len();
-            let is_last = rows.len() != wanted_rows && !is_cut_off(&rows);
-            let last = rows.last().filter(|_| !is_full && !is_last);
-            let Some(last) = last else {
+            let is_end = rows.len() != wanted_rows && !is_cut_off(&rows);
+            let Some(last_row) = rows.last().filter(|_| !is_full && !is_end) else {
                 return Ok(Page::from_overfetch(purchases, selector, request));
             };
 
             // Some rows were skipped or cut off, and there may be further rows. The next query
-            // continues after the last row of this one.
-            let time = last.try_get("timestamp").map_err(|error| {
+            // continues after the last row of this query.
+            let time = last_row.try_get("timestamp").map_err(|error| {
                 postgres_error(ErrorKind::Corrupt, "a row has no valid time").with_source(error)
             })?;
-            start.after = Some((time, rows::raw_id(last)));
+            start.after = Some((time, rows::raw_id(last_row)));
         }
     }
 
@@ -95,7 +94,7 @@ impl PurchaseQuery for PostgresStore {
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let kept_slots = self.read_kept_slots(selector, request, deadline).await?;
-        let is_scan = kept_slots.is_none();
+        let are_purchases_read = kept_slots.is_none();
         let slots = match kept_slots {
             Some(slots) => slots,
             None => {
@@ -105,7 +104,7 @@ impl PurchaseQuery for PostgresStore {
         };
 
         let (totals, count) = add_slots(&slots, request)?;
-        if is_scan && let Selector::User(user) = selector {
+        if are_purchases_read && let Selector::User(user) = selector {
             self.keep_sums_of_large_user(user, count);
         }
         Ok(totals.into_buckets())
@@ -116,21 +115,21 @@ impl PurchaseQuery for PostgresStore {
     ///
     /// The query runs as a write, because it writes a message to the write-ahead log if it finds a
     /// row that may not be durable yet, see `confirmed`. With a synchronous standby, the look-up of
-    /// a stored purchase always does, and fails while the server takes no writes.
+    /// a stored purchase always writes a message, and fails while the server takes no writes.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let mut select = row_by_id_query(id);
         select.sql = confirmed_rows(&select.sql).into();
 
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let rows = self.connection.write_by(select, deadline).await?;
-        let lookup = self.lookup_of(rows.first(), id).await?;
+        let lookup = self.read_lookup(rows.first(), id).await?;
 
         if let Lookup::Waiting(refund) = &lookup
-            && let Some(purchase) = refund.details.of
+            && let Some(purchase_id) = refund.details.of
         {
             // `look_up_waiting` does not wait for the standby. This query of the same waiting
             // refund does.
-            self.find_waiting_refunds(&[purchase]).await?;
+            self.find_waiting_refunds(&[purchase_id]).await?;
         }
         Ok(lookup)
     }
@@ -182,7 +181,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the row is not a purchase.
-    async fn lookup_of(&self, row: Option<&Row>, id: &PurchaseId) -> Result<Lookup> {
+    async fn read_lookup(&self, row: Option<&Row>, id: &PurchaseId) -> Result<Lookup> {
         let Some(row) = row else {
             return self.look_up_waiting(id).await;
         };
@@ -193,7 +192,8 @@ impl PostgresStore {
     }
 }
 
-/// Returns whether there may be rows behind `rows`, which were left out because of their size.
+/// Returns whether the query of `rows` may have left out further rows, because `rows` have reached the
+/// maximum size.
 fn is_cut_off(rows: &[Row]) -> bool {
     rows.iter().map(Row::raw_size_bytes).sum::<usize>() >= MAX_READ_BYTES
 }
@@ -229,18 +229,17 @@ pub(super) fn page_query(
         add_selection(Statement::new(""), selector, start.from, start.to);
     if let Some((time, id)) = &start.after {
         statement = statement.bind(*time).bind(id.clone());
-        let last = statement.parameters.len();
-        condition += &format!(
-            r#" and ("timestamp", id) {operator} (${}, ${last})"#,
-            last - 1
-        );
+        let id_parameter = statement.parameters.len();
+        let time_parameter = id_parameter - 1;
+        condition +=
+            &format!(r#" and ("timestamp", id) {operator} (${time_parameter}, ${id_parameter})"#);
     }
 
     statement = statement.bind(row_limit(limit));
-    let limit = statement.parameters.len();
+    let limit_parameter = statement.parameters.len();
     let sql = format!(
         r#"select {COLUMNS} from purchases where {condition}
-           order by "timestamp" {direction}, id {direction} limit ${limit}"#
+           order by "timestamp" {direction}, id {direction} limit ${limit_parameter}"#
     );
     statement.sql = sql.into();
     statement.limited()
@@ -331,7 +330,7 @@ pub(super) fn add_slots(slots: &[Row], request: &TotalsRequest) -> Result<(Total
 
 /// Reads the first time, the count and the sum of a slot from a row of [`sums_query`].
 ///
-/// A query without slots returns no time, and [`Timestamp::MIN`] stands for it. Returns `None` if a
+/// A query without slots returns no time, so [`Timestamp::MIN`] takes its place. Returns `None` if a
 /// column is not valid.
 fn read_slot(row: &Row) -> Option<(Timestamp, Summary)> {
     let count: i64 = row.try_get("count").ok()?;

@@ -22,6 +22,10 @@ pub(super) type SqlErrorClass = (ErrorKind, &'static str);
 
 /// The code of an insert of a value that exists already in a unique index.
 const UNIQUE_VIOLATION: &str = "23505";
+/// The code of a text that cannot be converted to another type, `invalid_text_representation`.
+const INVALID_TEXT: &str = "22P02";
+/// The class of syntax errors and access rule violations.
+const STATEMENT_CLASS: &str = "42";
 
 /// The kind and the message of all codes that [`CODES`] does not name.
 pub(super) const UNKNOWN: SqlErrorClass =
@@ -130,13 +134,13 @@ pub(super) fn is_about_rows(error: &Error) -> bool {
 /// Returns whether the server rejected a statement whatever its parameters are, for example because
 /// a table is missing or may not be read.
 pub(super) fn is_about_statement(error: &Error) -> bool {
-    error::code(error).is_some_and(|code| code.starts_with("42"))
+    error::code(error).is_some_and(|code| code.starts_with(STATEMENT_CLASS))
 }
 
-/// Returns whether the server could not convert a text to another type. A statement converts a text
-/// that is none to end its transaction.
+/// Returns whether the server could not convert a text to another type. Some statements convert an
+/// invalid text on purpose, to end their transaction.
 pub fn is_invalid_text(error: &Error) -> bool {
-    error::code(error) == Some("22P02")
+    error::code(error) == Some(INVALID_TEXT)
 }
 
 /// Returns whether the server rejected a statement because a value exists already in a unique

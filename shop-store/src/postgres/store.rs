@@ -30,7 +30,7 @@ use crate::refunds::{self, PurchaseState};
 pub struct PostgresStore {
     pub(super) connection: Arc<PostgresConnection>,
     /// The currency and the waiting refunds, as far as this process knows them.
-    pub(super) state: Arc<PurchaseState>,
+    pub(super) purchase_state: Arc<PurchaseState>,
     /// What this process knows about the kept sums, and the task that brings them up to date.
     pub(super) sums: Arc<KeptSums>,
 }
@@ -48,7 +48,7 @@ impl PostgresStore {
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         Ok(Self {
             connection: Arc::new(PostgresConnection::open(options, &schema::PURCHASES)?),
-            state: Arc::default(),
+            purchase_state: Arc::default(),
             sums: Arc::default(),
         })
     }

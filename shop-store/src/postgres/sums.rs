@@ -10,10 +10,10 @@
 //!          └──────────── and the deltas of this range ────────────────┘
 //! ```
 //!
-//! A *scope* is what sums are kept for: the whole shop, whose name is empty, or one user. The sums
-//! of the shop are always kept. The sums of a user are kept once a question about the user has
-//! counted many purchases. The purchases are read as before in all other cases, see [`kept_query`]
-//! and [`PostgresStore::read_kept_slots`].
+//! A *scope* is what sums are kept for: the whole shop, whose scope is the empty text, or one user.
+//! The sums of the shop are always kept. The sums of a user are kept once a question about the user
+//! has counted many purchases. In all other cases, the purchases themselves are added up, see
+//! [`kept_query`] and [`PostgresStore::read_kept_slots`].
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,8 +38,8 @@ pub(super) const SHOP_SCOPE: &str = "";
 /// The number of purchases of a user that a question may count before sums are kept for the user.
 pub(super) const MAX_COUNTED: u64 = 1_000;
 
-/// The number of users whose sums a store remembers to be kept. A store that knows more forgets all,
-/// and finds out again.
+/// The maximum number of users whose sums a store remembers to be kept. A store that would exceed it
+/// forgets all users, and finds out again.
 const MAX_KNOWN_USERS: usize = 10_000;
 
 /// The pause between two requests to keep the sums of a user.
@@ -49,9 +49,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(60);
 
 /// The milliseconds of a quarter of an hour.
-const QUARTER: i64 = 15 * 60_000;
+const QUARTER_MILLIS: i64 = 15 * 60_000;
 /// The milliseconds of a day.
-const DAY: i64 = 96 * QUARTER;
+const DAY_MILLIS: i64 = 96 * QUARTER_MILLIS;
 
 /// What the clones of a store know about the kept sums.
 #[derive(Debug, Default)]
@@ -100,8 +100,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether the time in `next_time` has come, and sets it to the end of `pause` if so.
-fn try_begin(next_time: &Mutex<Option<Instant>>, pause: Duration) -> bool {
+/// If the time in `next_time` has come, sets it to the end of `pause`, and returns `true`. Else returns
+/// `false`.
+fn try_begin_pause(next_time: &Mutex<Option<Instant>>, pause: Duration) -> bool {
     let now = Instant::now();
     let mut next_time = lock(next_time);
     if next_time.is_some_and(|time| now < time) {
@@ -145,22 +146,25 @@ impl PostgresStore {
             }
             Err(error) => return Err(error),
         };
-        if !rows::answer_column::<Option<bool>>(&slots, "ready")?.unwrap_or_default() {
+        // The column is null if the scope is not kept.
+        let is_ready = rows::answer_column::<Option<bool>>(&slots, "ready")?.unwrap_or_default();
+        if !is_ready {
             self.sums.forget_user(selector);
             return Ok(None);
         }
 
-        // A scope without purchases has one row, whose slot is null.
+        // If there is no slot, the answer is one row with nulls.
         slots.retain(|row| matches!(row.try_get::<_, Option<i64>>("count"), Ok(Some(_))));
         Ok(Some(slots))
     }
 
-    /// Has the sums of `user` kept from now on, in the background. The caller has read `count`
+    /// Requests in the background that the sums of `user` are kept. The caller has counted `count`
     /// purchases of the user.
     ///
-    /// Does nothing if `count` is small, because these purchases are read quickly.
+    /// Does nothing if `count` is small, because few purchases are added up quickly, or if another
+    /// request was sent within the last second.
     pub(super) fn keep_sums_of_large_user(&self, user: &UserId, count: u64) {
-        if count <= MAX_COUNTED || !try_begin(&self.sums.next_request, PAUSE) {
+        if count <= MAX_COUNTED || !try_begin_pause(&self.sums.next_request, PAUSE) {
             return;
         }
         let store = self.clone();
@@ -184,6 +188,7 @@ impl PostgresStore {
         let query = Statement::new(select).bind(user.to_string());
         let kept_rows = self.connection.query(query).await?;
         if let Some(row) = kept_rows.first() {
+            // A column that cannot be read counts as `false`: then the purchases are added up.
             if row.try_get("ready").unwrap_or_default() {
                 self.sums.remember_user(user);
             }
@@ -223,11 +228,10 @@ impl PostgresStore {
     }
 }
 
-/// The parts of a range of time that are read from different rows. Each part is the milliseconds of
-/// its start and of its end, or `None` where the range has no bound.
+/// The parts of a range of time that are read from different tables.
 #[derive(Debug, Default)]
 struct RangeParts {
-    /// The part between the first and the last quarter of an hour. Deltas are read for this part.
+    /// The part of all whole quarters of an hour. Deltas are read for this part.
     whole_quarters: Part,
     /// The part that is read from the sums of days, if any.
     whole_days: Option<Part>,
@@ -237,6 +241,8 @@ struct RangeParts {
     edges: Vec<Part>,
 }
 
+/// The start of a part and its end, which is not included, both in milliseconds since 1970. `None`
+/// stands for no bound.
 type Part = (Option<i64>, Option<i64>);
 
 impl RangeParts {
@@ -246,48 +252,49 @@ impl RangeParts {
     fn new(range: TimeRange, may_use_days: bool) -> Option<Self> {
         let from = range.from().map(Timestamp::as_millis);
         let to = range.to().map(Timestamp::as_millis);
-        let whole_quarters = aligned(from, to, QUARTER)?;
+        let whole_quarters = align_range(from, to, QUARTER_MILLIS)?;
         let mut parts = Self {
             whole_quarters,
             ..Self::default()
         };
 
-        let (first_quarter, last_quarter) = whole_quarters;
-        if from != first_quarter {
-            parts.edges.push((from, first_quarter));
+        let (quarters_start, quarters_end) = whole_quarters;
+        if from != quarters_start {
+            parts.edges.push((from, quarters_start));
         }
-        if to != last_quarter {
-            parts.edges.push((last_quarter, to));
+        if to != quarters_end {
+            parts.edges.push((quarters_end, to));
         }
 
-        let whole_days = aligned(first_quarter, last_quarter, DAY);
-        let Some((first_day, last_day)) = whole_days.filter(|_| may_use_days) else {
+        let whole_days = align_range(quarters_start, quarters_end, DAY_MILLIS);
+        let Some((days_start, days_end)) = whole_days.filter(|_| may_use_days) else {
             parts.quarters.push(whole_quarters);
             return Some(parts);
         };
         parts.whole_days = whole_days;
-        if first_quarter != first_day {
-            parts.quarters.push((first_quarter, first_day));
+        if quarters_start != days_start {
+            parts.quarters.push((quarters_start, days_start));
         }
-        if last_quarter != last_day {
-            parts.quarters.push((last_day, last_quarter));
+        if quarters_end != days_end {
+            parts.quarters.push((days_end, quarters_end));
         }
         Some(parts)
     }
 }
 
-/// Returns the largest range within `from` and `to` whose bounds are multiples of `length`.
+/// Returns the largest range within `from` and `to` whose bounds are multiples of `length`, all in
+/// milliseconds.
 ///
-/// Returns `None` if the range is empty, or if its start is no [`Timestamp`].
-fn aligned(from: Option<i64>, to: Option<i64>, length: i64) -> Option<Part> {
-    let first = from.map(|from| from + (-from).rem_euclid(length));
-    let last = to.map(|to| to - to.rem_euclid(length));
-    let is_empty = match (first, last) {
-        (Some(first), Some(last)) => first >= last,
-        (Some(first), None) => Timestamp::from_millis(first).is_err(),
+/// Returns `None` if the range is empty, or if its start is later than the last [`Timestamp`].
+fn align_range(from: Option<i64>, to: Option<i64>, length: i64) -> Option<Part> {
+    let start = from.map(|from| from + (-from).rem_euclid(length));
+    let end = to.map(|to| to - to.rem_euclid(length));
+    let is_empty = match (start, end) {
+        (Some(start), Some(end)) => start >= end,
+        (Some(start), None) => Timestamp::from_millis(start).is_err(),
         (None, _) => false,
     };
-    (!is_empty).then_some((first, last))
+    (!is_empty).then_some((start, end))
 }
 
 /// Returns the query of the slots of a question from the sums of `scope`.
@@ -306,10 +313,11 @@ pub(super) fn kept_query(
 ) -> Option<Statement> {
     let slots = Totals::slots(request);
     let zone_millis = i64::from(request.zone.minutes()) * 60_000;
-    if slots.is_some() && zone_millis % QUARTER != 0 {
+    if slots.is_some() && zone_millis % QUARTER_MILLIS != 0 {
         return None;
     }
-    let may_use_days = slots.is_none_or(|(_, length)| length == DAY && zone_millis % DAY == 0);
+    let may_use_days =
+        slots.is_none_or(|(_, length)| length == DAY_MILLIS && zone_millis % DAY_MILLIS == 0);
     let parts = RangeParts::new(request.range, may_use_days)?;
 
     let mut statement = Statement::new("").bind(scope);
@@ -360,10 +368,13 @@ pub(super) fn kept_query(
     Some(statement)
 }
 
-/// Adds the condition that the column `start` is in `part` to a statement.
+/// Binds the bounds of `part` to `statement`. Returns the statement, and the SQL condition that the
+/// column `start` is within the bounds.
 fn add_bounds(mut statement: Statement, part: Part) -> (Statement, String) {
     let mut condition = String::new();
-    for (millis, operator) in [(part.0, ">="), (part.1, "<")] {
+    let (start, end) = part;
+    for (millis, operator) in [(start, ">="), (end, "<")] {
+        // A bound beyond the last timestamp excludes nothing, so it is left out.
         let time = millis.and_then(|millis| Timestamp::from_millis(millis).ok());
         if let Some(time) = time {
             statement = statement.bind(std::time::SystemTime::from(time));
@@ -398,11 +409,17 @@ mod tests {
 
     #[test]
     fn a_range_is_divided_at_days_and_quarters() {
-        let from = DAY - QUARTER - 1;
-        let to = 3 * DAY + 2 * QUARTER + 1;
+        let from = DAY_MILLIS - QUARTER_MILLIS - 1;
+        let to = 3 * DAY_MILLIS + 2 * QUARTER_MILLIS + 1;
         let divided = parts(Some(from), Some(to), true).unwrap();
-        assert_eq!(divided.whole_days, Some((Some(DAY), Some(3 * DAY))));
-        let (first_quarter, last_quarter) = (DAY - QUARTER, 3 * DAY + 2 * QUARTER);
+        assert_eq!(
+            divided.whole_days,
+            Some((Some(DAY_MILLIS), Some(3 * DAY_MILLIS)))
+        );
+        let (first_quarter, last_quarter) = (
+            DAY_MILLIS - QUARTER_MILLIS,
+            3 * DAY_MILLIS + 2 * QUARTER_MILLIS,
+        );
         assert_eq!(
             divided.whole_quarters,
             (Some(first_quarter), Some(last_quarter))
@@ -410,8 +427,8 @@ mod tests {
         assert_eq!(
             divided.quarters,
             [
-                (Some(first_quarter), Some(DAY)),
-                (Some(3 * DAY), Some(last_quarter))
+                (Some(first_quarter), Some(DAY_MILLIS)),
+                (Some(3 * DAY_MILLIS), Some(last_quarter))
             ]
         );
         assert_eq!(
@@ -436,9 +453,15 @@ mod tests {
 
     #[test]
     fn a_range_within_a_quarter_has_no_sums() {
-        assert!(parts(Some(1), Some(QUARTER), true).is_none());
+        assert!(parts(Some(1), Some(QUARTER_MILLIS), true).is_none());
         let last = Timestamp::MAX.as_millis();
         assert!(parts(Some(last - 1), None, true).is_some());
-        assert!(parts(Some(last - DAY), None, true).unwrap().quarters.len() < 3);
+        assert!(
+            parts(Some(last - DAY_MILLIS), None, true)
+                .unwrap()
+                .quarters
+                .len()
+                < 3
+        );
     }
 }

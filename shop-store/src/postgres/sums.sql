@@ -8,13 +8,15 @@ create table purchases_kept (
     scope text collate "C" primary key,
     -- Whether the sums of the scope are complete.
     ready boolean not null default false,
-    -- Tells this row from a row of the same scope that was deleted earlier.
+    -- The identity of this row. It differs from that of an earlier row of the same scope that was
+    -- deleted.
     since xid8 not null default pg_current_xact_id(),
+    -- The time of the request to keep the sums, for operators.
     asked timestamptz not null default now()
 );
 
--- The changes that are not part of `purchases_sums` yet. Rows are only added and deleted, so no
--- writer waits for another one.
+-- The changes that are not part of `purchases_sums` yet. Rows are only added and deleted, never
+-- updated, so no writer waits for another writer.
 create table purchases_deltas (
     scope text collate "C" not null,
     -- The start of a quarter of an hour.
@@ -23,6 +25,7 @@ create table purchases_deltas (
     total numeric not null
 );
 
+-- The sums that the fold keeps up to date.
 create table purchases_sums (
     scope text collate "C" not null references purchases_kept on delete cascade,
     -- Whether the row is about a UTC day. Each quarter of an hour is part of the row of its day too.
@@ -36,10 +39,10 @@ create table purchases_sums (
 -- Records how a statement has changed the sums of the kept scopes. The argument of the trigger is
 -- '1' if `changed_rows` were added, and '-1' if they were removed.
 --
--- A volatile function reads the kept scopes in a snapshot that is newer than the transaction id of
--- the writer, if the writer reads what is committed. `fold.rs` relies on this. At a higher isolation
--- level, the snapshot may be older, and the function records the changes of all scopes. The fold
--- discards the changes of scopes that are not kept.
+-- `fold.rs` relies on this: the function reads the kept scopes in a snapshot that is newer than the
+-- transaction id of the writer. That is so for a volatile function at the isolation level `read
+-- committed`. At a higher level, the snapshot may be older. There the function records the changes of
+-- all scopes, and the fold discards the changes of scopes that are not kept.
 create function purchases_add_deltas() returns trigger
 language plpgsql security definer as $$
 declare
@@ -78,7 +81,7 @@ begin
 end
 $$;
 
--- An emptied table has no sums. They are built again.
+-- Deletes all sums after the table of purchases was emptied. The fold builds them again.
 create function purchases_forget_sums() returns trigger
 language plpgsql security definer as $$
 begin
@@ -87,8 +90,8 @@ begin
 end
 $$;
 
--- The functions run with the rights of their owner, so they must not find tables of their caller, and
--- nobody else may attach them to another table.
+-- The functions run with the rights of their owner. So their `search_path` excludes tables of the
+-- caller, and nobody but the owner may attach them to another table.
 do $$
 declare
     name text;

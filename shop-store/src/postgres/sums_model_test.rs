@@ -83,7 +83,7 @@ impl Model {
                 self.client.batch_execute(&forget).await.unwrap();
             }
             _ => {
-                self.folds[index].round().await.unwrap();
+                self.folds[index].run_round().await.unwrap();
             }
         }
     }
@@ -203,7 +203,7 @@ async fn sums_that_are_kept_beside_writers_and_folds_are_complete() {
     let has_ended = Arc::clone(&is_over);
     writers.push(tokio::spawn(async move {
         while !has_ended.load(Ordering::Relaxed) {
-            other_fold.round().await.unwrap();
+            other_fold.run_round().await.unwrap();
             sleep(Duration::from_millis(20)).await;
         }
     }));
@@ -216,7 +216,7 @@ async fn sums_that_are_kept_beside_writers_and_folds_are_complete() {
             let user = format!("u{user}").parse().unwrap();
             store.request_sums(&user).await.unwrap();
         }
-        fold.round().await.unwrap();
+        fold.run_round().await.unwrap();
         let complete = compare_in_a_snapshot(&client).await;
         if complete == ALL_SCOPES {
             completions += 1;

@@ -149,7 +149,7 @@ pub(super) async fn kept(
 
 /// Runs rounds until there is nothing to do.
 pub(super) async fn settle(fold: &mut Fold) {
-    until(async || fold.round().await.unwrap() == Progress::Idle).await;
+    until(async || fold.run_round().await.unwrap() == Progress::Idle).await;
 }
 
 /// Has the sums of the shop and of all users kept and complete.
@@ -233,7 +233,7 @@ async fn a_transaction_that_missed_a_scope_is_waited_for() {
     client.batch_execute(insert).await.unwrap();
     let mut fold = Fold::new(Arc::clone(&store.connection));
     for _ in 0..5 {
-        fold.round().await.unwrap();
+        fold.run_round().await.unwrap();
     }
     let request = TotalsRequest::default();
     assert_eq!(kept(&store, &Selector::All, &request).await, None);

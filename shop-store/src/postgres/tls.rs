@@ -110,6 +110,8 @@ impl TlsOptions {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AnyCertificate { algorithms })),
             CertificateTrust::System => {
+                // Files of the system that cannot be read are passed over. `root_store` fails if no
+                // certificate is left.
                 let certificates = rustls_native_certs::load_native_certs().certs;
                 builder.with_root_certificates(root_store(certificates, "of the system")?)
             }
@@ -132,16 +134,19 @@ impl TlsOptions {
 
 /// Creates the store of the authorities that a certificate can be from.
 ///
-/// `place` completes the message of the error: "of the system" or "in sslrootcert".
+/// `source_words` completes the message of the error: "of the system" or "in sslrootcert".
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] if none of the `certificates` is valid. If some are valid, the others are
 /// skipped.
-fn root_store(certificates: Vec<CertificateDer<'static>>, place: &str) -> Result<RootCertStore> {
+fn root_store(
+    certificates: Vec<CertificateDer<'static>>,
+    source_words: &str,
+) -> Result<RootCertStore> {
     let mut authorities = RootCertStore::empty();
-    let (added, _skipped) = authorities.add_parsable_certificates(certificates);
-    if added == 0 {
-        let message = format!("there are no valid certificates of authorities {place}");
+    let (added_count, _skipped_count) = authorities.add_parsable_certificates(certificates);
+    if added_count == 0 {
+        let message = format!("there are no valid certificates of authorities {source_words}");
         return Err(postgres_error(ErrorKind::Invalid, message));
     }
     Ok(authorities)

@@ -19,6 +19,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The default time after which a connection is closed if the host does not acknowledge the data
 /// that was sent.
 const TCP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The default time without traffic after which a connection is probed.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 /// The driver's default of `keepalives_idle`, which stands for an option that the URL does not set.
 const DRIVER_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
 /// The port of a host for which the URL names none.
@@ -68,8 +70,9 @@ impl DatabaseUrl {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(TCP_TIMEOUT);
         }
+        // The driver does not tell whether the URL sets this option, so its default counts as not set.
         if config.get_keepalives_idle() == DRIVER_KEEPALIVE {
-            config.keepalives_idle(TCP_TIMEOUT / 3);
+            config.keepalives_idle(KEEPALIVE);
         }
 
         let hosts = read_hosts(&config)?;
@@ -124,7 +127,7 @@ impl DatabaseUrl {
         timeout.copied().unwrap_or(CONNECT_TIMEOUT)
     }
 
-    /// Returns a copy of the options that names no host.
+    /// Returns a copy of the options without the hosts.
     ///
     /// The options are copied one by one, because the driver cannot remove hosts from a [`Config`].
     fn config_without_hosts(&self) -> Config {

@@ -46,8 +46,8 @@ pub(super) fn insert_statement(refunds: &[&Purchase]) -> Result<Statement> {
         .bind(column_values(refunds, |refund| refund.id.to_string()))
         .bind(purchases_of(refunds))
         .bind(column_values(refunds, |refund| refund.user_id.to_string()))
-        .bind(column_values(refunds, |row| {
-            SystemTime::from(row.timestamp)
+        .bind(column_values(refunds, |refund| {
+            SystemTime::from(refund.timestamp)
         }))
         .bind(values)
         .bind(origins))
@@ -61,15 +61,15 @@ pub(super) fn purchases_of(refunds: &[&Purchase]) -> Vec<Option<String>> {
 /// Returns the query of the refunds of `purchases` in the order of their arrival, which waits until
 /// they are on the standby.
 ///
-/// `offset 0` makes the server look up each purchase in the index. For many purchases, it would read
-/// the whole table otherwise.
+/// `offset 0` makes the server look up each purchase in the index. Without it, the server would read
+/// the whole table for many purchases.
 pub(super) fn of_purchases_query(purchases: &[PurchaseId]) -> Statement {
-    let sql = format!(
+    let refunds_sql = format!(
         "select refund.* from (select distinct unnest($1::text[]) as id) as input cross join lateral (
             select {COLUMNS} from purchases_waiting where purchase = input.id offset 0
         ) as refund"
     );
-    let sql = format!("{} order by found.sequence", confirmed_rows(&sql));
+    let sql = format!("{} order by found.sequence", confirmed_rows(&refunds_sql));
     Statement::new(sql).bind(id_texts(purchases))
 }
 
@@ -101,8 +101,8 @@ pub(super) fn refused_query(limit: usize) -> Statement {
     Statement::new(sql).bind(row_limit(limit))
 }
 
-/// Returns the query of the number of refunds that are not refused, and of the time of the oldest
-/// one.
+/// Returns the query of the number of refunds that are not refused, and of the time of the oldest of
+/// them.
 pub(super) fn summary_query() -> Statement {
     let sql = r#"
         select (select count(*) from purchases_waiting where refusal is null) as count,
@@ -144,7 +144,7 @@ pub(super) fn erase_statement(user: &UserId, limit: usize) -> Statement {
 }
 
 /// Returns the statement that deletes the refunds with one of these `ids`, and the refunds of
-/// purchases with one of them, unless their purchase is stored.
+/// purchases with one of these `ids`. It keeps the refunds whose purchase is stored.
 pub(super) fn delete_of_ids_statement(ids: &[PurchaseId]) -> Statement {
     let sql = "delete from purchases_waiting where (purchase = any ($1) or id = any ($1))
                and not exists (
@@ -167,7 +167,7 @@ pub(super) fn delete_before_statement(time: Timestamp, limit: usize) -> Statemen
         .bind(row_limit(limit))
 }
 
-/// Returns sequence numbers in the type of the server.
+/// Returns sequence numbers as signed integers, because the server has no unsigned ones.
 fn signed(sequences: &[u64]) -> Vec<i64> {
     sequences
         .iter()
@@ -208,6 +208,7 @@ pub(super) fn read_sweep_entry(row: &Row) -> Result<SweepEntry> {
     })?;
     Ok(SweepEntry {
         sequence: sequence.cast_unsigned(),
+        // The column is null for a refused refund, which waits for no purchase any more.
         purchase_id: rows::parse_column(row, "purchase").ok(),
     })
 }
