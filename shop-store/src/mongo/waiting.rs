@@ -85,11 +85,11 @@ impl WaitingFilter<'_> {
             }
             Self::Refused => doc! { REFUSAL: { "$exists": true } },
             Self::WithSequences(sequences) => {
-                let sequences: Vec<i64> = sequences
+                let signed_sequences: Vec<i64> = sequences
                     .iter()
                     .map(|sequence| sequence.cast_signed())
                     .collect();
-                doc! { "_id": { "$in": sequences } }
+                doc! { "_id": { "$in": signed_sequences } }
             }
             Self::AfterSequence(sequence) => doc! { "_id": { "$gt": sequence.cast_signed() } },
         }
@@ -100,6 +100,7 @@ impl WaitingFilter<'_> {
         match self {
             Self::NotRefused => Some(doc! { "timestamp": 1 }),
             Self::AfterSequence(_) => Some(doc! { "_id": 1 }),
+            // Callers of the other filters sort the refunds themselves, or need no order.
             _ => None,
         }
     }

@@ -200,8 +200,8 @@ impl EmbeddedLog {
     /// Returns a new sink.
     #[must_use]
     pub fn sink(&self) -> EmbeddedSink {
-        let group = None;
-        EmbeddedSink::new(Arc::clone(&self.shared), group)
+        let no_group = None;
+        EmbeddedSink::new(Arc::clone(&self.shared), no_group)
     }
 
     /// Returns a new sink that appends the record of a purchase and stores the purchase in one

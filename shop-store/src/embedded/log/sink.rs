@@ -127,10 +127,10 @@ impl EmbeddedSink {
 
         let mut results = Vec::with_capacity(purchases.len());
         // The writer commits the job in parts, so the job needs no permits for its purchases.
-        let no_permit = || None;
-        let works = indexes_by_user
-            .iter()
-            .map(|index| self.publish_work(&purchases[*index], no_permit()));
+        let works = indexes_by_user.iter().map(|index| {
+            let no_permit = None;
+            self.publish_work(&purchases[*index], no_permit)
+        });
         match works.collect::<Result<Vec<PublishWork>>>() {
             Ok(works) => self.publish_works(works, &mut results).await,
             Err(error) if !is_about_write(&error) => results.resize(purchases.len(), Err(error)),

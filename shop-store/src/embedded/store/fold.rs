@@ -235,12 +235,14 @@ fn find_day_corrections(
 /// The caller must call [`fold_purchases`] first. Without it, a later fold would add the unfolded
 /// purchases a second time.
 fn recompute_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
+    // The columns of the query below.
+    const TIMESTAMP: usize = 0;
+    const PRICE: usize = 1;
+
     connection
         .prepare_cached("DELETE FROM quarters WHERE quarter >= ?1 AND quarter < ?2")?
         .execute([quarter_at(from), quarter_at(to)])?;
 
-    const TIMESTAMP: usize = 0;
-    const PRICE: usize = 1;
     let sql = "SELECT timestamp, price FROM purchases INDEXED BY by_time
                WHERE timestamp >= ?1 AND timestamp < ?2";
     let mut statement = connection.prepare_cached(sql)?;
