@@ -4,7 +4,7 @@
 //! not known yet, one per line, and the service responds with one line per purchase. The results of
 //! all attempts are collected in the [`PurchaseBatch`]:
 //!
-//! 1. [`PurchaseBatch::begin_attempt`] writes the body of the request
+//! 1. [`PurchaseBatch::next_request_body`] writes the body of a request
 //! 2. [`PurchaseBatch::record_response`] records the results in the response
 //! 3. [`PurchaseBatch::take_results`] returns all results, once the call ends
 
@@ -18,10 +18,14 @@ use shop_core::{Clock, SystemClock};
 
 use crate::error::client_error;
 use crate::response::Response;
-use crate::transport::{RequestBody, json};
+use crate::transport::{RequestBody, json_body};
 use crate::{
     Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient,
 };
+
+/// The typical size of a purchase in the body of a request. It only determines the first size of
+/// the buffer.
+const TYPICAL_PURCHASE_BYTES: usize = 160;
 
 /// The purchases of a batch, and their results so far.
 #[derive(Debug)]
@@ -32,10 +36,10 @@ pub(crate) struct PurchaseBatch {
 
 #[derive(Debug)]
 struct BatchProgress {
-    /// The results of the purchases, in their order. `None` is the result of a purchase that the
-    /// next attempt sends.
+    /// The results, in the order of the purchases. A purchase without a result is sent by the next
+    /// attempt.
     results: Vec<Option<Result<PublishedPurchase>>>,
-    /// The number of requests.
+    /// The number of requests so far, including requests whose bearer token was rejected.
     attempts: u32,
 }
 
@@ -56,19 +60,21 @@ impl PurchaseBatch {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request, which after a rejected token is the second one of an attempt, and returns
-    /// its body: the purchases without a result.
+    /// Adds one to the number of attempts, and returns the body of the next request: the purchases
+    /// without a result, as NDJSON (one JSON object per line).
+    ///
+    /// A request that is sent again with a new bearer token counts as an attempt, too.
     ///
     /// # Errors
     /// [`Internal`](ErrorKind::Internal) if a purchase cannot be written as JSON.
-    pub(crate) fn begin_attempt(&self) -> Result<Vec<u8>> {
+    pub(crate) fn next_request_body(&self) -> Result<Vec<u8>> {
         let mut progress = self.progress();
         progress.attempts += 1;
 
-        let mut body = Vec::with_capacity(self.purchases.len() * 160);
+        let mut body = Vec::with_capacity(self.purchases.len() * TYPICAL_PURCHASE_BYTES);
         for (purchase, result) in self.purchases.iter().zip(&progress.results) {
             if result.is_none() {
-                body.extend(json(purchase)?);
+                body.extend(json_body(purchase)?);
                 body.push(b'\n');
             }
         }
@@ -83,7 +89,8 @@ impl PurchaseBatch {
     /// - [`Unsupported`](ErrorKind::Unsupported) if the response does not contain exactly one
     ///   result for each purchase of the attempt
     pub(crate) fn record_response(&self, response: Response) -> Result<Response> {
-        let results: Option<Vec<(BatchResultBody, &[u8])>> = response
+        // One line that cannot be parsed makes the whole response unreadable.
+        let parsed_results: Option<Vec<(BatchResultBody, &[u8])>> = response
             .body
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
@@ -92,57 +99,61 @@ impl PurchaseBatch {
 
         let mut progress = self.progress();
         let attempts = progress.attempts;
-        let sent: Vec<_> = self
+        let sent_purchases: Vec<_> = self
             .purchases
             .iter()
             .zip(&mut progress.results)
-            .filter(|(_, stored_result)| stored_result.is_none())
+            .filter(|(_purchase, result_slot)| result_slot.is_none())
             .collect();
-        // The service numbers its results from 0 on.
-        let results = results.filter(|results| {
-            let numbers = results.iter().map(|(result, _)| result.line);
-            numbers.eq(0..sent.len())
+        // The service numbers the results of each request from 0 on.
+        let complete_results = parsed_results.filter(|results| {
+            let line_numbers = results.iter().map(|(result, _json)| result.line);
+            line_numbers.eq(0..sent_purchases.len())
         });
-        let Some(results) = results else {
+        let Some(results) = complete_results else {
             let message = "the response is not one of this service: check the address";
             return Err(response.unreadable_error(message));
         };
 
         let mut retryable_error = None;
-        for ((purchase, stored_result), (result, line)) in sent.into_iter().zip(results) {
-            match convert_result(purchase, result, line, attempts) {
+        for ((purchase, result_slot), (result, result_json)) in
+            sent_purchases.into_iter().zip(results)
+        {
+            match convert_result(purchase, result, result_json, attempts) {
+                // The slot stays empty, so the next attempt sends the purchase again.
                 Err(error) if error.is_retryable() => retryable_error = Some(error),
-                final_result => *stored_result = Some(final_result),
+                final_result => *result_slot = Some(final_result),
             }
         }
         retryable_error.map_or(Ok(response), Err)
     }
 
     /// Takes the results out of the batch, in the order of the purchases. A purchase without a
-    /// result fails with `error`, the error of the call.
-    fn take_results(&self, error: Option<Error>) -> Vec<Result<PublishedPurchase>> {
-        let error =
-            error.unwrap_or_else(|| client_error(ErrorKind::Internal, "a result is missing"));
+    /// result fails with `call_error`, the error of the whole call.
+    fn take_results(&self, call_error: Option<Error>) -> Vec<Result<PublishedPurchase>> {
+        let missing_result_error =
+            call_error.unwrap_or_else(|| client_error(ErrorKind::Internal, "a result is missing"));
         let results = std::mem::take(&mut self.progress().results);
         results
             .into_iter()
-            .map(|result| result.unwrap_or_else(|| Err(error.clone())))
+            .map(|result| result.unwrap_or_else(|| Err(missing_result_error.clone())))
             .collect()
     }
 }
 
-/// Converts the `result` of `purchase`, which must have a key, after this number of `attempts`.
+/// Converts the service's `result` for `purchase`, which must have a key. `attempts` is the number
+/// of attempts so far.
 ///
-/// `line` is the text of the result. It is also a problem, unless the purchase is acknowledged or
-/// pending.
+/// `result_json` is the same result as JSON. The JSON of a failed purchase is also a problem
+/// document (RFC 9457), so it is read like the error response to a single buy.
 ///
 /// # Errors
 /// - The error in the result, unless the purchase is acknowledged or pending
-/// - [`Unsupported`](ErrorKind::Unsupported) if the result is about another purchase
+/// - [`Unsupported`](ErrorKind::Unsupported) if the receipt is about another purchase
 fn convert_result(
     purchase: &NewPurchase,
     result: BatchResultBody,
-    line: &[u8],
+    result_json: &[u8],
     attempts: u32,
 ) -> Result<PublishedPurchase> {
     let is_recorded = matches!(
@@ -150,30 +161,37 @@ fn convert_result(
         BatchStatus::Acknowledged | BatchStatus::Pending
     );
     if is_recorded && let Some(receipt) = result.receipt {
+        // The result does not repeat the purchase, so the recorded purchase is derived here as the
+        // service derives it: its id from its key, and its time from the result.
         let time = result.timestamp.unwrap_or_else(|| SystemClock.now());
-        let purchase = purchase
+        let unused_fresh_id = || SystemClock.fresh_id();
+        let recorded_purchase = purchase
             .clone()
             .with_timestamp(time)
-            .into_purchase(time, || SystemClock.fresh_id());
-        if receipt.id != purchase.id {
+            .into_purchase(time, unused_fresh_id);
+        if receipt.id != recorded_purchase.id {
             let message = "the response contains another purchase";
             return Err(
                 client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown)
             );
         }
-        let mut published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
+        let mut published =
+            PublishedPurchase::new(recorded_purchase, receipt).with_attempts(attempts);
         published.replayed = result.replayed;
         published.pending = result.status == BatchStatus::Pending;
         return Ok(published);
     }
 
+    // A recorded purchase without a receipt gets here, too: such a result is an internal error.
     let kind = result
         .problem_type
         .as_deref()
         .and_then(error_kind)
         .unwrap_or(ErrorKind::Internal);
-    let mut error = Response::new(status_of_kind(kind), line.to_vec())
-        .refusal_error("")
+    // The hint is for 404 and 405, and `status_of_kind` returns neither.
+    let unused_not_found_hint = "";
+    let mut error = Response::new(status_of_kind(kind), result_json.to_vec())
+        .refusal_error(unused_not_found_hint)
         .with_attempts(attempts);
     if result.status == BatchStatus::Rejected {
         error = error.with_outcome(Outcome::NotApplied);
@@ -181,7 +199,7 @@ fn convert_result(
     Err(error)
 }
 
-/// Returns the status of the response if a single purchase fails with an error of `kind`.
+/// Returns the status with which the service responds to a single buy that fails with `kind`.
 const fn status_of_kind(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
@@ -194,8 +212,8 @@ const fn status_of_kind(kind: ErrorKind) -> StatusCode {
 }
 
 impl ShopClient {
-    /// Sends all purchases, which must have keys, in one request, and returns one result for each,
-    /// in their order.
+    /// Sends all purchases in one request, and returns one result for each, in the order of the
+    /// purchases. Every purchase must have a key.
     ///
     /// If the service refuses the request as too large, the purchases are sent in two halves. A
     /// single purchase is sent as a buy. `context` is the context of the purchases, if they have
@@ -205,8 +223,8 @@ impl ShopClient {
         purchases: Vec<NewPurchase>,
         context: Option<&RequestContext>,
     ) -> Vec<Result<PublishedPurchase>> {
-        // This is a stack: the first half of a part is on top, so that the results are in the order
-        // of the purchases.
+        // This is a stack. The first half of a split part is on top, so that the results are in the
+        // order of the purchases.
         let mut remaining_parts = vec![purchases];
         let mut results = Vec::new();
         while let Some(part) = remaining_parts.pop() {
@@ -216,10 +234,10 @@ impl ShopClient {
             }
 
             let batch = PurchaseBatch::new(part);
-            let sent = RequestBody::Batch(Arc::clone(&batch));
+            let request_body = RequestBody::Batch(Arc::clone(&batch));
             let call = self
                 .transport
-                .post("buy_many", "v1/purchases:batch", sent)
+                .post("buy_many", "v1/purchases:batch", request_body)
                 .with_large_response();
             let error = self.send(call, context).await.err();
 

@@ -49,9 +49,9 @@ pub(crate) use headers::insert_caller_header;
 #[must_use = "a builder does nothing until it builds"]
 pub struct ShopClientBuilder {
     base_url: String,
-    /// The provider that the caller passed, in place of an HTTP client built by `client`.
-    http: Option<HttpProvider>,
-    client: ClientBuilder,
+    /// The provider that the caller passed, in place of the HTTP client of `client_builder`.
+    http_provider: Option<HttpProvider>,
+    client_builder: ClientBuilder,
     user_agent: Option<String>,
     headers: Vec<(String, String)>,
     /// The certificates of the trusted authorities, as PEM.
@@ -88,7 +88,7 @@ impl ShopClient {
     /// # Ok::<(), shop_client::Error>(())
     /// ```
     pub fn builder(base_url: impl Into<String>) -> ShopClientBuilder {
-        let client = Client::builder()
+        let client_builder = Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(2))
             // A purchase is sent to the configured address only.
@@ -101,8 +101,8 @@ impl ShopClient {
             .tcp_nodelay(true);
         ShopClientBuilder {
             base_url: base_url.into(),
-            http: None,
-            client,
+            http_provider: None,
+            client_builder,
             user_agent: None,
             headers: Vec::new(),
             #[cfg(feature = "rustls")]
@@ -152,9 +152,9 @@ impl ShopClientBuilder {
 
     /// Sends each request with the HTTP client that `provider` returns for the request.
     ///
-    /// So the certificates of a client can change: `provider` returns the same HTTP client until
-    /// they do. See [`http_client`](Self::http_client) and
-    /// [`build_http_client`](Self::build_http_client).
+    /// So the certificates of an HTTP client can change: `provider` returns the same HTTP client
+    /// until the certificates change, and then another one. See [`http_client`](Self::http_client)
+    /// and [`build_http_client`](Self::build_http_client).
     ///
     /// If `provider` returns an error, the request is not sent, and the call fails with this error.
     pub fn http_client_provider<F, T>(mut self, provider: F) -> Self
@@ -162,7 +162,7 @@ impl ShopClientBuilder {
         F: Fn() -> T + Send + Sync + 'static,
         T: Future<Output = Result<Client>> + Send + 'static,
     {
-        self.http = Some(Box::new(move || Box::pin(provider())));
+        self.http_provider = Some(Box::new(move || Box::pin(provider())));
         self
     }
 
@@ -182,7 +182,7 @@ impl ShopClientBuilder {
     /// # example().unwrap();
     /// ```
     pub fn proxy(mut self, proxy: Proxy) -> Self {
-        self.client = self.client.proxy(proxy);
+        self.client_builder = self.client_builder.proxy(proxy);
         self
     }
 
@@ -190,7 +190,7 @@ impl ShopClientBuilder {
     /// without compression take less time.
     #[cfg(feature = "gzip")]
     pub fn gzip(mut self, enable: bool) -> Self {
-        self.client = self.client.gzip(enable);
+        self.client_builder = self.client_builder.gzip(enable);
         self
     }
 
@@ -232,7 +232,9 @@ impl ShopClientBuilder {
     /// let observer = |event: &CallEvent<'_>| match event.state {
     ///     CallState::Succeeded => println!("{} took {:?}", event.call, event.duration),
     ///     CallState::Failed(error) => println!("{} failed: {:?}", event.call, error.kind()),
-    ///     _ => println!("{} failed {} times", event.call, event.attempts),
+    ///     CallState::Retrying { pause, .. } => println!("{} is retried in {pause:?}", event.call),
+    ///     // The enum is non-exhaustive: a later version may add states.
+    ///     _ => {}
     /// };
     /// let client = ShopClient::builder("http://localhost:3000").observer(observer).build()?;
     /// # Ok(())
@@ -269,6 +271,7 @@ impl ShopClientBuilder {
     /// Sets how failed calls are retried: by a policy, or by the default policy with a maximum
     /// number of retries (default [`RetryPolicy::default`]).
     pub fn retries(mut self, retries: impl Into<RetryPolicy>) -> Self {
+        // The time-out is an option of its own, so it stays whichever option is set first.
         let timeout = self.retries.timeout;
         self.retries = retries.into();
         self.retries.timeout = timeout;
@@ -284,7 +287,7 @@ impl ShopClientBuilder {
 
     /// Sets the time-out for opening a connection (default 2 s).
     pub fn connect_timeout(mut self, time: Duration) -> Self {
-        self.client = self.client.connect_timeout(time);
+        self.client_builder = self.client_builder.connect_timeout(time);
         self
     }
 
@@ -317,19 +320,19 @@ impl ShopClientBuilder {
     ///   with, or if this build does not include TLS: enable the feature `rustls`, or pass an HTTP
     ///   client
     pub fn build(mut self) -> Result<ShopClient> {
-        let base = self.parse_base_url()?;
+        let base_url = self.parse_base_url()?;
         let headers = self.default_headers()?;
 
-        let http: HttpProvider = match self.http.take() {
-            Some(http) => http,
+        let http_provider: HttpProvider = match self.http_provider.take() {
+            Some(provider) => provider,
             None => {
-                let client = self.create_http_client(&base)?;
+                let client = self.create_http_client(&base_url)?;
                 Box::new(move || Box::pin(ready(Ok(client.clone()))))
             }
         };
         let transport = Transport {
-            http,
-            base,
+            http_provider,
+            base_url,
             headers,
             timeouts: self.timeouts,
             tokens: self.tokens?,
@@ -343,21 +346,27 @@ impl ShopClientBuilder {
         ))
     }
 
-    /// Builds the HTTP client alone, which is the one that [`build`](Self::build) creates if none
-    /// is passed.
+    /// Builds only the HTTP client that [`build`](Self::build) would create, such as for a
+    /// [provider](Self::http_client_provider).
     ///
     /// # Errors
     /// Returns the errors of [`build`](Self::build).
     pub fn build_http_client(mut self) -> Result<Client> {
-        let base = self.parse_base_url()?;
-        self.create_http_client(&base)
+        let base_url = self.parse_base_url()?;
+        self.create_http_client(&base_url)
     }
 
-    /// Creates the HTTP client for the service at `base`.
-    fn create_http_client(&mut self, base: &Url) -> Result<Client> {
-        let agent = self.user_agent_header()?.unwrap_or(DEFAULT_USER_AGENT);
-        let builder = std::mem::take(&mut self.client).user_agent(agent);
-        self.with_tls(builder, base)?.build().map_err(|error| {
+    /// Creates the HTTP client for the service at `base_url`. Uses up the options for the HTTP
+    /// client, so a second call would create a client with defaults.
+    ///
+    /// # Errors
+    /// - [`Invalid`](ErrorKind::Invalid) if the user agent or a certificate is not valid
+    /// - [`Unsupported`](ErrorKind::Unsupported) if `https` cannot be used: see
+    ///   [`build`](Self::build)
+    fn create_http_client(&mut self, base_url: &Url) -> Result<Client> {
+        let user_agent = self.user_agent_header()?.unwrap_or(DEFAULT_USER_AGENT);
+        let builder = std::mem::take(&mut self.client_builder).user_agent(user_agent);
+        self.with_tls(builder, base_url)?.build().map_err(|error| {
             let message = "cannot create an HTTP client: https needs the system's CA certificates \
                 (on Debian: apt-get install ca-certificates), or pass a client of your own";
             client_error(ErrorKind::Unsupported, message).with_source(error)
@@ -365,25 +374,28 @@ impl ShopClientBuilder {
     }
 
     /// Adds the certificates for `https` to the builder of the HTTP client.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if a certificate or the key is not valid PEM.
     #[cfg(feature = "rustls")]
-    fn with_tls(&self, mut builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
-        if base.scheme() == "http" {
+    fn with_tls(&self, mut builder: ClientBuilder, base_url: &Url) -> Result<ClientBuilder> {
+        if base_url.scheme() == "http" {
             // Plain HTTP needs no certificates on the machine.
             return Ok(builder.tls_certs_only([]));
         }
 
         if let Some(pem) = &self.ca_certificates {
             let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
-                invalid("the CA certificates are not valid PEM").with_source(error)
+                invalid_option("the CA certificates are not valid PEM").with_source(error)
             })?;
             if certificates.is_empty() {
-                return Err(invalid("there is no CA certificate in the PEM"));
+                return Err(invalid_option("there is no CA certificate in the PEM"));
             }
             builder = builder.tls_certs_only(certificates);
         }
         if let Some(pem) = &self.client_certificate {
             let identity = reqwest::Identity::from_pem(pem).map_err(|error| {
-                invalid("the client certificate is not valid PEM").with_source(error)
+                invalid_option("the client certificate is not valid PEM").with_source(error)
             })?;
             builder = builder.identity(identity);
         }
@@ -392,8 +404,8 @@ impl ShopClientBuilder {
 
     /// Rejects `https`, because this build does not include TLS.
     #[cfg(not(feature = "rustls"))]
-    fn with_tls(&self, builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
-        if base.scheme() == "http" {
+    fn with_tls(&self, builder: ClientBuilder, base_url: &Url) -> Result<ClientBuilder> {
+        if base_url.scheme() == "http" {
             return Ok(builder);
         }
         let message = "https needs the feature rustls of shop-client, or an http_client with TLS";
@@ -401,26 +413,30 @@ impl ShopClientBuilder {
     }
 
     /// Parses and checks the address of the service. Returns an address that ends with a slash.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if the address is not the `http` or `https` address of a
+    /// host, or contains credentials, a query or a fragment.
     fn parse_base_url(&self) -> Result<Url> {
         let mut url: Url = self.base_url.parse().map_err(|error| {
             let message = "the address of the service is not a URL: use one such as \
                 http://localhost:3000";
-            invalid(message).with_source(error)
+            invalid_option(message).with_source(error)
         })?;
 
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(invalid(
+            return Err(invalid_option(
                 "the address of the service must start with http:// or https:// and have a host",
             ));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid(
+            return Err(invalid_option(
                 "the address of the service must not contain a user name or a password: use \
                 bearer_token, or an http_client that sends them",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid(
+            return Err(invalid_option(
                 "the address of the service must not have a query or a fragment",
             ));
         }
@@ -435,7 +451,7 @@ impl ShopClientBuilder {
 }
 
 /// Returns the error of an option that is not valid.
-fn invalid(message: impl Into<String>) -> Error {
+fn invalid_option(message: impl Into<String>) -> Error {
     client_error(ErrorKind::Invalid, message)
 }
 

@@ -106,6 +106,9 @@ pub struct ShopClient {
 /// The maximum time for which the service waits for a purchase in one request.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 
+/// A part of the service to check: `None` checks the status of the whole service.
+const WHOLE_SERVICE: Option<&str> = None;
+
 /// The type of the problem about a refund that the store refused.
 const REFUSED_REFUND: &str = problem_type(ErrorKind::Conflict);
 
@@ -114,8 +117,8 @@ const NO_READINESS: &str =
     "whether it is ready is unknown: the service is older, or at another address";
 
 impl ShopClient {
-    /// Creates a client that sends its calls by `transport`, of which at most `max_in_flight` are
-    /// writes at the same time.
+    /// Creates a client that sends its calls by `transport`. At most `max_in_flight` writes are sent
+    /// at the same time.
     pub(crate) fn with_transport(
         transport: Transport,
         retries: RetryPolicy,
@@ -229,8 +232,8 @@ impl ShopClient {
         client
     }
 
-    /// Sends `purchase`, which contains no key itself: `key` is sent in a header, and determines
-    /// the id.
+    /// Sends `purchase`, which must contain no key itself. `key` is sent in a header, and determines
+    /// the id of the purchase.
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) if the response contains another purchase
@@ -241,9 +244,9 @@ impl ShopClient {
         key: IdempotencyKey,
         context: Option<&RequestContext>,
     ) -> Result<PublishedPurchase> {
-        let id = id_from_key(&purchase.user_id, &key);
+        let expected_id = id_from_key(&purchase.user_id, &key);
         let call = self.transport.write("buy", "v1/purchases", purchase, key)?;
-        self.send_and_read_purchase(call, context, move |published| published.id == id)
+        self.send_and_read_purchase(call, context, move |recorded| recorded.id == expected_id)
             .await
     }
 
@@ -270,17 +273,17 @@ impl ShopClient {
         // With 202, the store has not decided on the refund yet.
         call.expects_status = |status| matches!(status, StatusCode::CREATED | StatusCode::ACCEPTED);
         call.not_found_hint = "the service refunds nothing: it is older, or SHOP_REFUNDS is off";
-        self.send_and_read_purchase(call, context, move |published| {
-            published.details.of == Some(refunded_id)
+        self.send_and_read_purchase(call, context, move |recorded| {
+            recorded.details.of == Some(refunded_id)
         })
         .await
     }
 
-    /// Sends a write, and returns the purchase that the service published.
+    /// Sends a write, and returns the purchase that the service published. `is_expected` tells
+    /// whether this purchase is the one that was sent.
     ///
     /// # Errors
-    /// - [`Unsupported`](ErrorKind::Unsupported) if the response contains a purchase that is not
-    ///   expected
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the response contains another purchase
     /// - The errors of [`send`](Self::send)
     async fn send_and_read_purchase(
         &self,
@@ -318,20 +321,22 @@ impl ShopClient {
     ) -> Result<Response> {
         let start = Instant::now();
         let mut retries = self.retries.clone();
-        let total = retries.max_call_duration(call.timeout);
+        let time_limit = retries.max_call_duration(call.timeout);
 
         let permit = self
-            .acquire_permit(&call, total)
+            .acquire_permit(&call, time_limit)
             .await
             .inspect_err(|error| {
+                let attempts = 0;
                 self.transport.observer.report(
                     call.name,
-                    0,
+                    attempts,
                     start.elapsed(),
                     CallState::Failed(error),
                 );
             })?;
-        retries.timeout = Some(total.saturating_sub(start.elapsed()));
+        // The wait for the permit counts towards the time of the call.
+        retries.timeout = Some(time_limit.saturating_sub(start.elapsed()));
 
         let correlation = context
             .cloned()
@@ -349,31 +354,37 @@ impl ShopClient {
         })
     }
 
-    /// Waits for a permit for all writes of `call`, for at most `limit`. Calls get their permits in
-    /// the order in which they began to wait.
+    /// Waits for a permit for all writes of `call`, for at most `time_limit`. Calls get their
+    /// permits in the order in which they began to wait.
     ///
     /// # Errors
     /// - [`Overloaded`](ErrorKind::Overloaded) if there is no permit in time
     /// - [`Closed`](ErrorKind::Closed) if the client is closed
     /// - [`Unsupported`](ErrorKind::Unsupported) outside of a Tokio runtime
-    async fn acquire_permit(&self, call: &Call, limit: Duration) -> Result<OwnedSemaphorePermit> {
+    async fn acquire_permit(
+        &self,
+        call: &Call,
+        time_limit: Duration,
+    ) -> Result<OwnedSemaphorePermit> {
         require_runtime()?;
-        let writes = if let Some(RequestBody::Batch(batch)) = &call.body {
+        let write_count = if let Some(RequestBody::Batch(batch)) = &call.body {
             batch.purchases.len()
         } else {
             1
         };
-        // A batch that is larger than the limit waits until no other write is in flight.
-        let writes = u32::try_from(writes.min(self.max_in_flight)).unwrap_or(u32::MAX);
+        // A batch with more purchases than permits takes all permits, so it waits until no other
+        // write is in flight.
+        let permit_count = write_count.min(self.max_in_flight);
+        let permit_count = u32::try_from(permit_count).unwrap_or(u32::MAX);
 
-        let permit = Arc::clone(&self.write_permits).acquire_many_owned(writes);
-        let permit = tokio::time::timeout(limit, permit)
+        let acquisition = Arc::clone(&self.write_permits).acquire_many_owned(permit_count);
+        let acquired_permit = tokio::time::timeout(time_limit, acquisition)
             .await
             .map_err(|_elapsed| {
                 let message = format!("{} writes of this client are in flight", self.max_in_flight);
                 client_error(ErrorKind::Overloaded, message)
             })?;
-        permit.map_err(|_closed| client_error(ErrorKind::Closed, "the client is closed"))
+        acquired_permit.map_err(|_closed| client_error(ErrorKind::Closed, "the client is closed"))
     }
 
     /// Sends a query, and returns its response.
@@ -389,11 +400,10 @@ impl ShopClient {
             .await
     }
 
-    /// Returns what is stored under `id` behind the service. Waits for at most `wait` until the
+    /// Looks up the purchase `id` in the store of the service. Waits for at most `wait` until the
     /// purchase is stored.
     ///
-    /// `wait` is at most [`MAX_WAIT`]. A purchase that is found is as durable as an insert of the
-    /// store.
+    /// `wait` must not be longer than [`MAX_WAIT`]. A stored purchase is as durable as the store.
     ///
     /// # Errors
     /// Returns the errors of [`query`](Self::query).
@@ -420,6 +430,7 @@ impl ShopClient {
             // The store keeps a refund until its purchase arrives.
             StatusCode::ACCEPTED => response.parse_json().map(Lookup::Waiting),
             StatusCode::GONE => Ok(Lookup::Erased),
+            // The other expected problems: an unknown purchase, or a refused refund.
             _ => Ok(Lookup::Missing),
         }
     }
@@ -439,11 +450,12 @@ impl ShopClient {
     /// if the readiness cannot be known: there is no service at the address, or one that does not
     /// serve this path yet. A check is not retried.
     pub async fn check(&self) -> Result<()> {
-        self.check_readiness("v1", NO_READINESS, None).await
+        self.check_readiness("v1", NO_READINESS, WHOLE_SERVICE)
+            .await
     }
 
-    /// Checks whether a part of the service works. A service that reports no parts works while it
-    /// is ready.
+    /// Checks whether a part of the service works. If the service does not report this part, checks
+    /// whether the service is ready.
     ///
     /// # Errors
     /// Returns the errors of [`check`](Self::check).
@@ -464,18 +476,18 @@ impl ShopClient {
         Ok(report.parts.get(part).copied())
     }
 
-    /// Checks whether the process can serve anything, as a probe does, by `GET /readyz`.
+    /// Checks whether the process is ready to serve requests, by the readiness probe `GET /readyz`.
     ///
-    /// If there is an admin listener, only the admin listener serves this path. An unavailable
-    /// broker or store does not count.
+    /// An unavailable broker or store does not fail this check. If there is an admin listener, only
+    /// the admin listener serves this path.
     ///
     /// # Errors
-    /// Returns the reason why the process cannot serve anything. A check is not retried.
+    /// Returns the reason why the process is not ready. A check is not retried.
     pub async fn check_process(&self) -> Result<()> {
         self.check_readiness(
             "readyz",
             "there is no such probe at this address: check it",
-            None,
+            WHOLE_SERVICE,
         )
         .await
     }
@@ -504,8 +516,13 @@ impl ShopClient {
         Ok(service.currency)
     }
 
-    /// Checks whether the report at `path` says that the service is ready, or that `part` works if
-    /// the report contains this part.
+    /// Checks the report at `path`: `part` must work if the report contains this part. If it does
+    /// not, or if no part is asked for, the service must be ready.
+    ///
+    /// # Errors
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the part does not work or the service is not
+    ///   ready
+    /// - The errors of [`request_report`](Self::request_report)
     async fn check_readiness(
         &self,
         path: &str,
@@ -515,8 +532,8 @@ impl ShopClient {
         let report: Health = self
             .request_report("check", path, &[], not_found_hint)
             .await?;
-        let works = part.and_then(|part| report.parts.get(part).copied());
-        if works.unwrap_or(report.status == "ready") {
+        let part_works = part.and_then(|part| report.parts.get(part).copied());
+        if part_works.unwrap_or(report.status == "ready") {
             return Ok(());
         }
 
@@ -557,7 +574,7 @@ impl ShopClient {
     }
 }
 
-/// Returns an error outside of a Tokio runtime, where Tokio would panic.
+/// Checks that the caller runs in a Tokio runtime. Outside of one, Tokio would panic.
 ///
 /// # Errors
 /// [`Unsupported`](ErrorKind::Unsupported) outside of a runtime.

@@ -74,8 +74,8 @@ impl Correlation {
             .as_ref()
             .and_then(|context| context.traceparent.as_deref());
         // The current span belongs to the trace of the current request, and is more specific than
-        // its context. A context from the caller may belong to another trace, which takes
-        // precedence.
+        // the context of this request. A context from the caller may belong to another trace, and
+        // takes precedence.
         #[cfg(feature = "otel")]
         if traceparent.is_none() || !self.is_from_caller {
             // The propagator of the program decides which headers there are.
@@ -92,7 +92,7 @@ impl Correlation {
     }
 }
 
-/// Inserts a header, unless `value` is not valid in a header.
+/// Inserts a header if `value` is valid in a header, and otherwise leaves `headers` unchanged.
 fn insert_if_valid(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);

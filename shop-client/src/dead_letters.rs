@@ -62,25 +62,26 @@ impl ShopClient {
 
 impl DeadLetterRequest {
     /// Selects by the query parameter `name`, in place of an earlier value.
-    fn filter(mut self, name: &'static str, value: String) -> Self {
-        self.filter.retain(|(other, _)| *other != name);
+    fn with_filter(mut self, name: &'static str, value: String) -> Self {
+        self.filter
+            .retain(|(earlier_name, _value)| *earlier_name != name);
         self.filter.push((name, value));
         self
     }
 
     /// Lists only the dead letters of `topic`.
     pub fn topic(self, topic: impl Into<String>) -> Self {
-        self.filter("topic", topic.into())
+        self.with_filter("topic", topic.into())
     }
 
     /// Lists only the dead letters with this reason.
     pub fn reason(self, reason: ReasonKind) -> Self {
-        self.filter("reason", reason.as_str().to_owned())
+        self.with_filter("reason", reason.as_str().to_owned())
     }
 
     /// Lists only the dead letters whose record is not older than `time`.
     pub fn since(self, time: Timestamp) -> Self {
-        self.filter("since", time.to_string())
+        self.with_filter("since", time.to_string())
     }
 
     /// Only reports what [`replay`](Self::replay), [`discard`](Self::discard) and
@@ -122,9 +123,10 @@ impl DeadLetterRequest {
     /// Pages are requested as the stream is read. The stream ends after an error.
     #[must_use]
     pub fn list(&self) -> BoxStream<'static, Result<DeadLetterBody>> {
-        let first_page = Some((self.clone(), None::<String>));
-        let pages = stream::try_unfold(first_page, async |state| {
-            let Some((request, cursor)) = state else {
+        let no_cursor = None::<String>;
+        let first_page = Some((self.clone(), no_cursor));
+        let pages = stream::try_unfold(first_page, async |next_page| {
+            let Some((request, cursor)) = next_page else {
                 return Ok::<_, Error>(None);
             };
             let page = request.page(PageLimit::MAX, cursor.as_deref()).await?;
@@ -169,8 +171,8 @@ impl DeadLetterRequest {
     /// Publishes the records at these positions again, 1 to 1,000, and resolves their dead letters.
     /// Returns a result for each position, in the order of the positions.
     ///
-    /// A replay is retried only as a [dry run](Self::dry_run). Repeat the call if its outcome is
-    /// unknown: the result of a dead letter that was resolved before is then
+    /// The client retries a replay only as a [dry run](Self::dry_run). If the outcome of a call is
+    /// unknown, repeat the call. Dead letters that the first call resolved then have the result
     /// [`Unknown`](shop_api::ResolvedStatus::Unknown).
     ///
     /// # Errors
@@ -208,9 +210,8 @@ impl DeadLetterRequest {
         self.resolve("discard", positions, no_reason).await
     }
 
-    /// Makes dead letters of the records at these positions, on which an ingest of the service is
-    /// stuck, so that the ingest continues. Returns a result for each position, in the order of the
-    /// positions.
+    /// Makes dead letters of the records at these positions, so that an ingest that is stuck on them
+    /// continues. Returns a result for each position, in the order of the positions.
     ///
     /// The dead letters and the audit log contain `reason`, one line of at most 200 characters.
     ///
@@ -255,16 +256,17 @@ impl DeadLetterRequest {
         }
 
         let path = format!("v1/dead-letters:{action}");
-        let sent = RequestBody::Json(body.to_string().into());
+        let request_body = RequestBody::Json(body.to_string().into());
         let mut call = self
             .client
             .transport
-            .post(action, &path, sent)
+            .post(action, &path, request_body)
             .with_large_response();
         // Only a dry run returns the same result if it is sent twice.
         call.is_repeatable = self.dry_run;
 
-        let response = self.client.send(call, None).await?;
+        let own_context = None;
+        let response = self.client.send(call, own_context).await?;
         let ResolvedLetters { dry_run, results } = response.parse_json()?;
         let resolved_positions = results.iter().map(|result| &result.position);
         if dry_run != self.dry_run || !resolved_positions.eq(&positions) {

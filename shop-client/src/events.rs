@@ -44,21 +44,25 @@ impl PurchaseEvents for ShopClient {
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
         let mut events = EventReader::new(self.clone(), selector, after);
-        // The first connection is made here, so that its error is returned by this call. It may
-        // already deliver an event.
-        let first = events
+        // The first connection is made here, so that this call returns its error. The connection
+        // may already deliver a purchase.
+        let first_item = events
             .connect()
             .await?
             .filter(|item| events.yielded_ids.add(item.purchase.id));
 
-        let rest = stream::try_unfold(events, async |mut events| {
+        let further_items = stream::try_unfold(events, async |mut events| {
             Ok(Some((events.next_item().await?, events)))
         });
-        Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
+        Ok(stream::iter(first_item.map(Ok))
+            .chain(further_items)
+            .boxed())
     }
 
     async fn position(&self, selector: &Selector) -> Result<FeedCursor> {
-        let mut events = EventReader::new(self.clone(), selector, None);
+        let start_position = None;
+        let mut events = EventReader::new(self.clone(), selector, start_position);
+        // The first event contains the current position. A purchase in it is not needed here.
         events.connect().await?;
         events.position.ok_or_else(unknown_line_error)
     }
@@ -93,7 +97,8 @@ impl EventReader {
         }
     }
 
-    /// Waits for the next purchase that was not yielded before. Connects again as often as needed.
+    /// Waits for the next purchase that was not yielded before, and remembers that it was yielded.
+    /// Connects again as often as needed.
     ///
     /// # Errors
     /// Returns the errors of [`reconnect`](Self::reconnect).
@@ -125,6 +130,8 @@ impl EventReader {
         while error.is_retryable() {
             // Closes the connection before the pause.
             self.lines = stream::empty().boxed();
+            // The longer one of the policy's pause and the service's. Without both, it connects at
+            // once.
             let pause = self
                 .pauses
                 .next()
@@ -150,10 +157,11 @@ impl EventReader {
     /// - [`Unavailable`](ErrorKind::Unavailable) without a first event in time
     /// - The errors of [`ShopClient::query`] and of [`read_event`](Self::read_event)
     async fn connect(&mut self) -> Result<Option<FeedItem>> {
+        // A cursor is visible ASCII, and so always a valid value.
         if let Some(position) = &self.position
-            && let Ok(position) = HeaderValue::from_str(position.as_str())
+            && let Ok(header_value) = HeaderValue::from_str(position.as_str())
         {
-            self.call.headers.insert("last-event-id", position);
+            self.call.headers.insert("last-event-id", header_value);
         }
 
         let response = self.client.query(&self.call).await?;
@@ -193,6 +201,7 @@ impl EventReader {
                 "event" => is_purchase = value == "purchase",
                 // The service sends the JSON of a purchase in one line.
                 "data" => value.clone_into(&mut data),
+                // Comments, and fields that this client does not need, such as `retry`.
                 _ => {}
             }
         }

@@ -57,8 +57,9 @@ impl ShopClient {
     /// Returns [`Unavailable`](crate::ErrorKind::Unavailable) and other kinds if the service does
     /// not respond. The request is not retried.
     pub async fn health(&self) -> Result<Health> {
+        let call_name = "health";
         self.request_report(
-            "health",
+            call_name,
             "health",
             &[("details", "true".to_owned())],
             "there is no such path at this address: check it",

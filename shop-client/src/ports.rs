@@ -36,14 +36,15 @@ impl PurchaseSink for ShopClient {
     /// The id of a purchase must be a UUID of version 4 or 7, because the service derives another
     /// id from every other key.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let mut owned = purchase.clone();
-        let context = owned.context.take();
-        let mut new = NewPurchase::from(owned);
+        let mut owned_purchase = purchase.clone();
+        let context = owned_purchase.context.take();
+        let mut new_purchase = NewPurchase::from(owned_purchase);
+        // The id of a refund follows from the id of its purchase, so a refund needs no key.
         if !purchase.is_refund() {
-            new.key = Some(purchase.id.as_key().ok_or_else(unsupported_id)?);
+            new_purchase.key = Some(purchase.id.as_key().ok_or_else(unsupported_id)?);
         }
 
-        let published = self.publish_new(new, context).await?;
+        let published = self.publish_new(new_purchase, context).await?;
         Ok(published.receipt)
     }
 
@@ -59,9 +60,9 @@ impl PurchaseSink for ShopClient {
             if purchase.context.as_deref() != context {
                 return None;
             }
-            let mut new = NewPurchase::from(purchase.clone());
-            new.key = Some(purchase.id.as_key()?);
-            Some(new)
+            let mut new_purchase = NewPurchase::from(purchase.clone());
+            new_purchase.key = Some(purchase.id.as_key()?);
+            Some(new_purchase)
         });
         let Some(batch) = keyed_purchases.collect() else {
             return publish_each(self, purchases).await;
@@ -128,42 +129,47 @@ impl PurchasePublisher for ShopClient {
     /// Sends the purchase with its key, or the refund. The service assigns the id and the time.
     async fn publish_new(
         &self,
-        mut new: NewPurchase,
+        mut new_purchase: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> Result<PublishedPurchase> {
-        if let Some(refunded_id) = new.details.of {
+        if let Some(refunded_id) = new_purchase.details.of {
             return self
-                .send_refund(&new, refunded_id, context.as_deref())
+                .send_refund(&new_purchase, refunded_id, context.as_deref())
                 .await;
         }
-        let own_key = own_key(&new)?;
-        let sent_key = SentKey::assign(&mut new, own_key);
-        // The key is sent in a header.
-        new.key = None;
-        let sent = self
-            .send_purchase(&new, sent_key.key.clone(), context.as_deref())
+        let own_key = own_key(&new_purchase)?;
+        let sent_key = SentKey::assign(&mut new_purchase, own_key);
+        // The key is sent in a header, and not in the body.
+        new_purchase.key = None;
+        let result = self
+            .send_purchase(&new_purchase, sent_key.key.clone(), context.as_deref())
             .await;
-        sent.map_err(|error| sent_key.add_to(error))
+        result.map_err(|error| sent_key.add_to(error))
     }
 
     /// Sends the purchases in one request, with their keys.
     async fn publish_new_many(
         &self,
-        mut new: Vec<NewPurchase>,
+        mut new_purchases: Vec<NewPurchase>,
         context: Option<Box<RequestContext>>,
     ) -> Vec<Result<PublishedPurchase>> {
-        let own_keys: Result<Vec<_>> = new.iter().map(own_key).collect();
+        let own_keys: Result<Vec<_>> = new_purchases.iter().map(own_key).collect();
         let Ok(own_keys) = own_keys else {
-            // Only the purchases that cannot be sent fail.
-            return publish_new_each(self, &new, context.as_deref()).await;
+            // A purchase whose key is not valid cannot be in a batch. Each purchase is sent in its
+            // own request, so that only the invalid ones fail.
+            return publish_new_each(self, &new_purchases, context.as_deref()).await;
         };
-        let assign = |(new, own_key)| SentKey::assign(new, own_key);
-        let keys: Vec<SentKey> = new.iter_mut().zip(own_keys).map(assign).collect();
-        let results = self.send_batch(new, context.as_deref()).await;
+        let sent_keys: Vec<SentKey> = new_purchases
+            .iter_mut()
+            .zip(own_keys)
+            .map(|(new_purchase, own_key)| SentKey::assign(new_purchase, own_key))
+            .collect();
+
+        let results = self.send_batch(new_purchases, context.as_deref()).await;
         results
             .into_iter()
-            .zip(keys)
-            .map(|(result, key)| result.map_err(|error| key.add_to(error)))
+            .zip(sent_keys)
+            .map(|(result, sent_key)| result.map_err(|error| sent_key.add_to(error)))
             .collect()
     }
 
@@ -181,11 +187,11 @@ struct SentKey {
 }
 
 impl SentKey {
-    /// Sets the key of `new` to its `own_key`, or to a generated key.
-    fn assign(new: &mut NewPurchase, own_key: Option<IdempotencyKey>) -> Self {
+    /// Sets the key of `new_purchase` to its `own_key`, or to a generated key. Returns this key.
+    fn assign(new_purchase: &mut NewPurchase, own_key: Option<IdempotencyKey>) -> Self {
         let is_generated = own_key.is_none();
         let key = own_key.unwrap_or_else(generate_key);
-        new.key = Some(key.clone());
+        new_purchase.key = Some(key.clone());
         Self { key, is_generated }
     }
 
@@ -199,24 +205,30 @@ impl SentKey {
     }
 }
 
-/// Returns the key that the caller set in `new`: the key itself, or an id that serves as the key.
+/// Returns the key that the caller set in `new_purchase`: the key itself, or an id that serves as
+/// the key. Returns `None` if the caller set neither.
 ///
 /// # Errors
 /// - [`Unsupported`](ErrorKind::Unsupported) for an id that cannot be a key
-/// - [`Invalid`](ErrorKind::Invalid) if `new` has a key and an id, and they differ
-fn own_key(new: &NewPurchase) -> Result<Option<IdempotencyKey>> {
-    let Some(id) = new.id else {
-        return Ok(new.key.clone());
+/// - [`Invalid`](ErrorKind::Invalid) if the caller set a key and an id, and they differ
+fn own_key(new_purchase: &NewPurchase) -> Result<Option<IdempotencyKey>> {
+    let Some(id) = new_purchase.id else {
+        return Ok(new_purchase.key.clone());
     };
-    let key = id.as_key().ok_or_else(unsupported_id)?;
-    if new.key.as_ref().is_some_and(|own_key| *own_key != key) {
+    let id_as_key = id.as_key().ok_or_else(unsupported_id)?;
+    if new_purchase
+        .key
+        .as_ref()
+        .is_some_and(|key| *key != id_as_key)
+    {
         let message = "the id and the key of a purchase must not differ";
         return Err(client_error(ErrorKind::Invalid, message));
     }
-    Ok(Some(key))
+    Ok(Some(id_as_key))
 }
 
-/// Returns the error of an id from which a service would derive another one.
+/// Returns the error of an id that is not a UUID of version 4 or 7. A service would derive another
+/// id from such an id.
 fn unsupported_id() -> Error {
     let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
     client_error(ErrorKind::Unsupported, message)
@@ -296,11 +308,13 @@ impl PurchaseQuery for ShopClient {
     async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {
-            let left = timeout.saturating_sub(start.elapsed());
-            if self.find(id, left.min(MAX_WAIT)).await?.stored().is_some() {
+            let time_left = timeout.saturating_sub(start.elapsed());
+            let lookup = self.find(id, time_left.min(MAX_WAIT)).await?;
+            if lookup.stored().is_some() {
                 return Ok(true);
             }
-            if left <= MAX_WAIT {
+            // The last request waited until the end of `timeout`.
+            if time_left <= MAX_WAIT {
                 return Ok(false);
             }
         }
@@ -349,9 +363,6 @@ pub(crate) fn listing_parameters(
 }
 
 /// Returns the query parameters for the selected purchases in `range`.
-///
-/// A selector that this client does not know adds no parameter, and the service rejects a request
-/// without a selector.
 pub(crate) fn selection_parameters(
     selector: &Selector,
     range: TimeRange,

@@ -15,7 +15,7 @@ use shop_core::Bytes;
 use crate::builder::insert_caller_header;
 use crate::error::client_error;
 use crate::response::Response;
-use crate::transport::{Call, RequestBody, json};
+use crate::transport::{Call, RequestBody, json_body};
 use crate::{Error, ErrorKind, IdempotencyKey, Result, ShopClient};
 
 /// A request for a path that no other call uses: see [`ShopClient::request`].
@@ -53,7 +53,7 @@ impl ShopClient {
         let mut call = transport
             .query("request", path.trim_start_matches('/'), &[])
             .with_large_response();
-        let is_below_address = call.url.path().starts_with(transport.base.path());
+        let is_below_address = call.url.path().starts_with(transport.base_url.path());
 
         let call = if is_below_address && !path.contains(['?', '#']) {
             if !method.is_safe() {
@@ -75,7 +75,7 @@ impl ShopClient {
 }
 
 impl RawRequest {
-    /// Changes the call, unless an earlier part of the request was not valid.
+    /// Changes the call by `change`, unless an earlier part of the request was not valid.
     fn change_call(self, change: impl FnOnce(Call) -> Result<Call>) -> Self {
         Self {
             call: self.call.and_then(change),
@@ -104,7 +104,7 @@ impl RawRequest {
     /// Sends `body` as JSON.
     pub fn json(self, body: &impl Serialize) -> Self {
         self.change_call(|mut call| {
-            call.body = Some(RequestBody::Json(json(body)?.into()));
+            call.body = Some(RequestBody::Json(json_body(body)?.into()));
             Ok(call)
         })
     }
@@ -119,7 +119,7 @@ impl RawRequest {
     }
 
     /// Retries the request whatever its method is, because its effect is the same however often it
-    /// is sent. Otherwise, `POST` and `PATCH` are not retried.
+    /// is sent. By default, `POST` and `PATCH` are not retried.
     pub fn idempotent(self) -> Self {
         self.change_call(|mut call| {
             call.is_repeatable = true;
@@ -127,8 +127,7 @@ impl RawRequest {
         })
     }
 
-    /// Names the call in its span and in the events of the observer. Otherwise its name is
-    /// `request`.
+    /// Names the call in its span and in the events of the observer (default `request`).
     pub fn name(self, name: &'static str) -> Self {
         self.change_call(|mut call| {
             call.name = name;
@@ -150,8 +149,7 @@ impl RawRequest {
     }
 
     /// Expects client errors with a problem of one of `types`, too. Such a client error is returned
-    /// as a response, in which [`RawResponse::find_problem_type`] finds the type, and not as an
-    /// error.
+    /// as a response, and not as an error. [`RawResponse::find_problem_type`] returns its type.
     pub fn expect_problems(self, types: &'static [&'static str]) -> Self {
         self.change_call(|mut call| {
             call.expected_problems = types;
@@ -176,23 +174,24 @@ impl RawRequest {
     /// - The errors of other calls, such as a query if the method is safe, or else a buy
     ///
     /// # Cancel safety
-    /// Once the future was polled, the request is sent even if the future is dropped, and retried
-    /// if it may be repeated, as with a buy of a [`ShopClient`]. The exception is a safe method,
-    /// such as `GET`: such a request is aborted.
+    /// If the future is dropped, a request with a safe method, such as `GET`, is aborted. A request
+    /// with another method is sent once the future was polled, and retried if it may be repeated,
+    /// like a buy of a [`ShopClient`].
     pub async fn send(self) -> Result<RawResponse> {
         let Self { client, call } = self;
         let mut call = call?;
 
         let key = call.idempotency_key.clone();
         if key.is_some() {
-            // A request with a key always includes a body, even if it is only an empty one.
+            // A request with a key always has a body, also an empty one.
             call.body.get_or_insert(RequestBody::Json(Bytes::new()));
         }
 
         let result = if call.method.is_safe() {
             client.query(&call).await
         } else {
-            client.send(call, None).await
+            let own_context = None;
+            client.send(call, own_context).await
         };
         result.map(RawResponse).map_err(|error| match key {
             Some(key) => error.with_idempotency_key(key),

@@ -73,7 +73,7 @@ impl Response {
         }
     }
 
-    /// Reads the body of `response`. Without `max_bytes`, the body of a success is left as a
+    /// Reads the body of `http_response`. Without `max_bytes`, the body of a success is left as a
     /// stream.
     ///
     /// An error response whose body is too large or breaks off is returned with a part of the body,
@@ -85,40 +85,46 @@ impl Response {
     /// - [`Unavailable`](ErrorKind::Unavailable) or another kind if the body of a success breaks
     ///   off
     pub(crate) async fn read(
-        mut response: reqwest::Response,
+        mut http_response: reqwest::Response,
         max_bytes: Option<usize>,
     ) -> Result<Self> {
-        let mut answer = Self::new(response.status(), Vec::new());
-        answer.headers = std::mem::take(response.headers_mut());
+        let mut response = Self::new(http_response.status(), Vec::new());
+        response.headers = std::mem::take(http_response.headers_mut());
 
-        let is_error = !answer.status.is_success();
+        let is_error = !response.status.is_success();
         let max_bytes = if is_error {
             Some(MAX_ERROR_BYTES)
         } else {
             max_bytes
         };
         let Some(max_bytes) = max_bytes else {
-            answer.stream = Some(response);
-            return Ok(answer);
+            response.stream = Some(http_response);
+            return Ok(response);
         };
 
         loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if answer.body.len() + chunk.len() <= max_bytes => {
-                    answer.body.extend_from_slice(&chunk);
+            match http_response.chunk().await {
+                Ok(Some(chunk)) if response.body.len() + chunk.len() <= max_bytes => {
+                    response.body.extend_from_slice(&chunk);
                 }
-                Ok(None) => return Ok(answer),
-                _ if is_error => return Ok(answer),
-                Ok(Some(_)) => return Err(answer.unreadable_error("the response is too large")),
+                Ok(None) => return Ok(response),
+                // The body of an error response is too large or breaks off.
+                _ if is_error => return Ok(response),
+                Ok(Some(_)) => return Err(response.unreadable_error("the response is too large")),
                 Err(error) => {
                     let cause = error.without_url();
-                    return Err(answer.annotate(transport_error(&cause), None, Some(cause.into())));
+                    let problem = None;
+                    return Err(response.annotate(
+                        transport_error(&cause),
+                        problem,
+                        Some(cause.into()),
+                    ));
                 }
             }
         }
     }
 
-    /// Returns the value of a header, if it is visible ASCII.
+    /// Returns the value of a header, or `None` if the header is missing or not visible ASCII.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -163,22 +169,32 @@ impl Response {
     }
 
     /// Returns the body of a call that streams, in chunks of any size. The stream ends with an
-    /// error after `idle` without a chunk.
+    /// error after `max_idle` without a chunk.
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) if the body is not of `media_type`.
-    pub(crate) fn into_chunks(self, media_type: &str, idle: Duration) -> Result<BodyStream<Bytes>> {
-        let chunks = self.into_body_stream(media_type)?.map_err(connection_lost);
-        Ok(until_silent(chunks, idle))
+    pub(crate) fn into_chunks(
+        self,
+        media_type: &str,
+        max_idle: Duration,
+    ) -> Result<BodyStream<Bytes>> {
+        let chunks = self
+            .into_body_stream(media_type)?
+            .map_err(connection_lost_error);
+        Ok(with_idle_timeout(chunks, max_idle))
     }
 
     /// Returns the lines of the body of a call that streams. The stream ends with an error after
-    /// `idle` without a line.
+    /// `max_idle` without a line.
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) if the body is not of `media_type`.
-    pub(crate) fn into_lines(self, media_type: &str, idle: Duration) -> Result<BodyStream<String>> {
-        self.into_lines_up_to(PAGE_BYTES, media_type, idle)
+    pub(crate) fn into_lines(
+        self,
+        media_type: &str,
+        max_idle: Duration,
+    ) -> Result<BodyStream<String>> {
+        self.into_lines_up_to(PAGE_BYTES, media_type, max_idle)
     }
 
     /// Returns the lines as [`into_lines`](Self::into_lines) does, each of at most `max_bytes`.
@@ -186,18 +202,18 @@ impl Response {
         self,
         max_bytes: usize,
         media_type: &str,
-        idle: Duration,
+        max_idle: Duration,
     ) -> Result<BodyStream<String>> {
         let reader = StreamReader::new(self.into_body_stream(media_type)?);
         let codec = LinesCodec::new_with_max_length(max_bytes);
         let lines = FramedRead::new(reader, codec).map_err(|error| match error {
-            LinesCodecError::Io(error) => connection_lost(error),
+            LinesCodecError::Io(error) => connection_lost_error(error),
             LinesCodecError::MaxLineLengthExceeded => unknown_line_error(),
         });
-        Ok(until_silent(lines, idle))
+        Ok(with_idle_timeout(lines, max_idle))
     }
 
-    /// Parses the body as a problem, if it is one.
+    /// Parses the body as a problem. Returns `None` if it is not one, such as the page of a proxy.
     fn problem(&self) -> Option<Problem> {
         serde_json::from_slice(&self.body).ok()
     }
@@ -207,8 +223,11 @@ impl Response {
         if types.is_empty() || !self.status.is_client_error() {
             return None;
         }
-        let uri = self.problem()?.uri?;
-        types.iter().copied().find(|known| *known == uri)
+        let problem_type = self.problem()?.uri?;
+        types
+            .iter()
+            .copied()
+            .find(|expected_type| *expected_type == problem_type)
     }
 
     /// Returns whether the key of the request was used before, for the same content.
@@ -237,6 +256,7 @@ impl Response {
             .and_then(parse_date_millis)
             .unwrap_or_else(|| SystemClock.now().as_millis());
         let millis = parse_date_millis(text)?.saturating_sub(now);
+        // A negative difference is a date in the past, after which there is no pause.
         let pause = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
         Some(pause.min(MAX_RETRY_AFTER))
     }
@@ -250,7 +270,8 @@ impl Response {
     /// Returns the error of a response that cannot be understood, because of `cause`.
     fn unreadable_error_because(&self, message: &str, cause: Option<ResponseCause>) -> Error {
         let error = client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown);
-        self.annotate(error, None, cause)
+        let problem = None;
+        self.annotate(error, problem, cause)
     }
 
     /// Returns the error of a response that refuses the call.
@@ -259,6 +280,7 @@ impl Response {
     /// `not_found_hint` is the message if nothing is at the address of the request.
     pub(crate) fn refusal_error(&self, not_found_hint: &str) -> Error {
         let response_problem = self.problem();
+        // Without a problem, all members are absent, and the status decides.
         let problem = response_problem.clone().unwrap_or_default();
 
         let kind = match problem.uri.as_deref().and_then(error_kind) {
@@ -268,6 +290,7 @@ impl Response {
             None => kind_from_status(self.status),
         };
         let message = match &problem.detail {
+            // A detail that only repeats the status, such as "Not Found", says less than the hint.
             Some(detail) if Some(detail.as_str()) != self.status.canonical_reason() => {
                 in_one_line(detail)
             }
@@ -282,7 +305,8 @@ impl Response {
         let outcome = problem.outcome().unwrap_or(status_outcome);
 
         let error = client_error(kind, message).with_outcome(outcome);
-        let mut error = self.annotate(error, response_problem, None);
+        let unreadable_cause = None;
+        let mut error = self.annotate(error, response_problem, unreadable_cause);
         if let Some(field) = &problem.field {
             error = error.with_context("field", in_one_line(field));
         }
@@ -292,8 +316,9 @@ impl Response {
         }
     }
 
-    /// Adds the status of this response, its request id and its problem to `error`, and `cause` as
-    /// the reason why the response could not be read.
+    /// Adds the status of this response, its request id and its `problem` to `error`. `cause` is the
+    /// reason why the response could not be read, if it could not. If the request only reads, the
+    /// outcome becomes "not applied".
     fn annotate(
         &self,
         error: Error,
@@ -319,16 +344,18 @@ impl Response {
     }
 }
 
-/// Returns the stream of `items`, which ends after an error, or with an error after `idle` without
-/// an item.
-fn until_silent<T: Send + 'static>(
+/// Returns the stream of `items` with a time-out: if there is no item for `max_idle`, the stream
+/// yields an error. The stream ends after the first error.
+fn with_idle_timeout<T: Send + 'static>(
     items: impl Stream<Item = Result<T>> + Send + Unpin + 'static,
-    idle: Duration,
+    max_idle: Duration,
 ) -> BodyStream<T> {
     stream::try_unfold(items, move |mut items| async move {
-        let item = timeout(idle, items.try_next())
+        let item = timeout(max_idle, items.try_next())
             .await
-            .unwrap_or_else(|_elapsed| Err(connection_lost(io::ErrorKind::TimedOut.into())))?;
+            .unwrap_or_else(|_elapsed| {
+                Err(connection_lost_error(io::ErrorKind::TimedOut.into()))
+            })?;
         Ok(item.map(|item| (item, items)))
     })
     .boxed()
@@ -342,7 +369,7 @@ fn parse_date_millis(text: &str) -> Option<i64> {
 
 /// Returns the error of a stream that breaks off or is silent. Only reads are streamed, so nothing
 /// was changed.
-fn connection_lost(cause: io::Error) -> Error {
+fn connection_lost_error(cause: io::Error) -> Error {
     let message = "the connection was lost or silent before the end of the response";
     client_error(ErrorKind::Unavailable, message)
         .with_outcome(Outcome::NotApplied)
@@ -358,8 +385,8 @@ pub(crate) fn unknown_line_error() -> Error {
     )
 }
 
-/// Returns the beginning of an untrusted text, without control characters, which could break the
-/// line of a log.
+/// Returns the first [`MAX_DETAIL_CHARS`] characters of an untrusted text. Control characters, which
+/// could break the line of a log, become spaces.
 fn in_one_line(text: &str) -> String {
     text.chars()
         .take(MAX_DETAIL_CHARS)

@@ -46,10 +46,10 @@ pub struct RetryPolicy {
     first_pause: Duration,
     longest_pause: Duration,
     max_attempts: u32,
-    /// The retries per second in the budget.
+    /// The retries that the budget allows per second, whatever the number of calls.
     per_second: u32,
-    /// The retries in the budget for each call.
-    share: f32,
+    /// The retries that each call adds to the budget.
+    retries_per_call: f32,
 }
 
 /// The time over which the budget is averaged.
@@ -66,7 +66,7 @@ impl Default for RetryPolicy {
             longest_pause: Duration::from_secs(5),
             max_attempts: u32::MAX,
             per_second: 10,
-            share: 0.2,
+            retries_per_call: 0.2,
         }
     }
 }
@@ -133,7 +133,7 @@ impl RetryPolicy {
     #[must_use]
     pub const fn budget(mut self, per_second: u32, share: f32) -> Self {
         self.per_second = per_second;
-        self.share = share;
+        self.retries_per_call = share;
         self
     }
 
@@ -172,19 +172,19 @@ impl RetryPolicy {
     pub(crate) fn new_budget(&self) -> TpsBudget {
         // Values outside of these ranges would make the budget panic. The maximum of NaN and 0 is
         // 0.
-        let share = self.share.max(0.0);
+        let retries_per_call = self.retries_per_call.max(0.0);
         TpsBudget::new(
             BUDGET_WINDOW,
             self.per_second.min(1_000_000),
-            share.min(1_000.0),
+            retries_per_call.min(1_000.0),
         )
     }
 
     /// Runs `attempt` until an attempt succeeds or must not be retried. Returns the result of the
     /// last attempt, and the number of attempts.
     ///
-    /// The argument of `attempt` is the time left for the call. `before_pause` gets the error of
-    /// each attempt that is retried, the number of attempts, and the pause.
+    /// The argument of `attempt` is the time left for the call. `before_pause` is called before each
+    /// retry, with the error, the number of attempts so far, and the pause.
     ///
     /// The outcome of an error is unknown if the outcome of any attempt is unknown.
     pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
@@ -226,7 +226,7 @@ impl RetryPolicy {
     }
 }
 
-/// Returns the pause before the next attempt, and withdraws the attempt from the budget.
+/// Returns the pause before the next attempt, and withdraws one retry from the budget.
 ///
 /// Returns `None` if there is no further attempt: the error is permanent, the maximum number of
 /// attempts is reached, the pause would not end within `time_left`, or the budget is spent.
@@ -239,7 +239,9 @@ fn next_pause(
     if !error.is_retryable() {
         return None;
     }
-    let pause = delays.next()?.max(error.retry_after().unwrap_or_default());
+    // The service may ask for a longer pause. Without a `Retry-After`, it asks for none.
+    let requested_pause = error.retry_after().unwrap_or_default();
+    let pause = delays.next()?.max(requested_pause);
     if pause >= time_left {
         return None;
     }

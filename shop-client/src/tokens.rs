@@ -155,48 +155,52 @@ impl Tokens {
     }
 
     /// Returns the value of the header `Authorization` to send. Waits for the provider for at most
-    /// `limit`.
+    /// `time_limit`.
     ///
-    /// Returns `None` without a provider, or if the provider returns no other token than `refused`,
-    /// the value that the service refused.
+    /// `rejected_header` is the value that the service rejected, if it did. Returns `None` without a
+    /// provider, or if the provider returns the token of `rejected_header` again.
     ///
     /// # Errors
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the provider takes too long
     /// - [`Unavailable`](ErrorKind::Unavailable) if the provider fails
-    pub(crate) async fn header(
+    pub(crate) async fn authorization(
         &self,
-        refused: Option<&HeaderValue>,
-        limit: Duration,
+        rejected_header: Option<&HeaderValue>,
+        time_limit: Duration,
     ) -> Result<Option<HeaderValue>> {
         let Some(provider) = &self.provider else {
             return Ok(None);
         };
-        let header = timeout(limit, self.valid_header(&**provider, refused))
+        let header = timeout(time_limit, self.valid_header(&**provider, rejected_header))
             .await
             .unwrap_or_else(|_elapsed| {
                 let error = client_error(ErrorKind::DeadlineExceeded, "no bearer token in time");
                 Err(error.with_outcome(Outcome::NotApplied))
             })?;
-        Ok(Some(header).filter(|header| Some(header) != refused))
+        Ok(Some(header).filter(|header| Some(header) != rejected_header))
     }
 
     /// Returns the header with the cached token, or with a new token of `provider` if the cached
-    /// one is about to expire or its header is `refused`.
+    /// token is about to expire or its header is `rejected_header`.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if the provider fails and no cached token is usable.
     async fn valid_header(
         &self,
         provider: &dyn TokenProvider,
-        refused: Option<&HeaderValue>,
+        rejected_header: Option<&HeaderValue>,
     ) -> Result<HeaderValue> {
         // Concurrent callers wait here for the same fetch.
         let mut cached = self.cached.lock().await;
         let now = Instant::now();
-        let usable = cached.as_ref().filter(|cached| {
-            Some(&cached.token.header) != refused && cached.is_valid(now, Duration::ZERO)
+        let no_margin = Duration::ZERO;
+        let usable_token = cached.as_ref().filter(|cached| {
+            Some(&cached.token.header) != rejected_header && cached.is_valid(now, no_margin)
         });
-        if let Some(usable) = usable
-            && usable.is_valid(now, MAX_MARGIN)
+        if let Some(usable_token) = usable_token
+            && usable_token.is_valid(now, MAX_MARGIN)
         {
-            return Ok(usable.token.header.clone());
+            return Ok(usable_token.token.header.clone());
         }
 
         let error = match provider.fetch().await {
@@ -208,9 +212,9 @@ impl Tokens {
             }
             Err(error) => error,
         };
-        // A token that is about to expire is still better than none.
-        if let Some(usable) = usable {
-            return Ok(usable.token.header.clone());
+        // The provider failed. A token that is about to expire is still better than none.
+        if let Some(usable_token) = usable_token {
+            return Ok(usable_token.token.header.clone());
         }
         Err(
             client_error(ErrorKind::Unavailable, "no bearer token available")
@@ -250,7 +254,7 @@ mod tests {
     }
 
     async fn header(tokens: &Tokens, refused: Option<&HeaderValue>) -> HeaderValue {
-        tokens.header(refused, LIMIT).await.unwrap().unwrap()
+        tokens.authorization(refused, LIMIT).await.unwrap().unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -268,7 +272,7 @@ mod tests {
             assert!(seconds == 95 || count.load(Ordering::Relaxed) == number);
         }
         advance(Duration::from_secs(6)).await;
-        let error = tokens.header(None, LIMIT).await.unwrap_err();
+        let error = tokens.authorization(None, LIMIT).await.unwrap_err();
         assert!(error.is_retryable() && error.outcome() == Outcome::NotApplied);
         let source = std::error::Error::source(&error).unwrap();
         assert_eq!(source.to_string(), "the issuer is unavailable");
@@ -284,13 +288,16 @@ mod tests {
         assert_eq!(count.load(Ordering::Relaxed), 2);
         let fixed = Tokens::new(|| std::future::ready(BearerToken::new("t").map_err(Into::into)));
         let refused = header(&fixed, None).await;
-        assert_eq!(fixed.header(Some(&refused), LIMIT).await.unwrap(), None);
+        assert_eq!(
+            fixed.authorization(Some(&refused), LIMIT).await.unwrap(),
+            None
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_hanging_provider_times_out() {
         let tokens = Tokens::new(std::future::pending::<Result<BearerToken, TokenError>>);
-        let error = tokens.header(None, LIMIT).await.unwrap_err();
+        let error = tokens.authorization(None, LIMIT).await.unwrap_err();
         let found = (error.kind(), error.outcome());
         assert_eq!(found, (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
     }

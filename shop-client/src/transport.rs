@@ -48,9 +48,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_
 
 /// The connections to one service, and the settings that all calls share.
 pub(crate) struct Transport {
-    pub(crate) http: HttpProvider,
+    pub(crate) http_provider: HttpProvider,
     /// The address of the service, which ends with a slash.
-    pub(crate) base: Url,
+    pub(crate) base_url: Url,
     /// The headers of every request, in addition to the headers that this module writes.
     pub(crate) headers: HeaderMap,
     pub(crate) timeouts: Timeouts,
@@ -113,7 +113,8 @@ impl Call {
         self
     }
 
-    /// Allows no response that is larger than one entity with its members, which is the default.
+    /// Allows only a response with one entity, of at most [`TYPICAL_RESPONSE_BYTES`]. This is the
+    /// default.
     pub(crate) fn with_typical_response(mut self) -> Self {
         self.max_response_bytes = Some(TYPICAL_RESPONSE_BYTES);
         self
@@ -129,8 +130,7 @@ impl Call {
 }
 
 impl Transport {
-    /// Sends `call`, retries it as far as that is safe and `retries` allow, and returns the
-    /// response.
+    /// Sends `call`, and returns the response. A call that may be repeated is retried by `retries`.
     ///
     /// # Errors
     /// Returns the error of the last attempt. Its outcome is unknown if the outcome of any attempt
@@ -156,7 +156,7 @@ impl Transport {
         let execution = async {
             let headers = self.build_headers(call, correlation, &id);
             let start = Instant::now();
-            let report = |attempts, state: CallState<'_>| {
+            let report_state = |attempts, state: CallState<'_>| {
                 self.observer
                     .report(call.name, attempts, start.elapsed(), state);
             };
@@ -166,7 +166,7 @@ impl Transport {
                 let time_limit = call.timeout.min(time_left);
                 // Boxed, because the futures of callers would be several times as large otherwise.
                 Box::pin(self.attempt(call, headers.clone(), time_limit))
-                    .map_err(|error| correct_outcome(error, is_read_request))
+                    .map_err(|error| with_outcome_of_read(error, is_read_request))
             };
             let mut retries = retries.clone();
             if !call.is_repeatable {
@@ -174,7 +174,7 @@ impl Transport {
             }
             let (result, attempts) = retries
                 .run(&self.budget, attempt, |error, attempts, pause| {
-                    report(attempts, CallState::Retrying { error, pause });
+                    report_state(attempts, CallState::Retrying { error, pause });
                 })
                 .await;
 
@@ -183,7 +183,7 @@ impl Transport {
                 Ok(response) => {
                     span.record("http.response.status_code", response.status.as_u16());
                     span.record("attempts", attempts);
-                    report(attempts, CallState::Succeeded);
+                    report_state(attempts, CallState::Succeeded);
                     Ok(Response {
                         attempts,
                         is_read_request,
@@ -192,7 +192,7 @@ impl Transport {
                 }
                 Err(error) => {
                     let mut error = error.with_attempts(attempts);
-                    // The service may have replaced the id.
+                    // The id in the response takes precedence: the service may have replaced the id.
                     if error.request_id().is_none() {
                         error = error.with_request_id(&id);
                     }
@@ -200,7 +200,7 @@ impl Transport {
                         span.record("http.response.status_code", status);
                     }
                     span.record("attempts", attempts);
-                    report(attempts, CallState::Failed(&error));
+                    report_state(attempts, CallState::Failed(&error));
                     Err(error)
                 }
             }
@@ -239,8 +239,8 @@ impl Transport {
     /// # Errors
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if `time_limit` passes
     /// - The error of the provider of HTTP clients or of tokens
-    /// - The error of a request without a response, of an unreadable response, or of one that is
-    ///   not expected
+    /// - The error of a request without a response, or of a response that is unreadable or not
+    ///   expected
     async fn attempt(
         &self,
         call: &Call,
@@ -250,15 +250,24 @@ impl Transport {
         let start = Instant::now();
         let time_left = || time_limit.saturating_sub(start.elapsed());
 
-        let token = self.tokens.header(None, time_limit).await?;
+        let no_rejected_token = None;
+        let token = self
+            .tokens
+            .authorization(no_rejected_token, time_limit)
+            .await?;
         headers.extend(token.clone().map(|token| (AUTHORIZATION, token)));
         let mut response = self.send(call, headers.clone(), time_left()).await?;
 
-        if response.status == StatusCode::UNAUTHORIZED
-            && let Some(new_token) = self.tokens.header(token.as_ref(), time_left()).await?
-        {
-            headers.insert(AUTHORIZATION, new_token);
-            response = self.send(call, headers, time_left()).await?;
+        if response.status == StatusCode::UNAUTHORIZED {
+            let rejected_token = token.as_ref();
+            let new_token = self
+                .tokens
+                .authorization(rejected_token, time_left())
+                .await?;
+            if let Some(new_token) = new_token {
+                headers.insert(AUTHORIZATION, new_token);
+                response = self.send(call, headers, time_left()).await?;
+            }
         }
 
         if response.status == StatusCode::OK
@@ -274,21 +283,26 @@ impl Transport {
         Err(response.refusal_error(call.not_found_hint))
     }
 
-    /// Sends one request, and reads its response within `time_limit`. The time until there is an
-    /// HTTP client does not count.
+    /// Sends one request, and reads its response within `time_limit`. The time that the provider
+    /// takes to return an HTTP client does not count.
+    ///
+    /// # Errors
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if `time_limit` passes
+    /// - The error of the provider of HTTP clients
+    /// - The error of a request without a response, or of an unreadable response
     async fn send(
         &self,
         call: &Call,
         headers: HeaderMap,
         time_limit: Duration,
     ) -> Result<Response> {
-        let request = (self.http)()
+        let request = (self.http_provider)()
             .await?
             .request(call.method.clone(), call.url.clone())
             .headers(headers);
         let request = match &call.body {
             Some(RequestBody::Json(body)) => request.body(body.clone()),
-            Some(RequestBody::Batch(batch)) => request.body(batch.begin_attempt()?),
+            Some(RequestBody::Batch(batch)) => request.body(batch.next_request_body()?),
             None => request,
         };
 
@@ -313,7 +327,7 @@ impl Transport {
         body: &impl Serialize,
         key: IdempotencyKey,
     ) -> Result<Call> {
-        let mut call = self.post(name, path, RequestBody::Json(json(body)?.into()));
+        let mut call = self.post(name, path, RequestBody::Json(json_body(body)?.into()));
         call.idempotency_key = Some(key);
         call.expects_status = |status| status == StatusCode::CREATED;
         Ok(call)
@@ -321,7 +335,8 @@ impl Transport {
 
     /// Creates a request with a body. Its expected status is 200.
     pub(crate) fn post(&self, name: &'static str, path: &str, body: RequestBody) -> Call {
-        let mut call = self.query(name, path, &[]);
+        let no_parameters = [];
+        let mut call = self.query(name, path, &no_parameters);
         call.method = Method::POST;
         call.body = Some(body);
         call.timeout = self.timeouts.buy;
@@ -335,9 +350,10 @@ impl Transport {
         path: &str,
         parameters: &[(&str, String)],
     ) -> Call {
-        let mut url = self.base.clone();
-        // The base ends with a slash, and the paths contain nothing that leads elsewhere.
-        url.set_path(&format!("{}{path}", self.base.path()));
+        let mut url = self.base_url.clone();
+        // The base URL ends with a slash. The paths of this crate contain no `..`, and
+        // `ShopClient::request` checks the path of a caller.
+        url.set_path(&format!("{}{path}", self.base_url.path()));
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
         }
@@ -363,7 +379,7 @@ impl Transport {
 ///
 /// # Errors
 /// [`Internal`](ErrorKind::Internal) if `body` cannot be written as JSON.
-pub(crate) fn json(body: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn json_body(body: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(body).map_err(|error| {
         client_error(
             ErrorKind::Internal,
@@ -373,9 +389,9 @@ pub(crate) fn json(body: &impl Serialize) -> Result<Vec<u8>> {
     })
 }
 
-/// Returns `error` with the outcome "not applied" if the call only reads. A read changes nothing,
-/// also if its response is lost.
-fn correct_outcome(error: Error, is_read_request: bool) -> Error {
+/// Returns `error` with the outcome "not applied" if the request only reads, and unchanged if it may
+/// write. A read changes nothing, also if its response is lost.
+fn with_outcome_of_read(error: Error, is_read_request: bool) -> Error {
     if is_read_request {
         return error.with_outcome(Outcome::NotApplied);
     }
@@ -386,8 +402,8 @@ fn correct_outcome(error: Error, is_read_request: bool) -> Error {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
-            .field("host", &self.base.host_str().unwrap_or_default())
-            .field("port", &self.base.port())
+            .field("host", &self.base_url.host_str().unwrap_or_default())
+            .field("port", &self.base_url.port())
             .field("timeouts", &self.timeouts)
             .finish_non_exhaustive()
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use shop_core::jiff::SignedDuration;
 
-use super::{ShopClientBuilder, invalid};
+use super::{ShopClientBuilder, invalid_option};
 use crate::{BearerToken, Result, ShopClient};
 
 impl ShopClient {
@@ -50,14 +50,14 @@ impl ShopClient {
 }
 
 impl ShopClientBuilder {
-    /// Creates a builder with the options of the variables that `read` returns.
+    /// Creates a builder from environment variables. `read` returns the value of a variable.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if SHOP_URL is missing, both tokens are set, a
-    /// time-out is not valid, or the file contains no valid token.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if SHOP_URL is missing, the token and its file are
+    /// both set, a time-out is not valid, or the token or the file is not valid.
     fn from_variables(read: impl Fn(&'static str) -> Option<OsString>) -> Result<Self> {
         let Some(address) = non_empty_text(read("SHOP_URL")) else {
-            return Err(invalid(
+            return Err(invalid_option(
                 "SHOP_URL is not set: use an address such as http://localhost:3000",
             ));
         };
@@ -66,13 +66,14 @@ impl ShopClientBuilder {
         let token = non_empty_text(read("SHOP_TOKEN"));
         let token_file = non_empty_text(read("SHOP_TOKEN_FILE"));
         if token.is_some() && token_file.is_some() {
-            return Err(invalid(
+            return Err(invalid_option(
                 "SHOP_TOKEN and SHOP_TOKEN_FILE are both set: unset one of them",
             ));
         }
         if let Some(token) = token {
-            BearerToken::new(&token)
-                .map_err(|error| invalid("SHOP_TOKEN is not a valid token").with_source(error))?;
+            BearerToken::new(&token).map_err(|error| {
+                invalid_option("SHOP_TOKEN is not a valid token").with_source(error)
+            })?;
             builder = builder.bearer_token(token);
         }
         if let Some(path) = token_file {
@@ -110,7 +111,7 @@ fn parse_duration(name: &str, text: &str) -> Result<Duration> {
     {
         return Ok(duration);
     }
-    Err(invalid(format!(
+    Err(invalid_option(format!(
         "{name} must be a duration with its unit, such as 10s or 300ms"
     )))
 }
@@ -125,10 +126,10 @@ const MAX_TOKEN_FILE_BYTES: u64 = 64 << 10;
 /// larger than 64 KiB, or contains no valid token.
 fn read_token(path: &str) -> Result<BearerToken> {
     let text = read_token_file(path).map_err(|error| {
-        invalid(format!("SHOP_TOKEN_FILE: {path} cannot be read")).with_source(error)
+        invalid_option(format!("SHOP_TOKEN_FILE: {path} cannot be read")).with_source(error)
     })?;
     BearerToken::new(text.trim_end()).map_err(|error| {
-        invalid(format!("SHOP_TOKEN_FILE: {path} contains no token")).with_source(error)
+        invalid_option(format!("SHOP_TOKEN_FILE: {path} contains no token")).with_source(error)
     })
 }
 
@@ -228,11 +229,11 @@ mod tests {
         fs::write(path, "first\n").unwrap();
         let client = built(&[URL, ("SHOP_TOKEN_FILE", path)]).unwrap();
         let tokens = &client.transport.tokens;
-        let first = tokens.header(None, limit).await.unwrap().unwrap();
+        let first = tokens.authorization(None, limit).await.unwrap().unwrap();
         assert_eq!(first, "Bearer first");
         fs::write(path, "second\n").unwrap();
         for (rejected, expected) in [(None, "Bearer first"), (Some(&first), "Bearer second")] {
-            let token = tokens.header(rejected, limit).await.unwrap();
+            let token = tokens.authorization(rejected, limit).await.unwrap();
             assert_eq!(token.unwrap(), expected);
         }
     }

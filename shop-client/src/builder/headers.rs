@@ -7,7 +7,7 @@ use std::future::ready;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use super::{ShopClientBuilder, invalid};
+use super::{ShopClientBuilder, invalid_option};
 use crate::tokens::Tokens;
 use crate::{BearerToken, Error, Result, TokenProvider};
 
@@ -66,8 +66,9 @@ impl ShopClientBuilder {
         let Some(agent) = &self.user_agent else {
             return Ok(None);
         };
-        let value = HeaderValue::from_str(agent)
-            .map_err(|error| invalid("the user agent must be visible ASCII").with_source(error))?;
+        let value = HeaderValue::from_str(agent).map_err(|error| {
+            invalid_option("the user agent must be visible ASCII").with_source(error)
+        })?;
         Ok(Some(value))
     }
 
@@ -83,7 +84,8 @@ impl ShopClientBuilder {
             headers.insert(USER_AGENT, agent);
         }
         for (name, value) in &self.headers {
-            insert_caller_header(&mut headers, name, value, None)?;
+            let replaceable_header = None;
+            insert_caller_header(&mut headers, name, value, replaceable_header)?;
         }
         Ok(headers)
     }
@@ -93,11 +95,11 @@ impl ShopClientBuilder {
 const OWN_HEADERS: &str = "accept accept-encoding authorization connection content-encoding content-length \
     content-type host idempotency-key te traceparent tracestate transfer-encoding upgrade user-agent x-request-id";
 
-/// Inserts a header of the caller into `headers`, in place of an earlier one with this name. The
-/// value of the header is not logged.
+/// Inserts a header of the caller into `headers`, in place of an earlier header of this name. The
+/// value is marked as sensitive, so it is not logged.
 ///
-/// `replaceable` is the one header that the caller may set although the client sends it itself, if
-/// there is such a header.
+/// `replaceable_header` is the one header of the client itself that the caller may replace, if there
+/// is such a header.
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid) if the name or the value is not valid, or if the client
@@ -106,13 +108,15 @@ pub(crate) fn insert_caller_header(
     headers: &mut HeaderMap,
     name: &str,
     value: &str,
-    replaceable: Option<&HeaderName>,
+    replaceable_header: Option<&HeaderName>,
 ) -> Result<()> {
     let parsed_name: HeaderName = name
         .parse()
         .map_err(|error| invalid_header(name, "has a name that is not valid").with_source(error))?;
-    let is_own = OWN_HEADERS.split(' ').any(|own| parsed_name == own);
-    if is_own && replaceable != Some(&parsed_name) {
+    let is_own_header = OWN_HEADERS
+        .split(' ')
+        .any(|own_name| parsed_name == own_name);
+    if is_own_header && replaceable_header != Some(&parsed_name) {
         return Err(invalid_header(name, "is sent by the client itself"));
     }
 
@@ -124,9 +128,10 @@ pub(crate) fn insert_caller_header(
     Ok(())
 }
 
-/// Returns the error of a header of the caller. `problem` continues the sentence after its name.
+/// Returns the error of the caller's header `name`. `problem` continues the sentence "the header
+/// NAME ...".
 fn invalid_header(name: &str, problem: &str) -> Error {
-    invalid(format!("the header {} {problem}", name.escape_debug()))
+    invalid_option(format!("the header {} {problem}", name.escape_debug()))
 }
 
 #[cfg(test)]
