@@ -9,7 +9,7 @@ use shop_core::record::{Record as _, RecordDecoders};
 use shop_core::{Purchase, Timestamp};
 
 /// The maximum number of characters of a preview.
-const MAX_PREVIEW: usize = 200;
+const MAX_PREVIEW_CHARS: usize = 200;
 
 /// A page of pending dead letters, in the order of their positions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl DeadLettersBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StuckBody {
-    /// The position of the record, as `:park` takes it.
+    /// The position of the record, as `POST /v1/dead-letters:park` takes it.
     pub position: String,
     /// The topic of the record.
     pub topic: String,
@@ -205,7 +205,7 @@ pub enum BytesBody {
 }
 
 impl BytesBody {
-    /// Returns the text, or the base64 with the prefix `base64:`.
+    /// Returns the text, or the base64 with the prefix `base64:`, for a line of output.
     #[must_use]
     pub fn into_line(self) -> String {
         match self {
@@ -217,7 +217,8 @@ impl BytesBody {
 
 impl From<&[u8]> for BytesBody {
     fn from(bytes: &[u8]) -> Self {
-        let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+        let is_harmful =
+            |character: char| character.is_control() && character != '\n' && character != '\t';
         match str::from_utf8(bytes) {
             Ok(text) if !text.contains(is_harmful) => Self::Text(text.to_owned()),
             _ => Self::Base64 {
@@ -228,34 +229,43 @@ impl From<&[u8]> for BytesBody {
 }
 
 impl DeadLetterBody {
-    /// Creates the body of a dead letter about a record of the type `record_type`, without the
-    /// record, for a list.
+    /// Creates the body of a dead letter in a list. The body contains a preview of the record and its
+    /// purchase, but not the record itself.
+    ///
+    /// `record_type` is the type of the record in the dead letter.
     #[must_use]
     pub fn without_record(
         dead_letter: &DeadLetter,
         record_type: RecordType,
         decoders: &RecordDecoders,
     ) -> Self {
+        let lost_records = dead_letter.gap().map(|gap| gap.offset_count());
+        let purchase = decode_purchase(dead_letter, record_type, decoders);
+
         Self {
             position: dead_letter.position().to_string(),
             time: dead_letter.record.time,
             reason: dead_letter.reason.kind().as_str().to_owned(),
-            // The reason may quote the record, which can contain control characters.
+            // The reason may quote the record, and the version is a header that any producer may
+            // write. Both can contain control characters, so they are converted as bytes.
             detail: dead_letter.reason.to_string().as_bytes().into(),
             attempts: dead_letter.attempts,
             version: dead_letter.version.as_bytes().into(),
             cluster: dead_letter.partition.cluster.to_string(),
             id: dead_letter.id(record_type),
-            lost: dead_letter.gap().map(|gap| gap.offset_count()),
-            purchase: decode_purchase(dead_letter, record_type, decoders).map(Box::new),
+            lost: lost_records,
+            purchase: purchase.map(Box::new),
+            // Only the response about a single conflict contains the stored purchase. Its caller
+            // adds the purchase.
             stored: None,
             preview: dead_letter.record.value.as_deref().map(preview),
             record: None,
         }
     }
 
-    /// Creates the body of a dead letter about a record of the type `record_type`, with the
-    /// record.
+    /// Creates the body of a dead letter that was requested alone, with the whole record.
+    ///
+    /// `record_type` is the type of the record in the dead letter.
     #[must_use]
     pub fn with_record(
         dead_letter: &DeadLetter,
@@ -280,8 +290,10 @@ impl DeadLetterBody {
     }
 }
 
-/// Decodes the purchase in the record of `dead_letter`, if `record_type` is the type of purchases
-/// and the record is valid.
+/// Decodes the purchase in the record of `dead_letter`.
+///
+/// Returns `None` if records of `record_type` contain no purchases, if the dead letter is about a
+/// gap, or if the record is not valid, which may be the reason for the dead letter.
 fn decode_purchase(
     dead_letter: &DeadLetter,
     record_type: RecordType,
@@ -298,12 +310,13 @@ fn decode_purchase(
     Some(purchase)
 }
 
-/// Returns the first characters of `value` as text.
+/// Returns the first [`MAX_PREVIEW_CHARS`] characters of `value`. Control characters, and bytes that
+/// are not UTF-8, become U+FFFD.
 fn preview(value: &[u8]) -> String {
     // A character takes at most four bytes, so the rest of a long value is not decoded.
-    let beginning = String::from_utf8_lossy(value.get(..4 * MAX_PREVIEW).unwrap_or(value));
-    let plain = beginning.replace(char::is_control, "\u{fffd}");
-    plain.chars().take(MAX_PREVIEW).collect()
+    let beginning = String::from_utf8_lossy(value.get(..4 * MAX_PREVIEW_CHARS).unwrap_or(value));
+    let printable = beginning.replace(char::is_control, "\u{fffd}");
+    printable.chars().take(MAX_PREVIEW_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -320,7 +333,7 @@ mod tests {
             ("\u{e4}a", "\u{e4}a"),
         ] {
             let preview = preview(long.repeat(1_000).as_bytes());
-            assert_eq!(preview.chars().count(), MAX_PREVIEW);
+            assert_eq!(preview.chars().count(), MAX_PREVIEW_CHARS);
             assert!(preview.chars().all(|c| short.contains(c)), "{preview}");
         }
     }

@@ -69,8 +69,8 @@ pub struct IngestHealth {
 }
 
 impl IngestHealth {
-    /// Creates the state of an ingest in `phase`, whose lag is `lag` if it is known, and whose
-    /// `logs` were inspected.
+    /// Creates the state of an ingest in `phase` from its `status`, its `lag`, if it is known, and
+    /// the inspections of its `logs`.
     #[must_use]
     pub fn new(
         phase: &str,
@@ -81,18 +81,19 @@ impl IngestHealth {
         // A member without a partition does not know the lag of its group: another member owns the
         // partitions.
         let lag = lag.filter(|lag| !lag.records.is_empty());
-        let open_since = lag.and_then(Lag::transaction_since);
-        let dead_letters = logs
+        let transaction_since = lag.and_then(Lag::transaction_since);
+        let dead_letter_counts = logs
             .iter()
             .map(|log| log.dead_letters.values().sum::<u64>());
-        let freshness = status.freshness.map(|age| age.as_millis());
+        let freshness_ms = status.freshness.map(|age| age.as_millis());
 
         Self {
             phase: phase.to_owned(),
             inserted: status.counters.inserted,
             duplicates: status.counters.duplicates,
             dead_lettered: status.counters.dead_lettered,
-            dead_letters_waiting: dead_letters.reduce(|sum, count| sum + count),
+            // Without an inspected log, the number is unknown, and not 0.
+            dead_letters_waiting: dead_letter_counts.reduce(|sum, count| sum + count),
             waiting_refunds: (status.waiting_refunds.count > 0).then_some(WaitingRefundsHealth {
                 count: status.waiting_refunds.count,
                 oldest: status.waiting_refunds.oldest,
@@ -101,8 +102,8 @@ impl IngestHealth {
             gaps: GapsHealth::new(logs),
             in_flight: status.in_flight as u64,
             lag: lag.map(Lag::total),
-            open_transaction_seconds: open_since.map(|since| since.elapsed().as_secs()),
-            freshness_ms: freshness.and_then(|age| age.try_into().ok()),
+            open_transaction_seconds: transaction_since.map(|since| since.elapsed().as_secs()),
+            freshness_ms: freshness_ms.and_then(|age| age.try_into().ok()),
             waiting_for: status
                 .errors
                 .iter()
@@ -138,7 +139,10 @@ impl GapsHealth {
     /// Returns the gaps of `logs`, if there are any.
     fn new(logs: &[LogInspection]) -> Option<Self> {
         let gaps: Vec<_> = logs.iter().flat_map(|log| &log.gaps).collect();
-        (!gaps.is_empty()).then(|| Self {
+        if gaps.is_empty() {
+            return None;
+        }
+        Some(Self {
             records: gaps.iter().copied().map(Gap::offset_count).sum(),
             pending: gaps.iter().take(MAX_GAPS).map(|gap| json!(gap)).collect(),
         })

@@ -1,5 +1,5 @@
-//! What goes over the wire between a service of purchases and its clients: the bodies, problems and
-//! headers of the HTTP API `/v1`, as serde types.
+//! The bodies, problems and headers of the HTTP API `/v1`, which a service of purchases and its
+//! clients exchange, as serde types.
 //!
 //! `shop-http` answers with these types, and `shop-client` reads them. A purchase, a page and a
 //! receipt are types of [`shop_core`], whose serde implementations are their bodies.

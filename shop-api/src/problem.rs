@@ -61,7 +61,7 @@ impl ProblemMembers {
         }
     }
 
-    /// Returns the outcome of the request. A missing or unrecognized name means unknown.
+    /// Returns the outcome of the request. It is unknown if the name is missing or not recognized.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self.outcome.as_deref() {
@@ -90,9 +90,10 @@ pub const RATE_EXCEEDED: &str = "/problems/rate-exceeded";
 /// The `type` for a cursor of events whose records the log does not contain any more.
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
-/// What the types above and those of [`problem_type`] mean to a client, without the types of users
-/// and orders: a JSON array of objects with the last segment of the type as `name`, a `title`, and
-/// as `advice` what the client should do.
+/// The descriptions of the problem types for clients, without the types of users and orders.
+///
+/// This is a JSON array of objects. The `name` is the last segment of the type, the `title` says what
+/// the type means, and the `advice` says what the client should do.
 pub const PAGES: &str = include_str!("../problems.json");
 
 /// Returns the `type` of the problem for an error of `kind`.

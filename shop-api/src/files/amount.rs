@@ -18,6 +18,9 @@ const MINUS_SIGNS: [char; 2] = ['-', '\u{2212}'];
 /// The spaces that stand for each other between thousands: the one of ASCII, the one without a line
 /// break, and the narrow one without a line break.
 const SPACES: [char; 3] = [' ', '\u{a0}', '\u{202f}'];
+/// The apostrophes that stand for each other between thousands: the one of ASCII, and the
+/// typographic one.
+const APOSTROPHES: [char; 2] = ['\'', '\u{2019}'];
 /// The number of digits behind each thousands separator.
 const GROUP_DIGITS: usize = 3;
 
@@ -35,11 +38,12 @@ impl ThousandsSeparator {
     /// A comma, as in English.
     pub(super) const COMMA: Self = Self(',');
 
-    /// Checks whether `character` separates thousands.
+    /// Returns whether `character` separates thousands. Each kind of space or apostrophe stands for
+    /// the others.
     fn matches(self, character: char) -> bool {
         match self.0 {
             ' ' => SPACES.contains(&character),
-            '\'' => ['\'', '\u{2019}'].contains(&character),
+            '\'' => APOSTROPHES.contains(&character),
             separator => character == separator,
         }
     }
@@ -121,6 +125,7 @@ impl Import {
         ))
     }
 
+    /// Returns the character in front of the decimals.
     fn decimal_mark(&self) -> char {
         if self.decimal_comma { ',' } else { '.' }
     }
@@ -158,10 +163,10 @@ impl Import {
         })
     }
 
-    /// Returns whether an amount is negative, and its text without its minus sign, its parentheses
-    /// and its currency sign.
+    /// Removes the minus sign or the parentheses, and the currency sign. Returns whether the amount
+    /// is negative, and the rest of the text.
     ///
-    /// Each is removed once, in any order: `-$5`, `$-5`, `($5)`, `5- $`.
+    /// Each sign is removed once, in any order: `-$5`, `$-5`, `($5)`, `5- $`.
     fn strip_signs<'a>(&self, text: &'a str) -> (bool, &'a str) {
         let mut rest = text.trim();
         let mut is_negative = false;
@@ -195,17 +200,18 @@ impl Import {
         }
 
         let mut groups = integer.split(is_separator);
+        // `split` always returns a first group.
         let mut digits = groups.next().unwrap_or_default().to_owned();
-        let first_length = digits.len();
-        let mut has_groups = false;
+        let first_group_digits = digits.len();
+        let mut has_separator = false;
         for group in groups {
             if group.len() != GROUP_DIGITS {
                 return None;
             }
-            has_groups = true;
+            has_separator = true;
             digits += group;
         }
-        if has_groups && !(1..=GROUP_DIGITS).contains(&first_length) {
+        if has_separator && !(1..=GROUP_DIGITS).contains(&first_group_digits) {
             return None;
         }
         Some(digits + decimals)

@@ -18,7 +18,7 @@ use super::input::DecodedInput;
 use super::{MAX_ROW_BYTES, MAX_UNCLOSED_ROW_BYTES};
 
 /// The number of bytes that are read from the file at once.
-const CHUNK: u64 = 16 << 10;
+const CHUNK_BYTES: u64 = 16 << 10;
 
 /// The text of a CSV file, of which the csv reader reads a copy.
 ///
@@ -26,15 +26,15 @@ const CHUNK: u64 = 16 << 10;
 /// the next read.
 pub(super) struct CsvInput<R> {
     input: DecodedInput<R>,
-    /// The text that was read from `input`, from the first byte that was not dropped on.
+    /// The text that was read from `input` and was not dropped.
     text: Vec<u8>,
-    /// The number of bytes of `text` that were taken, which are dropped before more text is read.
-    taken: usize,
+    /// The number of bytes of `text` that were taken. They are dropped before more text is read.
+    taken_bytes: usize,
     /// The number of bytes of `text` that the csv reader has read.
-    passed_on: usize,
-    /// The number of bytes that were taken from the beginning of the file on.
+    passed_bytes: usize,
+    /// The number of bytes of the file that were taken.
     offset: u64,
-    /// The number of lines that were taken from the beginning of the file on.
+    /// The number of lines of the file that were taken.
     line_count: u64,
 }
 
@@ -44,19 +44,19 @@ impl<R: Read> CsvInput<R> {
         Self {
             input,
             text: Vec::new(),
-            taken: 0,
-            passed_on: 0,
+            taken_bytes: 0,
+            passed_bytes: 0,
             offset: 0,
             line_count: 0,
         }
     }
 
-    /// Returns the number of bytes that were taken from the beginning of the file on.
+    /// Returns the number of bytes of the file that were taken.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Returns the line of the file in which the text begins that is not taken yet.
+    /// Returns the number of the first line that is not taken yet.
     pub(super) fn line(&self) -> u64 {
         self.line_count + 1
     }
@@ -72,11 +72,11 @@ impl<R: Read> CsvInput<R> {
         self.input.is_decoded()
     }
 
-    /// Returns the text that is not taken yet up to the byte `end` of the file, which the csv
-    /// reader has read.
+    /// Returns the text that is not taken yet, up to the byte `end` of the file. The csv reader must
+    /// have read this byte.
     pub(super) fn text_until(&self, end: u64) -> &[u8] {
         let length = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
-        let text = &self.text[self.taken..];
+        let text = &self.text[self.taken_bytes..];
         &text[..length.min(text.len())]
     }
 
@@ -86,12 +86,12 @@ impl<R: Read> CsvInput<R> {
     /// # Errors
     /// The errors of reading the file.
     pub(super) fn peek(&mut self, length: usize) -> io::Result<&[u8]> {
-        while self.text.len() - self.taken < length {
+        while self.text.len() - self.taken_bytes < length {
             if self.read_chunk()? == 0 {
                 break;
             }
         }
-        Ok(&self.text[self.taken..])
+        Ok(&self.text[self.taken_bytes..])
     }
 
     /// Returns the next line with its end, or its beginning if it has more than [`MAX_ROW_BYTES`].
@@ -106,31 +106,34 @@ impl<R: Read> CsvInput<R> {
 
     /// Takes the next `length` bytes, which must have been read.
     pub(super) fn take(&mut self, length: usize) {
-        let end = self.taken + length;
-        let line_ends = self.text[self.taken..end]
+        let end = self.taken_bytes + length;
+        let line_ends = self.text[self.taken_bytes..end]
             .iter()
             .filter(|byte| **byte == b'\n');
         self.line_count += line_ends.count() as u64;
         self.offset += length as u64;
-        self.taken = end;
-        self.passed_on = self.passed_on.max(end);
+        self.taken_bytes = end;
+        self.passed_bytes = self.passed_bytes.max(end);
     }
 
-    /// Takes the blank lines at the beginning of the text that is read and not taken yet.
+    /// Takes the blank lines at the beginning of the text that the csv reader has read.
     ///
-    /// The csv reader reads blank lines as a part of the next record.
+    /// The csv reader reads blank lines as a part of the next record, which would then begin at a
+    /// wrong line.
     pub(super) fn take_blank_lines(&mut self) {
-        let text = &self.text[self.taken..self.passed_on];
+        let text = &self.text[self.taken_bytes..self.passed_bytes];
         let line_ends = text.iter().take_while(|byte| **byte == b'\n');
         self.take(line_ends.count());
     }
 
     /// Drops the text that was taken, reads the next chunk of the file, and returns its length.
     fn read_chunk(&mut self) -> io::Result<usize> {
-        self.text.drain(..self.taken);
-        self.passed_on -= self.taken;
-        self.taken = 0;
-        (&mut self.input).take(CHUNK).read_to_end(&mut self.text)
+        self.text.drain(..self.taken_bytes);
+        self.passed_bytes -= self.taken_bytes;
+        self.taken_bytes = 0;
+        (&mut self.input)
+            .take(CHUNK_BYTES)
+            .read_to_end(&mut self.text)
     }
 }
 
@@ -141,9 +144,9 @@ impl<R: Read> Read for CsvInput<R> {
     /// [`InvalidData`](io::ErrorKind::InvalidData) if the record exceeds
     /// [`MAX_UNCLOSED_ROW_BYTES`], and the errors of reading the file.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.passed_on == self.text.len() {
+        if self.passed_bytes == self.text.len() {
             self.take_blank_lines();
-            if self.text.len() - self.taken > MAX_UNCLOSED_ROW_BYTES {
+            if self.text.len() - self.taken_bytes > MAX_UNCLOSED_ROW_BYTES {
                 let message = format!(
                     "the row of line {} has more than {MAX_UNCLOSED_ROW_BYTES} bytes: is a quote not closed?",
                     self.line()
@@ -152,8 +155,8 @@ impl<R: Read> Read for CsvInput<R> {
             }
             self.read_chunk()?;
         }
-        let length = (&self.text[self.passed_on..]).read(buffer)?;
-        self.passed_on += length;
+        let length = (&self.text[self.passed_bytes..]).read(buffer)?;
+        self.passed_bytes += length;
         Ok(length)
     }
 }
@@ -164,27 +167,28 @@ pub(super) fn first_line(text: &[u8]) -> &[u8] {
     line_end.map_or(text, |position| &text[..=position])
 }
 
-/// Where in a record a byte is, for [`check_quotes`].
+/// The place of a byte in a record, for [`check_quotes`].
 #[derive(Clone, Copy)]
 enum Position {
     StartOfCell,
     UnquotedCell,
     QuotedCell,
-    /// Behind a quote in a quoted cell, which closes the cell, or is the first of two quotes that
-    /// stand for one.
+    /// Behind a quote in a quoted cell. This quote either closes the cell, or is the first of two
+    /// quotes that stand for one.
     AfterQuote,
     EndOfRecord,
 }
 
-/// Checks that it is certain where the cells of a record end, whose `text` ends with a line end.
+/// Checks the quotes of a record, so that it is certain where its cells end. The `text` of the
+/// record ends with a line end.
 ///
-/// A quote opens a cell at its start, and a delimiter or the line end follows the quote that closes
-/// it. A quote elsewhere in a cell without quotes, as in `5" wide`, is a character like others. But
-/// if there is such a quote in a record of several lines, a quote of another line was probably not
-/// meant to open a cell.
+/// A quote at the start of a cell opens the cell, and a delimiter or the line end must follow the
+/// quote that closes the cell. A quote elsewhere in a cell without quotes, as in `5" wide`, is a
+/// character like others. But if a record of several lines contains such a quote, a quote of another
+/// line was probably not meant to open a cell.
 ///
 /// # Errors
-/// The rest of a sentence about the record, if its quotes do not match.
+/// Returns the rest of a sentence about the record, such as "has a quote that is not closed".
 pub(super) fn check_quotes(text: &[u8], delimiter: u8) -> Result<(), &'static str> {
     let mut position = Position::StartOfCell;
     let mut has_literal_quote = false;

@@ -28,16 +28,17 @@ pub struct FileOptions {
 }
 
 impl Import {
-    /// Returns this import with the options of the preset in `options`, some of which the other
-    /// `options` that are set replace.
+    /// Returns this import with `options`. The options of the preset are set first. Then each other
+    /// option that is set replaces the option of the preset.
     #[must_use]
     pub fn file_options(self, options: FileOptions) -> Self {
         let mut import = match options.preset {
             Some(preset) => preset.apply(self),
             None => self,
         };
+        // Columns are merged one by one, and the other options are replaced as a whole.
         import.columns = match options.columns {
-            Some(columns) => columns.or_from_preset(import.columns),
+            Some(columns) => columns.with_defaults_from(import.columns),
             None => import.columns,
         };
         import.delimiter = options.delimiter.or(import.delimiter);

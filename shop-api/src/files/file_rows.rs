@@ -54,10 +54,10 @@ impl<R: Read> FileRows<R> {
         }
     }
 
-    /// Returns the number of rows that were excluded by their value of a column so far.
-    pub(super) fn excluded(&self) -> u64 {
+    /// Returns the number of rows that the filter of the import has excluded so far.
+    pub(super) fn excluded_rows(&self) -> u64 {
         match self {
-            Self::Csv(rows) => rows.excluded,
+            Self::Csv(rows) => rows.excluded_rows,
             Self::Ndjson(_) => 0,
         }
     }
@@ -65,8 +65,9 @@ impl<R: Read> FileRows<R> {
     /// Returns the next row that is not blank and not excluded, or `None` at the end of the file.
     ///
     /// # Errors
-    /// - [`Invalid`](shop_core::ErrorKind::Invalid) if a row is so long that its end is not looked for,
-    ///   because its quote is not closed
+    /// - [`Invalid`](shop_core::ErrorKind::Invalid) if a row has no end within
+    ///   [`MAX_UNCLOSED_ROW_BYTES`](super::MAX_UNCLOSED_ROW_BYTES), such as after a quote that is not
+    ///   closed
     /// - [`Internal`](shop_core::ErrorKind::Internal) if the file cannot be read
     pub(super) fn next(&mut self) -> Result<Option<FileRow>> {
         match self {
@@ -75,8 +76,8 @@ impl<R: Read> FileRows<R> {
         }
     }
 
-    /// Returns the line of the last row if the file does not end with a line end, so that it may
-    /// have been cut off there.
+    /// Returns the line of the last row if the file does not end with a line end. Such a file may
+    /// have been cut off.
     ///
     /// The result is only known once the file is read to its end.
     pub(super) fn unterminated_line(&self) -> Option<u64> {
@@ -98,40 +99,43 @@ pub(super) struct CsvRows<R> {
     /// The filter of rows, with the index of its column.
     filter: Option<(usize, RowFilter)>,
     /// The number of rows that the filter has excluded.
-    excluded: u64,
+    excluded_rows: u64,
     record: csv::ByteRecord,
     /// The line in which the last row starts.
     line: u64,
-    /// The number of bytes of the file before those that `reader` counts.
-    start: u64,
-    /// The last record, while not all of its lines are rejected yet, because its quotes do not
-    /// match.
+    /// The offset in the file at which `reader` begins to count bytes.
+    reader_start: u64,
+    /// The last record if its quotes do not match, until all of its lines are rejected.
     rejected_record: Option<RejectedRecord>,
 }
 
-/// A record whose quotes do not match, so that it is not certain where its rows end. Each of its
-/// lines is a rejected row.
+/// A record whose quotes do not match, so that it is not certain where its rows end. Each line of
+/// the record is a rejected row.
 struct RejectedRecord {
     /// The line in which the record starts.
     line: u64,
-    /// The number of bytes of the file up to the end of the record.
+    /// The offset in the file at which the record ends.
     end: u64,
+    /// The reason, as the rest of a sentence about the line.
     problem: &'static str,
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Finds the delimiter of `input`, and reads the record that names the columns. The rows
-    /// follow.
+    /// Finds the delimiter of `input`, and reads the record that names the columns. The next record
+    /// is the first row.
+    ///
+    /// # Errors
+    /// Returns the errors of [`FileRows::new`].
     fn new(input: DecodedInput<R>, import: &Import) -> Result<Self> {
         let mut input = CsvInput::new(input);
         let delimiter = find_delimiter(&mut input, import)?;
         let mut rows = Self {
-            start: input.offset(),
+            reader_start: input.offset(),
             reader: csv_reader(input, delimiter),
             delimiter,
             columns: Vec::new(),
             filter: None,
-            excluded: 0,
+            excluded_rows: 0,
             record: csv::ByteRecord::new(),
             line: 0,
             rejected_record: None,
@@ -150,7 +154,7 @@ impl<R: Read> CsvRows<R> {
         Ok(rows)
     }
 
-    /// Returns the next row that is not blank, or `None` at the end of the file.
+    /// Returns the next row that is not blank and not excluded, or `None` at the end of the file.
     fn next(&mut self) -> Result<Option<FileRow>> {
         loop {
             if let Some(row) = self.next_rejected_line() {
@@ -159,27 +163,31 @@ impl<R: Read> CsvRows<R> {
             if !self.read_record()? {
                 return Ok(None);
             }
-            let has_value = self.record.iter().any(|cell| !cell.trim_ascii().is_empty());
-            if self.rejected_record.is_some() || !has_value {
+            let is_blank = self.record.iter().all(|cell| cell.trim_ascii().is_empty());
+            // The lines of a rejected record are returned by the next turns of this loop.
+            if self.rejected_record.is_some() || is_blank {
                 continue;
             }
             if self.is_excluded() {
-                self.excluded += 1;
+                self.excluded_rows += 1;
                 continue;
             }
             return Ok(Some((self.line, self.values())));
         }
     }
 
-    /// Reads the next record, and takes its text if its quotes match. Otherwise the record becomes
-    /// `rejected_record`. Returns whether there was a record.
+    /// Reads the next record. Takes the text of the record if its quotes match. If they do not, sets
+    /// `rejected_record`. Returns false at the end of the file.
     fn read_record(&mut self) -> Result<bool> {
-        let is_read = self.reader.read_byte_record(&mut self.record);
-        if !is_read.map_err(map_read_error)? {
+        let has_record = self
+            .reader
+            .read_byte_record(&mut self.record)
+            .map_err(map_read_error)?;
+        if !has_record {
             return Ok(false);
         }
 
-        let end = self.start + self.reader.position().byte();
+        let end = self.reader_start + self.reader.position().byte();
         let input = self.reader.get_mut();
         input.take_blank_lines();
         self.line = input.line();
@@ -200,8 +208,8 @@ impl<R: Read> CsvRows<R> {
         Ok(true)
     }
 
-    /// Takes the next line of `rejected_record` that has a value, and returns the line with the
-    /// reason why it is rejected. Returns `None` if no line is left.
+    /// Takes the next line of `rejected_record` that is not blank, and returns the line with the
+    /// reason why it is rejected. Clears `rejected_record` and returns `None` after its last line.
     fn next_rejected_line(&mut self) -> Option<FileRow> {
         let rejected = self.rejected_record.as_ref()?;
         let input = self.reader.get_mut();
@@ -225,21 +233,21 @@ impl<R: Read> CsvRows<R> {
             let problem = if line == rejected.line {
                 rejected.problem.to_owned()
             } else {
-                let first = rejected.line;
-                format!("is read as a part of line {first}, whose quotes do not match")
+                let first_line = rejected.line;
+                format!("is read as a part of line {first_line}, whose quotes do not match")
             };
             return Some((line, Err(problem)));
         }
     }
 
-    /// Checks whether the filter excludes the last record. A record with a wrong number of cells is
-    /// rejected, and not excluded.
+    /// Returns whether the filter excludes the last record. A record with a wrong number of cells is
+    /// rejected later, and not excluded.
     fn is_excluded(&self) -> bool {
-        let Some((index, filter)) = &self.filter else {
+        let Some((column_index, filter)) = &self.filter else {
             return false;
         };
-        let is_whole = self.record.len() == self.columns.len();
-        is_whole && !filter.admits(&self.record[*index])
+        let has_all_cells = self.record.len() == self.columns.len();
+        has_all_cells && !filter.admits(&self.record[*column_index])
     }
 
     /// Returns the values of the last record.
@@ -285,6 +293,7 @@ impl<R: Read> CsvRows<R> {
                 None if column.is_empty() => {
                     return Err(format!("has {cell:?} in a column without a name"));
                 }
+                // The preview and the report list the columns that are not read.
                 None => {}
             }
         }
@@ -292,10 +301,13 @@ impl<R: Read> CsvRows<R> {
     }
 }
 
-/// Maps an error of the csv reader. Input that is too long for a row is an error of the file, and
-/// not of reading.
+/// Converts an error of the csv reader to the error of the import.
+///
+/// Returns [`Invalid`](shop_core::ErrorKind::Invalid) if a row is too long or the file is not CSV,
+/// and [`Internal`](shop_core::ErrorKind::Internal) if the file cannot be read.
 fn map_read_error(error: csv::Error) -> Error {
     match error.into_kind() {
+        // `CsvInput` reports a row that is too long by this kind.
         csv::ErrorKind::Io(error) if error.kind() == IoErrorKind::InvalidData => {
             invalid_file(error.to_string())
         }
@@ -304,10 +316,11 @@ fn map_read_error(error: csv::Error) -> Error {
     }
 }
 
-/// Sets the value of `member` to the text of `cell`.
+/// Sets the value of `member` to the text of `cell`, or appends the text if the member is in several
+/// columns.
 ///
-/// An export puts an apostrophe in front of texts that a spreadsheet would take for a formula. It
-/// is removed here, except from members that an export writes verbatim.
+/// An export puts an apostrophe in front of texts that a spreadsheet would take for a formula. The
+/// apostrophe is removed here, except from members that an export writes verbatim.
 fn set_cell(values: &mut RowValues, member: &str, cell: &str) {
     let is_verbatim = ["id", "key", "price", "timestamp", "more"].contains(&member);
     let text = if is_verbatim {
@@ -318,8 +331,8 @@ fn set_cell(values: &mut RowValues, member: &str, cell: &str) {
     if let Some(index) = COLUMNS.iter().position(|column| *column == member) {
         match &mut values[index] {
             // A date and a time in two columns are one time.
-            Some(joined) => *joined = format!("{joined} {text}"),
-            empty => *empty = Some(text),
+            Some(joined_text) => *joined_text = format!("{joined_text} {text}"),
+            empty_value => *empty_value = Some(text),
         }
     }
 }
@@ -347,9 +360,9 @@ impl<R: Read> JsonLines<R> {
     fn next(&mut self) -> Result<Option<FileRow>> {
         loop {
             self.text.clear();
-            let limit = MAX_ROW_BYTES as u64 + 1;
+            let max_line_bytes = MAX_ROW_BYTES as u64 + 1;
             let bytes_read = (&mut self.input)
-                .take(limit)
+                .take(max_line_bytes)
                 .read_until(b'\n', &mut self.text)
                 .map_err(unreadable_file)?;
             if bytes_read == 0 {
@@ -373,8 +386,11 @@ impl<R: Read> JsonLines<R> {
     }
 }
 
-/// Returns the values of the JSON object `json`, in the order of [`COLUMNS`]. A member that is null
-/// counts as missing.
+/// Returns the values of the JSON object `json` as texts, in the order of [`COLUMNS`]. A member that
+/// is null counts as missing.
+///
+/// The member `more` contains the members that the version of the export does not know. It stays
+/// JSON, because those members may be of any type.
 ///
 /// # Errors
 /// Returns the reason why the row is not valid: it is no object, or contains an unknown member or a
@@ -382,9 +398,9 @@ impl<R: Read> JsonLines<R> {
 fn object_values(json: &[u8]) -> Result<RowValues, String> {
     let members =
         Members::parse(json, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;
-    if let [unknown, ..] = &members.unknown[..] {
+    if let Some(unknown_member) = members.unknown.first() {
         return Err(format!(
-            "{unknown} is unknown: there are {}",
+            "{unknown_member} is unknown: there are {}",
             COLUMNS.join(", ")
         ));
     }
@@ -394,13 +410,14 @@ fn object_values(json: &[u8]) -> Result<RowValues, String> {
         let Some(member) = members.get(name).filter(|member| !member.is_null()) else {
             continue;
         };
-        let text = match name {
+        let text_if_valid = match name {
             "more" => Some(member.as_json().into()),
-            // A price may be a number, whose text is taken as it is written, without rounding.
+            // A price may be a number. Its text is taken as it is written, without rounding.
             "price" => member.text().or(Some(member.as_json().into())),
+            // A detail may be of another type, such as the quantity, which is a number.
             _ => member.text().or_else(|| Details::text_of(name, &member)),
         };
-        let text = text.ok_or_else(|| format!("{name} must be text"))?;
+        let text = text_if_valid.ok_or_else(|| format!("{name} must be text"))?;
         values[index] = Some(text.into_owned());
     }
     Ok(values)

@@ -14,7 +14,8 @@ use shop_core::{Error, ErrorKind, Result};
 
 /// The columns that a file must have.
 const REQUIRED_COLUMNS: [&str; 3] = ["username", "userid", "price"];
-/// The columns of the files of rejected rows that earlier versions of the console saved.
+/// The additional columns in the files of rejected rows that earlier versions of the console saved.
+/// They are ignored.
 const REJECTED_ROW_COLUMNS: [&str; 2] = ["line", "problem"];
 
 /// A column of a file.
@@ -43,17 +44,20 @@ pub(super) fn find_delimiter(
 
     // Excel writes and reads a line `sep=;` in front of the columns, which names the delimiter.
     let line = input.peek_line().map_err(unreadable_file)?;
-    let separator = line.trim_ascii_end().strip_prefix(b"sep=");
-    let separator = separator.map(|name| String::from_utf8_lossy(name).into_owned());
-    if separator.is_some() {
+    let excel_delimiter = line
+        .trim_ascii_end()
+        .strip_prefix(b"sep=")
+        .map(|name| String::from_utf8_lossy(name).into_owned());
+    if excel_delimiter.is_some() {
         let length = line.len();
         input.take(length);
         skip_blank_lines(input)?;
     }
 
+    // A name that is no delimiter is ignored, and the likely delimiter is chosen.
     let named_delimiter = import
         .delimiter
-        .or(separator.and_then(|name| name.parse().ok()));
+        .or(excel_delimiter.and_then(|name| name.parse().ok()));
     let start = input.peek(MAX_ROW_BYTES).map_err(unreadable_file)?;
     if start.is_empty() {
         return Err(invalid_file(
@@ -88,11 +92,13 @@ pub(super) fn find_filter_column(columns: &[FileColumn], filter: &RowFilter) -> 
     })
 }
 
-/// Takes the lines of `input` that contain nothing but white space, up to the next other line.
+/// Takes the lines of `input` that contain only white space, up to the first line with text.
 fn skip_blank_lines(input: &mut CsvInput<impl Read>) -> Result<()> {
     loop {
         let line = input.peek_line().map_err(unreadable_file)?;
-        if line.is_empty() || !line.trim_ascii().is_empty() {
+        let is_end_of_file = line.is_empty();
+        let has_text = !line.trim_ascii().is_empty();
+        if is_end_of_file || has_text {
             return Ok(());
         }
         let length = line.len();
@@ -145,7 +151,7 @@ fn choose_delimiter(
     // The likely delimiter is the one that leads to the most known members, and then to the most
     // columns. `max_by_key` returns the last maximum, so the reversed order prefers the first
     // delimiter.
-    let likely = Delimiter::ALL
+    let likely_delimiter = Delimiter::ALL
         .into_iter()
         .rev()
         .max_by_key(|delimiter| {
@@ -154,11 +160,12 @@ fn choose_delimiter(
         })
         .unwrap_or(Delimiter::ALL[0]);
 
-    let delimiter = named_delimiter.unwrap_or(likely);
-    let members = count_members(&read_names(start, delimiter), mapping);
-    if members < count_members(&read_names(start, likely), mapping) {
+    let delimiter = named_delimiter.unwrap_or(likely_delimiter);
+    let member_count = count_members(&read_names(start, delimiter), mapping);
+    let likely_member_count = count_members(&read_names(start, likely_delimiter), mapping);
+    if member_count < likely_member_count {
         return Err(invalid_file(format!(
-            "the columns are separated by {likely}, and not by {delimiter}"
+            "the columns are separated by {likely_delimiter}, and not by {delimiter}"
         )));
     }
     Ok(delimiter)
@@ -168,15 +175,15 @@ fn choose_delimiter(
 /// them. Returns no names if the record cannot be read.
 fn read_names(start: &[u8], delimiter: Delimiter) -> Vec<String> {
     let mut record = csv::ByteRecord::new();
-    let is_read = csv_reader(start, delimiter).read_byte_record(&mut record);
-    if is_read.is_err() {
+    let read_result = csv_reader(start, delimiter).read_byte_record(&mut record);
+    if read_result.is_err() {
         return Vec::new();
     }
     let cells = record.iter().map(String::from_utf8_lossy);
     cells.map(|cell| cell.trim().to_owned()).collect()
 }
 
-/// Returns the columns that `record` names, which is the first record of the file.
+/// Returns the columns of a file. `record` is the first record of the file, which names the columns.
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) if the names are too long or not in UTF-8, and the errors of
@@ -229,12 +236,12 @@ fn assign_members(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileCol
             )));
         }
     }
-    for required in REQUIRED_COLUMNS {
+    for required_member in REQUIRED_COLUMNS {
         let mut members = names.iter().filter_map(|name| mapping.member_of(name));
-        if !members.any(|member| member == required) {
+        if !members.any(|member| member == required_member) {
             let names = names.join(", ");
             return Err(invalid_file(format!(
-                "the column {required:?} is missing in the first line, which has: {names}; name it by columns: {required}=NAME"
+                "the column {required_member:?} is missing in the first line, which has: {names}; name it by columns: {required_member}=NAME"
             )));
         }
     }

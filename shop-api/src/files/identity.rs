@@ -19,7 +19,7 @@ use super::{Import, MAX_ROW_BYTES, RowFormat, unreadable_file};
 /// least one row, because a row is not longer.
 const START_BYTES: usize = MAX_ROW_BYTES;
 
-/// A file whose first bytes were read already, and which is still read from its beginning.
+/// A file whose first bytes were read into memory, and that is still read from its beginning.
 pub(super) type StartedFile<R> = Chain<Cursor<Vec<u8>>, R>;
 
 /// Reads the first [`START_BYTES`] of `file`, and returns their digest and the whole file.
@@ -36,15 +36,17 @@ pub(super) fn read_start<R: Read>(mut file: R) -> Result<(Uuid, StartedFile<R>)>
     Ok((digest, Cursor::new(start).chain(file)))
 }
 
-/// Returns how `import` reads a file with these `columns`: the options that decide what a row means,
-/// by their names. A file of NDJSON has no columns. Options that are not set are left out.
+/// Returns the options of `import` that decide what a row means, by their names. Two imports with
+/// the same result read a file in the same way. Options that are not set are left out.
 ///
-/// Two options are left out. With another delimiter, no column would be found. The choice of rows
-/// decides which rows are imported, and not what they mean. Two ways to write the same options have
-/// the same result, such as naming a column that has the name of its member anyway.
-pub(super) fn reading_of(import: &Import, columns: &[FileColumn]) -> BTreeMap<String, String> {
+/// `columns` are the columns of the file, which are none for NDJSON. The result contains the columns
+/// in place of the option: naming a column that has the name of its member anyway changes nothing.
+///
+/// The result contains neither the delimiter nor the filter of rows. With another delimiter, no
+/// column would be found. The filter decides which rows are imported, and not what they mean.
+pub(super) fn meaning_options(import: &Import, columns: &[FileColumn]) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
-    let mut set = |name: &str, value: Option<String>| {
+    let mut insert_if_set = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             options.insert(name.to_owned(), value);
         }
@@ -54,19 +56,19 @@ pub(super) fn reading_of(import: &Import, columns: &[FileColumn]) -> BTreeMap<St
         RowFormat::Csv => "csv",
         RowFormat::Ndjson => "ndjson",
     };
-    set("format", Some(format.to_owned()));
-    let columns = Some(read_columns(columns)).filter(|columns| !columns.is_empty());
-    set("columns", columns);
-    let encoding = import.encoding.and_then(TextEncoding::unless_utf_8);
-    set("encoding", encoding);
+    insert_if_set("format", Some(format.to_owned()));
+    let column_list = Some(list_read_columns(columns)).filter(|list| !list.is_empty());
+    insert_if_set("columns", column_list);
+    let encoding = import.encoding.and_then(TextEncoding::name_unless_utf_8);
+    insert_if_set("encoding", encoding);
     let decimal_comma = import.decimal_comma.then(|| "true".to_owned());
-    set("decimal_comma", decimal_comma);
-    set("thousands", text_of(import.thousands.as_ref()));
-    set("currency_sign", text_of(import.currency_sign.as_ref()));
-    set("time_zone", text_of(import.time_zone.as_ref()));
-    set("time_pattern", text_of(import.time_pattern.as_ref()));
+    insert_if_set("decimal_comma", decimal_comma);
+    insert_if_set("thousands", text_of(import.thousands.as_ref()));
+    insert_if_set("currency_sign", text_of(import.currency_sign.as_ref()));
+    insert_if_set("time_zone", text_of(import.time_zone.as_ref()));
+    insert_if_set("time_pattern", text_of(import.time_pattern.as_ref()));
     let abbreviations = Some(&import.zone_abbreviations).filter(|table| !table.is_empty());
-    set("zone_abbreviations", text_of(abbreviations));
+    insert_if_set("zone_abbreviations", text_of(abbreviations));
     options
 }
 
@@ -77,11 +79,11 @@ fn text_of(option: Option<&impl ToString>) -> Option<String> {
 
 /// Returns the columns that are read, as `price=Total, userid=Customer ID`, in the order of the
 /// members.
-fn read_columns(columns: &[FileColumn]) -> String {
-    let mut columns: Vec<String> = columns
+fn list_read_columns(columns: &[FileColumn]) -> String {
+    let mut pairs: Vec<String> = columns
         .iter()
         .filter_map(|column| Some(format!("{}={}", column.member?, column.column)))
         .collect();
-    columns.sort();
-    columns.join(", ")
+    pairs.sort();
+    pairs.join(", ")
 }

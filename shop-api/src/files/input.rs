@@ -7,7 +7,7 @@ use encoding_rs::{Decoder, Encoding, UTF_8};
 use super::layout::TextEncoding;
 
 /// The number of bytes that are read and decoded at once.
-const CHUNK: usize = 16 << 10;
+const CHUNK_BYTES: usize = 16 << 10;
 
 /// A reader of the text of a file.
 ///
@@ -19,14 +19,15 @@ pub(super) struct DecodedInput<R> {
     encoding: Option<TextEncoding>,
     /// The decoder of the bytes of the file, or `None` if the bytes are passed on as they are.
     decoder: Option<Decoder>,
-    /// Whether the first chunk of the file was read, which may begin with a byte order mark.
+    /// Whether the first chunk of the file was read. Only this chunk may begin with a byte order
+    /// mark.
     is_begun: bool,
     /// Whether the last chunk of the file was read.
     is_ended: bool,
     /// The decoded text of the last chunk.
     text: Vec<u8>,
     /// The number of bytes of `text` that were passed on.
-    passed_on: usize,
+    passed_bytes: usize,
     /// Whether the last chunk ended with CR, so that an LF at the beginning of the next chunk
     /// belongs to the same line end.
     is_after_cr: bool,
@@ -36,8 +37,8 @@ pub(super) struct DecodedInput<R> {
 }
 
 impl<R: Read> DecodedInput<R> {
-    /// Creates a reader of `file`, whose text is in `encoding`, or in UTF-8 by default, unless the
-    /// file begins with a byte order mark.
+    /// Creates a reader of `file`. `encoding` is the encoding of the text if the file does not begin
+    /// with a byte order mark (default UTF-8).
     pub(super) fn new(file: R, encoding: Option<TextEncoding>) -> Self {
         Self {
             file,
@@ -46,7 +47,7 @@ impl<R: Read> DecodedInput<R> {
             is_begun: false,
             is_ended: false,
             text: Vec::new(),
-            passed_on: 0,
+            passed_bytes: 0,
             is_after_cr: false,
             is_unterminated: false,
         }
@@ -58,16 +59,19 @@ impl<R: Read> DecodedInput<R> {
         self.decoder.is_some()
     }
 
-    /// Reads and decodes the next chunk of the file into `text`. Adds the missing end of the last
-    /// line at the end of the file.
+    /// Reads and decodes the next chunk of the file into `text`. At the end of the file, adds the
+    /// line end that the last line may lack.
+    ///
+    /// # Errors
+    /// The error of reading the file.
     fn decode_next_chunk(&mut self) -> io::Result<()> {
         let mut chunk = Vec::new();
         self.file
             .by_ref()
-            .take(CHUNK as u64)
+            .take(CHUNK_BYTES as u64)
             .read_to_end(&mut chunk)?;
         // `read_to_end` returns less than a chunk at the end of the file only.
-        let is_last = chunk.len() < CHUNK;
+        let is_last = chunk.len() < CHUNK_BYTES;
         let bytes = if self.is_begun {
             &chunk[..]
         } else {
@@ -77,7 +81,7 @@ impl<R: Read> DecodedInput<R> {
 
         let previous_last_byte = self.text.last().copied();
         self.text.clear();
-        self.passed_on = 0;
+        self.passed_bytes = 0;
         match &mut self.decoder {
             None => self.text.extend_from_slice(bytes),
             Some(decoder) => decode_all(decoder, bytes, is_last, &mut self.text),
@@ -96,10 +100,10 @@ impl<R: Read> DecodedInput<R> {
         Ok(())
     }
 
-    /// Chooses the decoder by the first bytes of the file, and returns these bytes without a byte
+    /// Sets the decoder by the first `bytes` of the file, and returns these bytes without a byte
     /// order mark.
     fn choose_decoder<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let unmarked_encoding = self.encoding.map_or(UTF_8, |named| named.0);
+        let unmarked_encoding = self.encoding.map_or(UTF_8, |encoding| encoding.0);
         // A byte order mark takes precedence over the encoding that the caller named.
         let (encoding, mark_length) = Encoding::for_bom(bytes).unwrap_or((unmarked_encoding, 0));
         // UTF-8 is passed on undecoded: the reader of rows rejects rows that are not valid UTF-8
@@ -125,7 +129,7 @@ impl<R: Read> DecodedInput<R> {
     }
 }
 
-/// Decodes `bytes` as UTF-8 into `text`.
+/// Decodes `bytes` into `text`, which becomes UTF-8. The previous content of `text` is lost.
 fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec<u8>) {
     // The maximum length of the text of a chunk does not overflow, so the default never applies.
     // There is room for all bytes, so the decoder reads them in one call.
@@ -133,18 +137,19 @@ fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec
         .max_utf8_buffer_length(bytes.len())
         .unwrap_or_default();
     text.resize(max_length, 0);
-    let (_result, _read, written, _) = decoder.decode_to_utf8(bytes, text, is_last);
-    text.truncate(written);
+    let (_result, _bytes_read, text_length, _has_replacements) =
+        decoder.decode_to_utf8(bytes, text, is_last);
+    text.truncate(text_length);
 }
 
 impl<R: Read> Read for DecodedInput<R> {
     /// Passes on decoded text, and decodes the next chunk of the file when all text is passed on.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.passed_on == self.text.len() && !self.is_ended {
+        while self.passed_bytes == self.text.len() && !self.is_ended {
             self.decode_next_chunk()?;
         }
-        let length = (&self.text[self.passed_on..]).read(buffer)?;
-        self.passed_on += length;
+        let length = (&self.text[self.passed_bytes..]).read(buffer)?;
+        self.passed_bytes += length;
         Ok(length)
     }
 }

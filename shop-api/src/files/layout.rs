@@ -23,7 +23,7 @@ format_as!(TextEncoding: |this| Display = Display(this.0.name()));
 
 impl TextEncoding {
     /// Returns the name of this encoding, or `None` for UTF-8, which is the default.
-    pub(super) fn unless_utf_8(self) -> Option<String> {
+    pub(super) fn name_unless_utf_8(self) -> Option<String> {
         (self.0 != encoding_rs::UTF_8).then(|| self.to_string())
     }
 }
@@ -91,41 +91,45 @@ const JOINED_MEMBERS: [&str; 2] = ["timestamp", "username"];
 pub struct ColumnNames(pub(super) Vec<(&'static str, String)>);
 
 impl ColumnNames {
-    /// Creates the columns of a preset, as pairs of a member and a column.
-    pub(super) fn from_preset(columns: &[(&'static str, &str)]) -> Self {
-        let pairs = columns.iter();
-        Self(
-            pairs
-                .map(|(member, column)| (*member, (*column).to_owned()))
-                .collect(),
-        )
+    /// Creates the columns of a preset from pairs of a member and its column.
+    pub(super) fn from_preset(pairs: &[(&'static str, &str)]) -> Self {
+        let owned_pairs = pairs
+            .iter()
+            .map(|(member, column)| (*member, (*column).to_owned()));
+        Self(owned_pairs.collect())
     }
 
-    /// Returns these columns, and the columns of `preset` for the members that these columns do not
-    /// contain. A column contains one member, so a column that is named here is no longer a column
-    /// of the member that the preset reads from it.
-    pub(super) fn or_from_preset(mut self, preset: Self) -> Self {
-        let is_named = |member: &str, column: &str| {
-            let mut named = self.0.iter();
-            named.any(|(known, name)| *known == member || name == column)
+    /// Adds the columns of `preset` whose member and whose column are both not used here yet.
+    ///
+    /// A member is read from the columns that are named here instead of the preset's, and a column
+    /// contains only one member.
+    pub(super) fn with_defaults_from(mut self, preset: Self) -> Self {
+        let is_used = |member: &str, column: &str| {
+            self.0
+                .iter()
+                .any(|(own_member, own_column)| *own_member == member || own_column == column)
         };
-        let others: Vec<(&'static str, String)> = preset
+        let added_columns: Vec<(&'static str, String)> = preset
             .0
             .into_iter()
-            .filter(|(member, column)| !is_named(member, column))
+            .filter(|(member, column)| !is_used(member, column))
             .collect();
-        self.0.extend(others);
+        self.0.extend(added_columns);
         self
     }
 
-    /// Returns the member of a purchase that the column with this name contains, if the column is
-    /// read.
+    /// Returns the member of a purchase that the column `column` of a file contains, or `None` if
+    /// the column is not read.
     pub(super) fn member_of(&self, column: &str) -> Option<&'static str> {
-        if let Some((member, _)) = self.0.iter().find(|(_, name)| name == column) {
+        let named_pair = self
+            .0
+            .iter()
+            .find(|(_member, named_column)| named_column == column);
+        if let Some((member, _column)) = named_pair {
             return Some(member);
         }
-        // A member that is mapped to one column is not read from another one.
-        if self.0.iter().any(|(member, _)| *member == column) {
+        // `column` has the name of a member that is read from another column.
+        if self.0.iter().any(|(member, _column)| *member == column) {
             return None;
         }
         COLUMNS.into_iter().find(|member| *member == column)
@@ -143,24 +147,24 @@ impl FromStr for ColumnNames {
         let mut pairs = csv::StringRecord::new();
         let mut reader = csv_reader(text.as_bytes(), Delimiter(b','));
         reader.read_record(&mut pairs).map_err(|_no_text| INVALID)?;
-        let mut names: Vec<(&'static str, String)> = Vec::new();
+        let mut columns: Vec<(&'static str, String)> = Vec::new();
         for pair in &pairs {
-            let (member, column) = pair.split_once('=').ok_or(INVALID)?;
+            let (member_text, column_text) = pair.split_once('=').ok_or(INVALID)?;
             let member = COLUMNS
                 .into_iter()
-                .find(|known| *known == member.trim())
+                .find(|member| *member == member_text.trim())
                 .ok_or(INVALID)?;
-            let column = unquote(column.trim());
-            let is_joined = JOINED_MEMBERS.contains(&member);
-            let is_repeated = names
-                .iter()
-                .any(|(known, name)| (*known == member && !is_joined) || *name == column);
+            let column = unquote(column_text.trim());
+            let may_repeat = JOINED_MEMBERS.contains(&member);
+            let is_repeated = columns.iter().any(|(earlier_member, earlier_column)| {
+                (*earlier_member == member && !may_repeat) || *earlier_column == column
+            });
             if column.is_empty() || is_repeated {
                 return Err(INVALID);
             }
-            names.push((member, column));
+            columns.push((member, column));
         }
-        Ok(Self(names))
+        Ok(Self(columns))
     }
 }
 
@@ -211,7 +215,7 @@ impl FromStr for FileZone {
     }
 }
 
-/// Parses the time of a row, which has an offset, or else is a time in the `zone` of the file.
+/// Parses the time of a row. A time without an offset is a time in the `zone` of the file.
 ///
 /// # Errors
 /// Returns the reason why the text is not a time: it is in another form, has the name of a zone, or
@@ -219,13 +223,14 @@ impl FromStr for FileZone {
 pub(super) fn parse_time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, String> {
     // The parser would read a leap second as the second before it, so leap seconds are rejected
     // first.
-    let stated = StatedTime::parse(text).filter(|_stated| !text.contains(":60"));
-    let Some(stated) = stated else {
+    let has_leap_second = text.contains(":60");
+    let parsed_time = StatedTime::parse(text).filter(|_time| !has_leap_second);
+    let Some(stated_time) = parsed_time else {
         return Err(format!(
             "timestamp {text} is not a time such as 2024-01-15 23:30 or 2024-01-15T23:30:00+01:00"
         ));
     };
-    if let Some(name) = stated.zone_name {
+    if let Some(name) = stated_time.zone_name {
         return Err(format!(
             "timestamp {text} ends with {name}, which is not read: write the offset of the zone, such as -05:00"
         ));
@@ -233,15 +238,17 @@ pub(super) fn parse_time(text: &str, zone: Option<&FileZone>) -> Result<Timestam
 
     let zone = match zone {
         Some(zone) => &zone.0,
-        None if stated.offset.is_some() => &TimeZone::UTC,
+        // The offset of the time itself takes precedence over any zone.
+        None if stated_time.offset.is_some() => &TimeZone::UTC,
         None => {
             return Err(format!(
                 "timestamp {text} has no zone: name the time zone of the file, such as Europe/Berlin"
             ));
         }
     };
-    let time = stated.in_zone(zone);
-    time.map_err(|invalid| format!("timestamp {text} {}", invalid.reason()))
+    stated_time
+        .in_zone(zone)
+        .map_err(|invalid| format!("timestamp {text} {}", invalid.reason()))
 }
 
 #[cfg(test)]
@@ -266,7 +273,7 @@ mod tests {
             ("price", "Total"),
         ]);
         let expected = "userid=Mail,timestamp=day,price=Total".parse().unwrap();
-        assert_eq!(given.or_from_preset(preset), expected);
+        assert_eq!(given.with_defaults_from(preset), expected);
 
         let names: ColumnNames = "price=Total".parse().unwrap();
         assert_eq!(names.member_of("price"), None, "it is in another column");

@@ -135,8 +135,8 @@ options! {
         pub skip_lines: u64 = 0,
         /// The rows of CSV that are imported, by the value of a column (default all).
         pub only: Option<RowFilter> = None,
-        /// Whether a file is imported although it was imported before with other options (default
-        /// false: it is refused).
+        /// Whether to import a file that was imported before and was read with other options then
+        /// (default false: such a file is refused).
         pub again: bool = false,
         /// How long an import waits for ingest while no further row becomes stored (default 10
         /// min).
@@ -151,17 +151,19 @@ impl Import {
     /// Imports `file` into `shop`, as [`Shop::import`] does.
     ///
     /// The file is read on a thread for blocking work. `report` counts the rows by their result,
-    /// also if the import fails. `progress` is called after each batch. Importing a file again
-    /// imports no purchase twice. If the options read its rows in another way than before, the file
-    /// is refused, unless [`again`](Self::again) is set.
+    /// also if the import fails. `on_batch` is called after each batch with the report so far.
+    ///
+    /// Importing a file again imports no purchase twice. But if an option that decides what a row
+    /// means differs from the first import, such as [`columns`](Self::columns) or
+    /// [`time_zone`](Self::time_zone), the file is refused unless [`again`](Self::again) is set.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before and its rows were read in
-    ///   another way. Nothing is imported then
+    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before with other such options.
+    ///   Nothing is imported then
     /// - [`Invalid`](ErrorKind::Invalid) if the file is not in the expected format, or if the header
     ///   of CSV is wrong
     /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
-    /// - the errors of the sink and the store, if they last for about half a minute
+    /// - the errors of the sink and the store, after retries for about half a minute
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if no purchase is ingested within the
     ///   [`store_timeout`](Self::store_timeout)
     ///
@@ -172,22 +174,23 @@ impl Import {
         shop: &Shop,
         file: impl Read + Send + 'static,
         report: &mut ImportReport,
-        progress: impl FnMut(&ImportReport) + Send,
+        on_batch: impl FnMut(&ImportReport) + Send,
     ) -> Result<()> {
         let import = self.clone();
-        let open = move || import.open(file);
-        shop.import(open, &self.import_options(), report, progress)
+        let open_file = move || import.open(file);
+        shop.import(open_file, &self.import_options(), report, on_batch)
             .await
     }
 
-    /// Checks that `file` was not imported into `shop` before with options that read its rows in
-    /// another way. [`run`](Self::run) checks this too.
+    /// Checks that `file` was not imported into `shop` before with other options that decide what a
+    /// row means. [`run`](Self::run) makes the same check.
     ///
-    /// Reads the first line of the file, and blocks meanwhile. The check succeeds if the store does
-    /// not record imported files.
+    /// Reads the beginning of the file, and blocks the thread while it reads. The check succeeds if
+    /// the store does not record imported files.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict), with what differs, unless [`again`](Self::again) is set
+    /// - [`Conflict`](ErrorKind::Conflict), with the options that differ, unless
+    ///   [`again`](Self::again) is set
     /// - the errors of [`preview`](Self::preview), and of a store that cannot be reached
     pub async fn check_repetition(&self, shop: &Shop, file: impl Read) -> Result<()> {
         let identity = self.open(file)?.into_identity();

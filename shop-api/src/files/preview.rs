@@ -43,7 +43,7 @@ impl Import {
     pub fn preview(&self, file: impl Read) -> Result<Preview> {
         let mut reader = self.open(file)?;
         let batch = reader.next_rows(PREVIEW_ROWS);
-        if let Some(error) = reader.failure {
+        if let Some(error) = reader.read_error {
             return Err(error);
         }
 

@@ -9,7 +9,7 @@ use shop_core::{Error, Result};
 use super::Import;
 use super::file_rows::FileRows;
 use super::header::FileColumn;
-use super::identity::{StartedFile, read_start, reading_of};
+use super::identity::{StartedFile, meaning_options, read_start};
 use super::row::RowParser;
 
 /// A reader that makes batches of purchases from the rows of a file. [`Import::open`] creates it.
@@ -20,8 +20,9 @@ pub struct FileReader<R> {
     from_line: u64,
     ignored_columns: Vec<String>,
     identity: FileIdentity,
-    /// The error after which the file cannot be read further. The rows before it are imported.
-    pub(super) failure: Option<Error>,
+    /// The error after which the file cannot be read further, until it is returned. The rows before
+    /// the error are imported.
+    pub(super) read_error: Option<Error>,
 }
 
 impl Import {
@@ -33,23 +34,24 @@ impl Import {
     /// - [`Internal`](shop_core::ErrorKind::Internal) if the file cannot be read
     pub fn open<R: Read>(&self, file: R) -> Result<FileReader<R>> {
         self.check_amounts()?;
-        let (digest, file) = read_start(file)?;
-        let file = FileRows::new(self, file)?;
+        let (digest, started_file) = read_start(file)?;
+        let rows = FileRows::new(self, started_file)?;
         let identity = FileIdentity {
             digest,
-            reading: reading_of(self, file.columns()),
+            reading: meaning_options(self, rows.columns()),
         };
         Ok(FileReader {
-            ignored_columns: self.ignored_columns(file.columns()),
+            ignored_columns: self.ignored_columns(rows.columns()),
             identity,
-            file,
+            file: rows,
             from_line: self.from_line,
             parser: RowParser::new(self.clone()),
-            failure: None,
+            read_error: None,
         })
     }
 
-    /// Returns the names of those `columns` that are neither read nor filtered by.
+    /// Returns the names of the `columns` that the import does not use: those that contain no member
+    /// of a purchase, except the column of the row filter.
     fn ignored_columns(&self, columns: &[FileColumn]) -> Vec<String> {
         let is_filtered_by = |column: &FileColumn| {
             let filter = self.only.as_ref();
@@ -65,12 +67,12 @@ impl Import {
 }
 
 impl<R: Read> FileReader<R> {
-    /// Returns at most `max_rows` further rows, or fewer if they have [`MAX_BATCH_BYTES`] together.
-    /// Returns no rows at the end of the file, and after `failure` is set.
+    /// Returns at most `max_rows` further rows, or fewer once they have [`MAX_BATCH_BYTES`] together.
+    /// Returns no rows at the end of the file, and after `read_error` is set.
     pub(super) fn next_rows(&mut self, max_rows: usize) -> Vec<ImportRow> {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
-        while batch.len() < max_rows && batch_bytes < MAX_BATCH_BYTES && self.failure.is_none() {
+        while batch.len() < max_rows && batch_bytes < MAX_BATCH_BYTES && self.read_error.is_none() {
             match self.file.next() {
                 Ok(Some((line, values))) => {
                     let texts = values.iter().flatten().flatten();
@@ -83,7 +85,7 @@ impl<R: Read> FileReader<R> {
                     }
                 }
                 Ok(None) => break,
-                Err(error) => self.failure = Some(error),
+                Err(error) => self.read_error = Some(error),
             }
         }
         batch
@@ -104,7 +106,8 @@ impl<R: Read + Send + 'static> RowSource for FileReader<R> {
 
     fn next_batch(&mut self, max_rows: usize) -> Result<Vec<ImportRow>> {
         let batch = self.next_rows(max_rows);
-        match self.failure.take_if(|_error| batch.is_empty()) {
+        // The rows before the error come first. The error is returned by the next call.
+        match self.read_error.take_if(|_error| batch.is_empty()) {
             Some(error) => Err(error),
             None => Ok(batch),
         }
@@ -115,7 +118,7 @@ impl<R: Read + Send + 'static> RowSource for FileReader<R> {
     }
 
     fn excluded_rows(&self) -> u64 {
-        self.file.excluded()
+        self.file.excluded_rows()
     }
 
     fn unterminated_line(&self) -> Option<u64> {

@@ -5,7 +5,7 @@
 //! | `price` 20 | a purchase |
 //! | `price` 20, `refunded` 5 | a purchase, and its refund |
 //! | `price` -5, `of` with an id of ours | a refund of this purchase |
-//! | `price` -5, `of` with another text, or `reference` alone | a refund of the purchase with this reference, see `referenced` |
+//! | `price` -5, `of` with another text, or `reference` alone | a refund of the purchase with this reference, which is looked up later |
 //!
 //! The id of a purchase is the `id` of its row, or follows from the `key`, or else from the values
 //! of the row and from how often the file contained the same values before. In each case, importing
@@ -27,17 +27,18 @@ use shop_core::{
 struct RowEntries {
     /// The purchase, or the refund of a negative row.
     purchase: Purchase,
-    /// The reference of the refunded purchase, if `purchase` is a refund without its id.
+    /// The reference of the refunded purchase, if `purchase` is a refund whose row does not name the
+    /// id of the refunded purchase.
     refunded_reference: Option<Reference>,
-    /// The refund of the purchase by the column `refunded`.
+    /// The refund of `purchase` that the column `refunded` states.
     refund: Option<Purchase>,
 }
 
 /// A parser that makes purchases from the rows of one file, which it must see in order.
 pub(super) struct RowParser {
     import: Import,
-    /// The time of all rows without a time. It is one time, because a refund may be in front of its
-    /// purchase, and must not be earlier.
+    /// The time of all rows without a time. All of them get the same time, because a refund may be
+    /// in front of its purchase, and must not be earlier than the purchase.
     default_time: Timestamp,
     /// The number of rows with the same values so far, by the hash of the values. Rows with an id
     /// or a key do not count.
@@ -54,7 +55,8 @@ impl RowParser {
         }
     }
 
-    /// Adds the entries of the row at `line` to `rows`: one, or a purchase and its refund.
+    /// Adds the entries of the row at `line` to `rows`: a purchase, a refund, or both. A row that is
+    /// not valid is added with its problem.
     pub(super) fn parse_row(
         &mut self,
         line: u64,
@@ -78,8 +80,8 @@ impl RowParser {
         }
     }
 
-    /// Makes the entries that the `values` of a row state. A row without a time gets the
-    /// time at which this parser was created.
+    /// Makes the entries of a row from its `values`. A row without a time gets the time at which
+    /// this parser was created.
     ///
     /// # Errors
     /// Returns the reason why the row is not valid, for the report of the import.
@@ -99,39 +101,45 @@ impl RowParser {
         let price = self
             .import
             .parse_amount("price", &price.ok_or("price is missing")?)?;
-        let refunded = self.parse_refunded(refunded)?;
+        let refunded_amount = self.parse_refunded_amount(refunded)?;
 
         // `with_price` rejects a negative price, because no client may send one. So the price, which
         // is negative in a refund, is set afterwards.
-        let mut new = NewPurchase::for_user(user_id)
+        let mut new_purchase = NewPurchase::for_user(user_id)
             .with_user_name(user_name)
             .with_price(Price::ZERO)
             .map_err(|error| error.to_string())?;
-        new.price = price;
-        let refunded_reference = self.parse_details(&mut new, details)?;
+        new_purchase.price = price;
+        let refunded_reference = self.parse_details(&mut new_purchase, details)?;
 
-        let is_refund = new.details.of.is_some() || refunded_reference.is_some();
-        self.check_refund(&new, is_refund, refunded.is_some())?;
+        let is_refund = new_purchase.details.of.is_some() || refunded_reference.is_some();
+        self.check_refund(&new_purchase, is_refund, refunded_amount.is_some())?;
 
         let time = timestamp
             .map(|text| self.parse_timestamp(&text, SystemClock.now()))
             .transpose()?;
         let time_or_default = time.unwrap_or(self.default_time);
         if is_refund {
-            // The id of a refund follows from the id of its purchase, so the id and the key of the
-            // row are not used.
+            // The id of a refund follows from the id of its purchase. So the id and the key of the
+            // row are not used, and a fresh id is replaced once the reference is looked up.
             return Ok(RowEntries {
-                purchase: new.into_purchase(time_or_default, || SystemClock.fresh_id()),
+                purchase: new_purchase.into_purchase(time_or_default, || SystemClock.fresh_id()),
                 refunded_reference,
                 refund: None,
             });
         }
 
-        let id = self.purchase_id(id.as_deref(), key.as_deref(), &new, time)?;
-        let purchase = Purchase::new(id, new.user_id, new.user_name, new.price, time_or_default)
-            .with_details(new.details);
+        let id = self.purchase_id(id.as_deref(), key.as_deref(), &new_purchase, time)?;
+        let purchase = Purchase::new(
+            id,
+            new_purchase.user_id,
+            new_purchase.user_name,
+            new_purchase.price,
+            time_or_default,
+        )
+        .with_details(new_purchase.details);
         // The row does not say when the money was paid back, so the refund has the time of the row.
-        let refund = refunded
+        let refund = refunded_amount
             .map(|amount| purchase.refund(Some(amount), purchase.timestamp))
             .transpose()
             .map_err(|error| format!("refunded: {error}"))?;
@@ -142,34 +150,38 @@ impl RowParser {
         })
     }
 
-    /// Checks that a row has the members of a purchase or the members of a refund, and that refunds
-    /// are accepted. `has_refunded` says whether the column `refunded` contains an amount.
+    /// Checks that a row has either the members of a purchase or the members of a refund, and that
+    /// refunds are accepted.
+    ///
+    /// `is_refund` says whether the row names the purchase that it refunds, and
+    /// `has_refunded_amount` whether the column `refunded` contains an amount.
     fn check_refund(
         &self,
-        new: &NewPurchase,
+        new_purchase: &NewPurchase,
         is_refund: bool,
-        has_refunded: bool,
+        has_refunded_amount: bool,
     ) -> Result<(), String> {
-        let is_reason_allowed = is_refund || new.details.reason.is_none();
-        if is_refund != new.price.is_negative() || !is_reason_allowed {
+        let has_reason = new_purchase.details.reason.is_some();
+        if is_refund != new_purchase.price.is_negative() || (has_reason && !is_refund) {
             return Err(
                 "of, reason and a negative price belong to a refund, which has of, or the reference of its purchase"
                     .to_owned(),
             );
         }
-        if is_refund && has_refunded {
+        if is_refund && has_refunded_amount {
             return Err("refunded belongs to a purchase, and the price is negative".to_owned());
         }
-        if (is_refund || has_refunded) && !self.import.refunds {
+        if (is_refund || has_refunded_amount) && !self.import.refunds {
             return Err("refunds are not accepted: they are off by SHOP_REFUNDS".to_owned());
         }
         Ok(())
     }
 
-    /// Parses the amount of the column `refunded`. Some systems write it with a minus sign.
+    /// Parses the amount of the column `refunded`, which is positive. Some systems write this amount
+    /// with a minus sign.
     ///
-    /// Returns `None` if nothing was refunded.
-    fn parse_refunded(&self, text: Option<String>) -> Result<Option<Price>, String> {
+    /// Returns `None` if the column is empty or 0, so that nothing was refunded.
+    fn parse_refunded_amount(&self, text: Option<String>) -> Result<Option<Price>, String> {
         let Some(text) = text else {
             return Ok(None);
         };
@@ -180,13 +192,13 @@ impl RowParser {
         Ok(Some(amount).filter(|amount| *amount != Price::ZERO))
     }
 
-    /// Returns the id of the purchase `new` from the `id` or the `key` of its row, or else from its
-    /// values.
+    /// Returns the id of `new_purchase` from the `id` or the `key` of its row, or else from its
+    /// values. `time` is the time in the row, if there is one.
     fn purchase_id(
         &mut self,
         id: Option<&str>,
         key: Option<&str>,
-        new: &NewPurchase,
+        new_purchase: &NewPurchase,
         time: Option<Timestamp>,
     ) -> Result<PurchaseId, String> {
         match (id, key) {
@@ -194,22 +206,24 @@ impl RowParser {
             // An id of another system, which is no id of a purchase here, is used like a key.
             (Some(id), None) => id
                 .parse()
-                .or_else(|_no_id: Invalid| derive_id_from_key(new, id)),
-            (None, Some(key)) => derive_id_from_key(new, key),
-            (None, None) => self.derive_id_from_values(new, time),
+                .or_else(|_no_id: Invalid| derive_id_from_key(new_purchase, id)),
+            (None, Some(key)) => derive_id_from_key(new_purchase, key),
+            (None, None) => self.derive_id_from_values(new_purchase, time),
         }
     }
 
-    /// Sets the details of `new` from the `values` of the columns behind [`LEADING_COLUMNS`].
+    /// Sets the details of `new_purchase` from the `values` of the columns behind
+    /// [`LEADING_COLUMNS`]. Without a currency, the currency of the shop is set.
     ///
     /// Returns the reference of the refunded purchase, if the row is a refund that names its
     /// purchase by a reference of another system: in `of`, or in `reference`.
     fn parse_details(
         &self,
-        new: &mut NewPurchase,
+        new_purchase: &mut NewPurchase,
         values: impl IntoIterator<Item = Option<String>>,
     ) -> Result<Option<Reference>, String> {
-        let is_negative = new.price.is_negative();
+        let is_negative = new_purchase.price.is_negative();
+        let details = &mut new_purchase.details;
         let mut refunded_reference = None;
         let members = COLUMNS.into_iter().skip(LEADING_COLUMNS.len());
         for (member, value) in members.zip(values) {
@@ -217,42 +231,43 @@ impl RowParser {
                 continue;
             };
             let result = match member {
+                // `of` contains a reference if the text is no id of a purchase here.
                 "of" if is_negative && text.parse::<PurchaseId>().is_err() => text
                     .parse()
                     .map(|reference| refunded_reference = Some(reference))
                     .map_err(|error: Invalid| error.to_string()),
                 // Some systems write the codes of currencies in lower case.
-                "currency" => new
-                    .details
+                "currency" => details
                     .set(member, &text.to_ascii_uppercase())
                     .map_err(|error| error.to_string()),
-                "more" => new
-                    .details
+                "more" => details
                     .set_unknown_members(&text)
                     .map_err(|error| error.to_string()),
-                _ => new
-                    .details
+                _ => details
                     .set(member, &text)
                     .map_err(|error| error.to_string()),
             };
             result?;
         }
 
-        new.details
+        details
             .adopt_currency(self.import.currency.as_ref())
             .map_err(|reason| format!("currency {reason}"))?;
-        if is_negative && new.details.of.is_none() && refunded_reference.is_none() {
-            refunded_reference.clone_from(&new.details.reference);
+        // Without `of`, the `reference` of a refund is the reference of its purchase.
+        if is_negative && details.of.is_none() && refunded_reference.is_none() {
+            refunded_reference.clone_from(&details.reference);
         }
         Ok(refunded_reference)
     }
 
-    /// Parses a time, and checks that a purchase of this time is accepted.
+    /// Parses a time, and checks that a purchase of this time is accepted at `now`.
     fn parse_timestamp(&self, text: &str, now: Timestamp) -> Result<Timestamp, String> {
         let import = &self.import;
         let zone = import.time_zone.as_ref();
-        let has_pattern = import.time_pattern.is_some();
-        let text = &import.zone_abbreviations.replace_in(text, has_pattern);
+        let uses_pattern = import.time_pattern.is_some();
+        let text = &import
+            .zone_abbreviations
+            .replace_abbreviation(text, uses_pattern);
         let time = match &import.time_pattern {
             Some(pattern) => pattern.parse(text, zone)?,
             None => layout::parse_time(text, zone)?,
@@ -269,15 +284,15 @@ impl RowParser {
     /// spreadsheet. The ids of rows with a time are in the order of time, see [`id_from_values`].
     fn derive_id_from_values(
         &mut self,
-        new: &NewPurchase,
+        new_purchase: &NewPurchase,
         time: Option<Timestamp>,
     ) -> Result<PurchaseId, String> {
-        let details = &new.details;
+        let details = &new_purchase.details;
         // The currency is left out: it is the currency of the shop, whether or not a row states it.
         let values = [
-            Some(new.user_id.to_string()),
-            Some(new.user_name.to_string()),
-            Some(new.price.as_decimal().normalize().to_string()),
+            Some(new_purchase.user_id.to_string()),
+            Some(new_purchase.user_name.to_string()),
+            Some(new_purchase.price.as_decimal().normalize().to_string()),
             time.map(|time| time.to_string()),
             details.item.as_ref().map(ToString::to_string),
             details.quantity.map(|quantity| quantity.to_string()),
@@ -285,24 +300,24 @@ impl RowParser {
             details.unknown_members().map(ToOwned::to_owned),
         ];
         let json = serde_json::to_vec(&values).map_err(|error| error.to_string())?;
-        let content = Uuid::new_v5(&Uuid::NAMESPACE_OID, &json);
+        let content_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, &json);
 
         // Half of the UUID is enough to count equal rows, and takes less memory for each row.
-        let (hash, _) = content.as_u64_pair();
+        let (hash, _unused_half) = content_id.as_u64_pair();
         let occurrence = self.occurrences.entry(hash).or_insert(0);
         *occurrence += 1;
-        let key = parse_key(&format!("import/{occurrence}/{content}"))?;
+        let key = parse_key(&format!("import/{occurrence}/{content_id}"))?;
         Ok(match time {
-            Some(time) => id_from_values(&new.user_id, &key, time),
-            None => id_from_key(&new.user_id, &key),
+            Some(time) => id_from_values(&new_purchase.user_id, &key, time),
+            None => id_from_key(&new_purchase.user_id, &key),
         })
     }
 }
 
-/// Returns the id of a purchase of this user with the idempotency key `key`, as the HTTP API
-/// derives it.
-fn derive_id_from_key(new: &NewPurchase, key: &str) -> Result<PurchaseId, String> {
-    Ok(id_from_key(&new.user_id, &parse_key(key)?))
+/// Returns the id of `new_purchase` with the idempotency key `key`. The HTTP API derives the same id
+/// from this key.
+fn derive_id_from_key(new_purchase: &NewPurchase, key: &str) -> Result<PurchaseId, String> {
+    Ok(id_from_key(&new_purchase.user_id, &parse_key(key)?))
 }
 
 /// Parses an idempotency key.

@@ -24,8 +24,8 @@ impl RowFilter {
         }
     }
 
-    /// Checks whether a row is imported whose column has this value. Blanks around it do not
-    /// count.
+    /// Returns whether a row is imported if its `cell` in the column of this filter has this value.
+    /// White space around the value does not count.
     pub(super) fn admits(&self, cell: &[u8]) -> bool {
         let cell = cell.trim_ascii();
         self.values.iter().any(|value| value.as_bytes() == cell)

@@ -42,7 +42,7 @@ impl RowFormat {
     pub const COLUMNS: [&'static str; 5 + Details::COLUMNS.len() + 1] =
         Details::columns_after(["id", "username", "userid", "price", "timestamp"]);
 
-    /// Returns the media type of files in this form.
+    /// Returns the media type of files in this format.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {

@@ -33,28 +33,31 @@ impl TimePattern {
         Self(pattern.to_owned())
     }
 
-    /// Parses a time that is written by this pattern.
+    /// Parses a time that is written by this pattern. A time without an offset is a time in the
+    /// `zone` of the file.
     ///
     /// # Errors
-    /// Returns the reason why the text is not such a time, for the report of the import.
+    /// Returns the reason why the text is not such a time, or that its zone is unknown, for the
+    /// report of the import.
     pub(super) fn parse(&self, text: &str, zone: Option<&FileZone>) -> Result<Timestamp, String> {
-        let other_form = || format!("timestamp {text} is not a time of the form {self}");
+        let mismatch = || format!("timestamp {text} is not a time of the form {self}");
         // The parser would read a leap second as the second before it.
         if text.contains(":60") {
-            return Err(other_form());
+            return Err(mismatch());
         }
-        let parts = BrokenDownTime::parse(&self.0, text.trim()).map_err(|_other| other_form())?;
-        let date = parts.to_date().map_err(|_no_date| other_form())?;
+        let parts =
+            BrokenDownTime::parse(&self.0, text.trim()).map_err(|_parse_error| mismatch())?;
+        let date = parts.to_date().map_err(|_no_date| mismatch())?;
         let time = match parts.hour() {
-            Some(_) => parts.to_time().map_err(|_no_time| other_form())?,
+            Some(_hour) => parts.to_time().map_err(|_no_time| mismatch())?,
             None => Time::midnight(),
         };
-        let civil = date.to_datetime(time);
+        let date_time = date.to_datetime(time);
 
         let instant = match (parts.offset(), zone) {
             // The offset of a time itself takes precedence over the zone of the file.
-            (Some(offset), _) => offset.to_timestamp(civil),
-            (None, Some(zone)) => zone.0.to_timestamp(civil),
+            (Some(offset), _) => offset.to_timestamp(date_time),
+            (None, Some(zone)) => zone.0.to_timestamp(date_time),
             (None, None) => {
                 return Err(format!(
                     "timestamp {text} has no zone: name the time zone of the file, such as Europe/Berlin"
@@ -64,7 +67,7 @@ impl TimePattern {
         instant
             .ok()
             .and_then(|instant| instant.try_into().ok())
-            .ok_or_else(other_form)
+            .ok_or_else(mismatch)
     }
 }
 
@@ -111,25 +114,31 @@ impl ZoneAbbreviations {
         self.0.is_empty()
     }
 
-    /// Returns `text` with the offset in place of the abbreviation at its end, if it ends with an
-    /// abbreviation of this table: `23:30 PST` becomes `23:30-08:00`, or `23:30 -0800` if the times
-    /// of the file have a pattern.
-    pub(super) fn replace_in<'a>(&self, text: &'a str, has_pattern: bool) -> Cow<'a, str> {
+    /// Replaces the abbreviation at the end of the time `text` by its offset: `23:30 PST` becomes
+    /// `23:30-08:00`. Returns `text` unchanged if it does not end with one of these abbreviations.
+    ///
+    /// If a [`TimePattern`] parses the time (`uses_pattern`), the result is `23:30 -0800`: the
+    /// presets write a space in front of `%z`, and `%z` takes an offset without a colon.
+    pub(super) fn replace_abbreviation<'a>(
+        &self,
+        text: &'a str,
+        uses_pattern: bool,
+    ) -> Cow<'a, str> {
         for ZoneAbbreviation { name, offset } in &self.0 {
-            let Some(rest) = text.trim_end().strip_suffix(name.as_str()) else {
+            let Some(text_before_name) = text.trim_end().strip_suffix(name.as_str()) else {
                 continue;
             };
-            // A longer name may end with the abbreviation.
-            if rest.ends_with(|character: char| character.is_alphabetic()) {
+            // The abbreviation is only the end of a longer word, such as `EST` in `WEST`.
+            if text_before_name.ends_with(char::is_alphabetic) {
                 continue;
             }
-            let time = rest.trim_end();
-            let with_offset = if has_pattern {
+            let time = text_before_name.trim_end();
+            let time_with_offset = if uses_pattern {
                 format!("{time} {}", offset.replace(':', ""))
             } else {
                 format!("{time}{offset}")
             };
-            return Cow::Owned(with_offset);
+            return Cow::Owned(time_with_offset);
         }
         Cow::Borrowed(text)
     }
@@ -157,8 +166,8 @@ impl FromStr for ZoneAbbreviations {
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
             let (name, offset) = pair.trim().split_once('=').ok_or(INVALID)?;
             let is_name = !name.is_empty() && name.chars().all(char::is_alphabetic);
-            let is_known = abbreviations.iter().any(|known| known.name == name);
-            if !is_name || is_known || !is_offset(offset) {
+            let is_repeated = abbreviations.iter().any(|earlier| earlier.name == name);
+            if !is_name || is_repeated || !is_offset(offset) {
                 return Err(INVALID);
             }
             abbreviations.push(ZoneAbbreviation {
@@ -170,9 +179,9 @@ impl FromStr for ZoneAbbreviations {
     }
 }
 
-/// Checks whether `text` is an offset such as `-08:00`, of less than a day.
+/// Returns whether `text` is an offset such as `-08:00`, of less than a day.
 fn is_offset(text: &str) -> bool {
-    let is_written_so = matches!(
+    let has_form = matches!(
         text.as_bytes(),
         [
             b'+' | b'-',
@@ -183,7 +192,7 @@ fn is_offset(text: &str) -> bool {
             b'0'..=b'9'
         ]
     );
-    is_written_so && text[1..3] < *"24"
+    has_form && text[1..3] < *"24"
 }
 
 #[cfg(test)]
@@ -200,7 +209,7 @@ mod tests {
             let pattern: TimePattern = pattern
                 .parse()
                 .map_err(|invalid: Invalid| invalid.to_string())?;
-            let text = pacific.replace_in(text, true);
+            let text = pacific.replace_abbreviation(text, true);
             let with_zone = pattern.parse(&text, Some(&berlin))?;
             let without_zone = match pattern.parse(&text, None) {
                 Ok(time) if time == with_zone => "by itself",
@@ -224,7 +233,7 @@ mod tests {
             ("2024-01-15 23:30 APST", "2024-01-15 23:30 APST"),
             ("2024-01-15 23:30", "2024-01-15 23:30"),
         ] {
-            assert_eq!(table.replace_in(text, false), expected);
+            assert_eq!(table.replace_abbreviation(text, false), expected);
         }
     }
 }
