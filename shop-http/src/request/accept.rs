@@ -73,6 +73,8 @@ fn weight_in_element(element: &str, value: &str) -> Option<f32> {
         return None;
     }
 
-    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-    Some(weight.map_or(1.0, |weight| weight.parse().unwrap_or_default()))
+    let weight_text =
+        parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+    let default_weight = 1.0;
+    Some(weight_text.map_or(default_weight, |text| text.parse().unwrap_or_default()))
 }

@@ -115,7 +115,7 @@ pub(crate) async fn read_up_to(
     limits: BodyLimits,
     acquire: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
-    let limit = limits.max_bytes;
+    let max_bytes = limits.max_bytes;
     if is_encoded(headers) {
         discard_rest(headers, body).await;
         return Err(HttpError::unsupported_media_type(
@@ -124,16 +124,16 @@ pub(crate) async fn read_up_to(
             "Content-Encoding must be left out: the body is read as it is".to_owned(),
         ));
     }
-    if declared_length(headers) > limit {
+    if declared_length(headers) > max_bytes {
         discard_rest(headers, body).await;
-        return Err(body_too_large(limit));
+        return Err(body_too_large(max_bytes));
     }
 
-    let frames = read_frames(headers, body, limit, acquire);
+    let reading = read_frames(headers, body, max_bytes, acquire);
     let Some(deadline) = limits.deadline else {
-        return frames.await;
+        return reading.await;
     };
-    timeout_at(deadline, frames)
+    timeout_at(deadline, reading)
         .await
         .unwrap_or_else(|_elapsed| Err(body_timed_out(limits.timeout)))
 }
@@ -146,14 +146,14 @@ pub(crate) async fn read_up_to(
 async fn read_frames(
     headers: &HeaderMap,
     mut body: Body,
-    limit: usize,
+    max_bytes: usize,
     acquire: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
-    let frames = join_frames(&mut body, limit, acquire).await;
-    if frames.is_err() {
+    let result = join_frames(&mut body, max_bytes, acquire).await;
+    if result.is_err() {
         discard_rest(headers, body).await;
     }
-    frames
+    result
 }
 
 /// Reads all frames of `body`, and returns their data in one piece.
@@ -162,7 +162,7 @@ async fn read_frames(
 /// The errors of [`read_up_to`] about the frames: 413, 400, and the errors of `acquire`.
 async fn join_frames(
     body: &mut Body,
-    limit: usize,
+    max_bytes: usize,
     mut acquire: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
     let mut bytes = Bytes::new();
@@ -178,8 +178,8 @@ async fn join_frames(
             continue;
         };
 
-        if bytes.len() + data.len() > limit {
-            return Err(body_too_large(limit));
+        if bytes.len() + data.len() > max_bytes {
+            return Err(body_too_large(max_bytes));
         }
         acquire(data.len())?;
 
@@ -188,9 +188,9 @@ async fn join_frames(
             bytes = data;
             continue;
         }
-        let mut joined = BytesMut::from(bytes);
-        joined.extend_from_slice(&data);
-        bytes = joined.freeze();
+        let mut joined_bytes = BytesMut::from(bytes);
+        joined_bytes.extend_from_slice(&data);
+        bytes = joined_bytes.freeze();
     }
     Ok(bytes)
 }
@@ -201,11 +201,11 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Creates the error 413 of a body with more than `limit` bytes.
-fn body_too_large(limit: usize) -> HttpError {
+/// Creates the error 413 of a body with more than `max_bytes` bytes.
+fn body_too_large(max_bytes: usize) -> HttpError {
     HttpError::too_large(
         StatusCode::PAYLOAD_TOO_LARGE,
-        format!("Request body must not have more than {limit} bytes"),
+        format!("Request body must not have more than {max_bytes} bytes"),
     )
 }
 
@@ -228,7 +228,7 @@ fn declared_length(headers: &HeaderMap) -> usize {
         .unwrap_or_default()
 }
 
-/// Returns the media type of the body in lower case, unless it is JSON.
+/// Returns the media type of the body in lower case, or `None` if it is JSON.
 ///
 /// A missing or empty media type, and a type such as `application/problem+json`, count as JSON.
 fn other_media_type(headers: &HeaderMap) -> Option<String> {
@@ -249,7 +249,7 @@ fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
     Some(parts.next()?.trim_ascii())
 }
 
-/// Returns whether a batch is NDJSON rather than a JSON array.
+/// Returns true if a batch is NDJSON, and false if it is a JSON array.
 ///
 /// # Errors
 /// 415 if the batch is neither.
@@ -257,13 +257,13 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
     if media_type(headers).is_some_and(|name| name.eq_ignore_ascii_case(NDJSON.as_bytes())) {
         return Ok(true);
     }
-    let Some(other) = other_media_type(headers) else {
+    let Some(media_type) = other_media_type(headers) else {
         return Ok(false);
     };
     Err(HttpError::unsupported_media_type(
         ACCEPT_POST,
         "application/json, application/x-ndjson",
-        format!("Content-Type must be application/x-ndjson or application/json, not {other}"),
+        format!("Content-Type must be application/x-ndjson or application/json, not {media_type}"),
     ))
 }
 
@@ -285,24 +285,27 @@ pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<RowFormat> {
     ))
 }
 
-/// Returns the encoding of a file of purchases, which the parameter `charset` of its media type
-/// names, or `None` without the parameter.
+/// Returns the encoding of a file of purchases: the one in the parameter `charset` of its media type,
+/// or `None` without this parameter.
 ///
 /// # Errors
 /// 415 if the parameter names no encoding.
 pub(crate) fn charset(headers: &HeaderMap) -> HttpResult<Option<TextEncoding>> {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok());
-    let mut parameters = content_type.unwrap_or_default().split(';').skip(1);
-    let name = parameters.find_map(|parameter| {
+    // A header that is not text has no parameters.
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let mut parameters = content_type.split(';').skip(1);
+    let encoding_name = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         let is_charset = name.trim().eq_ignore_ascii_case("charset");
         is_charset.then(|| value.trim().trim_matches('"'))
     });
-    let Some(name) = name else {
+    let Some(encoding_name) = encoding_name else {
         return Ok(None);
     };
-    name.parse().map(Some).map_err(|invalid: Invalid| {
+    encoding_name.parse().map(Some).map_err(|invalid: Invalid| {
         HttpError::unsupported_media_type(
             ACCEPT_POST,
             "text/csv, application/x-ndjson",
@@ -313,9 +316,11 @@ pub(crate) fn charset(headers: &HeaderMap) -> HttpResult<Option<TextEncoding>> {
 
 /// Reads and discards the rest of a `body` that is refused, within limits of size and time.
 ///
-/// If the rest exceeds a limit, or the client expects 100, the rest is not read: the connection, or
-/// the stream of HTTP/2, is closed after the response. The returned future is boxed, because
-/// refused bodies are rare and the future of each request would become larger.
+/// If the rest exceeds a limit, or if the client expects 100, the rest is not read. The connection, or
+/// the stream of HTTP/2, is then closed after the response.
+///
+/// The returned future is boxed, because refused bodies are rare, and the future of each request
+/// would become larger.
 pub(crate) fn discard_rest(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static, ()> {
     // A client that expects 100 waits for the response before it sends the body.
     let waits_for_response = headers.contains_key(header::EXPECT);

@@ -21,16 +21,23 @@ fn header_text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
-/// Returns whether `text` is a [`traceparent`]: four groups of lower-case hex digits, of which the
-/// ids are not zero, and the version is not `ff`.
+/// Returns whether `text` is a [`traceparent`]: four groups of lower-case hex digits. The ids of the
+/// trace and of the parent must not be zero, and the version must not be `ff`.
 ///
 /// [`traceparent`]: https://www.w3.org/TR/trace-context/#traceparent-header
 fn is_traceparent(text: &str) -> bool {
-    text.split('-').map(str::len).eq([2, 32, 16, 2])
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
-        && !text.starts_with("ff")
-        && text[3..35].contains(|digit: char| digit != '0')
-        && text[36..52].contains(|digit: char| digit != '0')
+    let has_groups = text.split('-').map(str::len).eq([2, 32, 16, 2]);
+    let has_valid_bytes = text
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    if !has_groups || !has_valid_bytes {
+        return false;
+    }
+
+    let has_valid_version = !text.starts_with("ff");
+    let trace_id = &text[3..35];
+    let parent_id = &text[36..52];
+    has_valid_version
+        && trace_id.contains(|digit: char| digit != '0')
+        && parent_id.contains(|digit: char| digit != '0')
 }

@@ -92,10 +92,10 @@ impl<'a, const N: usize> Body<'a, N> {
         };
 
         let MemberError { kind, text } = match read(value) {
-            Ok(read) => return Some(read),
+            Ok(read_value) => return Some(read_value),
             Err(error) => error,
         };
-        // The texts about the price begin with a capital letter, which clients may compare.
+        // Clients may compare the texts about the price, which begin with a capital letter.
         let subject = if member == "price" { "Price" } else { member };
         let text = match kind {
             // The text is a whole sentence, and does not begin with the name of the member.
@@ -127,14 +127,16 @@ impl<'a, const N: usize> Body<'a, N> {
         self.errors.push(location.error(text));
     }
 
-    /// Returns `read`, unless an error was noted or the object contains an unknown member.
+    /// Returns `value`, which was made of the members. `value` is `None` only if an error was noted.
     ///
     /// # Errors
-    /// 422 with all errors. Each unknown member is reported once.
-    pub fn finish<T>(mut self, read: Option<T>) -> HttpResult<T> {
-        let names = std::mem::take(&mut self.members.unknown);
-        for (position, name) in names.iter().enumerate() {
-            if !names[..position].contains(name) {
+    /// 422 with all errors, if an error was noted or the object contains an unknown member. Each
+    /// unknown member is reported once.
+    pub fn finish<T>(mut self, value: Option<T>) -> HttpResult<T> {
+        let unknown_names = std::mem::take(&mut self.members.unknown);
+        for (position, name) in unknown_names.iter().enumerate() {
+            let is_reported = unknown_names[..position].contains(name);
+            if !is_reported {
                 let text = unknown_name_text(name, &self.members.names);
                 self.errors.push(ValidationError {
                     kind: ValidationErrorKind::Unknown,
@@ -142,43 +144,47 @@ impl<'a, const N: usize> Body<'a, N> {
                 });
             }
         }
-        read.filter(|_| self.errors.is_empty())
-            .ok_or_else(|| HttpError::invalid(self.errors))
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(HttpError::invalid(self.errors)),
+        }
     }
 }
 
 /// Returns the text of the error of a `body` in UTF-16 or UTF-32, or `None` for any other body.
 ///
-/// Spreadsheets and shells of Windows write these encodings, and the parser's error does not name
-/// them. Their texts have a byte order mark or, as JSON begins with an ASCII character, a byte 0.
+/// Spreadsheets and shells of Windows write these encodings, and the error of the JSON parser does not
+/// name them. A text in these encodings begins with a byte order mark, or has a byte 0 among its first
+/// four, because JSON begins with an ASCII character.
 pub(crate) fn utf16_problem(body: &[u8]) -> Option<&'static str> {
-    let has_mark = body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff");
-    let has_zero = body.len() > 1 && body.iter().take(4).any(|byte| *byte == 0);
-    (has_mark || has_zero).then_some("it is in UTF-16 or UTF-32: send it in UTF-8")
+    let has_byte_order_mark = body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff");
+    let has_zero_byte = body.len() > 1 && body.iter().take(4).any(|byte| *byte == 0);
+    (has_byte_order_mark || has_zero_byte).then_some("it is in UTF-16 or UTF-32: send it in UTF-8")
 }
 
-/// Returns the error of a `body` that is not an object with unique members. `error` is the
-/// parser's.
+/// Returns the error of a `body` that is not an object with unique members. `error` is the error of
+/// the JSON parser.
 pub fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
     if let Some(problem) = utf16_problem(body) {
         return HttpError::not_an_object(ValidationError::no_json(0, problem.to_owned()));
     }
 
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let byte_order_mark = b"\xef\xbb\xbf";
+    let body = body.strip_prefix(byte_order_mark).unwrap_or(body);
     // The parser stops at a value of another type, and at a repeated member. If the rest of the body
-    // is not even JSON, that is reported instead.
+    // is not even JSON, the syntax error is reported instead.
     let syntax_error = serde_json::from_slice::<IgnoredAny>(body)
         .err()
-        .filter(|_| error.is_data());
+        .filter(|_syntax_error| error.is_data());
     let error = syntax_error.as_ref().unwrap_or(error);
     HttpError::not_an_object(describe_parser_error(body, error))
 }
 
-/// Converts the `error` of the parser about `body`, which begins without a byte order mark.
+/// Converts the `error` of the JSON parser about `body`, which has no byte order mark any more.
 fn describe_parser_error(body: &[u8], error: &serde_json::Error) -> ValidationError {
     let text = error.to_string();
-    let trimmed = body.trim_ascii();
-    if matches!(trimmed, b"" | b"null") {
+    let json = body.trim_ascii();
+    if matches!(json, b"" | b"null") {
         return ValidationError {
             kind: ValidationErrorKind::Missing,
             ..Location::Body.error(text)
@@ -187,20 +193,23 @@ fn describe_parser_error(body: &[u8], error: &serde_json::Error) -> ValidationEr
 
     // The body is JSON: an object with a member that is repeated or not UTF-8, or another type.
     if error.is_data() {
-        if trimmed.starts_with(b"{") {
+        if json.starts_with(b"{") {
             return Location::Body.error(text);
         }
-        return ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text);
+        return ValidationError::no_object(String::from_utf8_lossy(json).into_owned(), text);
     }
 
     // The body is truncated.
     if error.is_eof() {
         return ValidationError::no_json(body.len(), text);
     }
+
+    // The parser reports a line and a column from 1 on. The error has the index of the byte.
     let line_and_rest = body
         .splitn(error.line(), |byte| *byte == b'\n')
         .last()
         .unwrap_or_default();
     let line_start = body.len() - line_and_rest.len();
-    ValidationError::no_json(line_start + error.column().saturating_sub(1), text)
+    let error_index = line_start + error.column().saturating_sub(1);
+    ValidationError::no_json(error_index, text)
 }

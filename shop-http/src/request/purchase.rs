@@ -65,19 +65,20 @@ pub(crate) fn read_purchase(body: &[u8], purchases: &PurchaseService) -> HttpRes
 /// Reads a purchase or a refund in a batch, with the key that is a member of its `line`.
 ///
 /// A line contains a `key`, an `id`, both if they are equal, or neither. Management stores the
-/// purchase with the `id`. Facing derives the id of a purchase from its key, so there an `id`
-/// serves as the key, and must be one from which the same id follows for each user.
+/// purchase with the `id`. Facing uses an `id` as the key, and derives the id of the purchase from
+/// the key. So on facing, the `id` must be a UUID from which the same id follows.
 ///
 /// # Errors
 /// 400 or 422, like [`read_purchase`]. The errors of missing members do not repeat the line.
 pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<NewPurchase> {
     let mut body = Body::parse(line, LINE_MEMBERS)?;
     body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
-    // Results of batches do not repeat the line.
+    // The error of a missing member would repeat this text, and the results of a batch would grow.
     body.text = b"";
 
     let key = body.read_nullable("key", read_key);
     let id = body.read_nullable("id", read_key);
+    // `check_line_id` refuses a text that is no id where the service needs an id.
     let purchase_id: Option<PurchaseId> = id.as_ref().and_then(|id| id.as_str().parse().ok());
     if key.is_some() && id.is_some() && key != id {
         body.refuse("id", "and key must not differ: give one of them");
@@ -101,8 +102,8 @@ pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<
     Ok(purchase)
 }
 
-/// Notes in `body` that its `id` is refused, if a service of this kind cannot store the line with
-/// this id. `purchase_id` is the id, if its text is the id of a purchase.
+/// Adds an error to `body` if a service of this kind cannot store the line with its `id`.
+/// `purchase_id` is the parsed `id`, or `None` if its text is not the id of a purchase.
 fn check_line_id<const N: usize>(
     body: &mut Body<'_, N>,
     purchase_id: Option<&PurchaseId>,
@@ -142,14 +143,19 @@ pub(crate) fn read_refund(body: &[u8]) -> HttpResult<RefundRequest> {
 
     let mut body = Body::parse(body, ["amount", "reason"])?;
     let amount = body.read_nullable("amount", |value| match value.price(IS_EXACT) {
+        // The text of `price_error` about a negative value is about a price, and not an amount.
         Err(invalid) if invalid.kind() == InvalidKind::Negative => Err(invalid.into()),
-        amount => amount.map_err(price_error),
+        result => result.map_err(price_error),
     });
     let reason = body.read_nullable("reason", strict::line);
     body.finish(Some(RefundRequest { amount, reason }))
 }
 
-/// Reads the members of a purchase or a refund from `body`, which may contain errors already.
+/// Reads the members of a purchase or a refund from `body`, to which errors may have been added
+/// already.
+///
+/// # Errors
+/// 422 with all errors of the body.
 fn read_members<const N: usize>(
     mut body: Body<'_, N>,
     purchases: &PurchaseService,
@@ -178,12 +184,10 @@ fn read_members<const N: usize>(
     Ok(purchase.with_details(details))
 }
 
-/// Reads the optional members of a purchase or a refund, and notes in `body` what is wrong with
-/// them.
+/// Reads the optional members of a purchase or a refund.
 ///
-/// Another currency than that of the shop is refused. The sink gives purchases the currency of the
-/// shop, and refuses all purchases while the currency is not known. The member `of` is the id of the
-/// purchase that a refund pays back.
+/// Adds an error to `body` for each member that is not valid, and then leaves this member out of the
+/// result.
 fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseService) -> Details {
     let mut details = Details::default();
     for member in Details::COLUMNS {
@@ -194,23 +198,39 @@ fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseServ
         });
     }
     // The member `more` of an export contains the members that this version does not know. Only the
-    // lines of a batch may contain it.
+    // lines of a batch have this member: it is unknown in other bodies, which are refused for it.
     if let Some(value) = body.value("more")
         && let Err(invalid) = details.set_unknown_members(value.as_json())
     {
         body.refuse_members("more", invalid);
     }
 
-    if details.currency.is_some()
-        && let Ok(currency) = purchases.shop.shop_currency().known()
-        && let Err(problem) = details.adopt_currency(currency.as_ref())
-    {
-        body.refuse("currency", &problem);
+    if details.currency.is_some() {
+        check_currency(body, &mut details, purchases);
     }
-    if details.reason.is_some() && details.of.is_none() {
+    // Only a refund has `of`, which is the id of the purchase that the refund pays back.
+    let is_refund = details.of.is_some();
+    if details.reason.is_some() && !is_refund {
         body.refuse("reason", "is for a refund, which has of");
     }
     details
+}
+
+/// Adds an error to `body` if the currency in `details` is not the currency of the shop.
+///
+/// While the currency of the shop is not known, nothing is checked here: the sink then refuses the
+/// purchase.
+fn check_currency<const N: usize>(
+    body: &mut Body<'_, N>,
+    details: &mut Details,
+    purchases: &PurchaseService,
+) {
+    let Ok(shop_currency) = purchases.shop.shop_currency().known() else {
+        return;
+    };
+    if let Err(problem) = details.adopt_currency(shop_currency.as_ref()) {
+        body.refuse("currency", &problem);
+    }
 }
 
 /// Returns a purchase with these members, or `None` if a member is missing or was refused.
@@ -235,7 +255,7 @@ pub(crate) fn check_time(
     AcceptedTimes::new(now, purchases.options.purchase_retention).check(time)
 }
 
-/// Returns the error of a price.
+/// Returns the error of a member that is not a valid price.
 pub(crate) fn price_error(invalid: Invalid) -> MemberError {
     match invalid.kind() {
         InvalidKind::NotANumber => {
@@ -246,8 +266,12 @@ pub(crate) fn price_error(invalid: Invalid) -> MemberError {
     }
 }
 
-/// Reads the price of a refund in a batch, which is negative as in an export.
+/// Reads the price of a refund in a batch, which must be negative as in an export.
+///
+/// # Errors
+/// The error of any other value.
 fn read_refund_price(value: RawScalar<'_>) -> Result<Price, MemberError> {
+    // A value of another type becomes an empty text, which is no price either.
     let text = value.text_or_json_number().unwrap_or_default();
     match Price::parse_signed(&text) {
         Ok(price) if price.is_negative() => Ok(price),
@@ -264,7 +288,7 @@ fn read_key(value: RawScalar<'_>) -> Result<IdempotencyKey, MemberError> {
         .map_err(|_invalid| MemberError::value(INVALID_KEY))
 }
 
-/// Returns the idempotency key of a request, if any.
+/// Returns the idempotency key of a request, or `None` without the header.
 ///
 /// # Errors
 /// 422 if the header is repeated, or its value is not a key.

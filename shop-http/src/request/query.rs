@@ -26,7 +26,7 @@ use shop_core::ports::{
 use shop_core::{Invalid, Price, PurchaseId, Timestamp, UserName};
 
 use crate::response::validation_error::{
-    ENCODED, Location, ValidationError, invalid_parameter, unknown_name_text,
+    Location, QUERY_ENCODE_SET, ValidationError, invalid_parameter, unknown_name_text,
 };
 use crate::response::{HttpError, HttpResult};
 
@@ -47,7 +47,7 @@ pub(crate) type Wait = Option<RequestedWait>;
 pub(crate) struct RequestedWait {
     pub(crate) id: PurchaseId,
     /// The maximum time to wait.
-    pub(crate) limit: Duration,
+    pub(crate) max_wait: Duration,
 }
 
 /// The refund that a client asks for by the `Location` of a pending refund.
@@ -166,41 +166,41 @@ impl Query {
         Self::refuse_with(uri, Ok(()))
     }
 
-    /// Returns the value of `result`, which was read from the path, if the request contains no
-    /// parameters.
+    /// Checks that a request contains no parameters, and returns the value of `path_result`, which
+    /// was read from the path.
     ///
     /// # Errors
-    /// 422 with the error of `result`, and an error for each parameter.
-    pub fn refuse_with<T>(uri: &Uri, result: Result<T, ValidationError>) -> HttpResult<T> {
-        let (value, _no_wait) = Self::read_from(uri, &[], |query| query.value_or_note(result))?;
+    /// 422 with the error of `path_result`, and an error for each parameter.
+    pub fn refuse_with<T>(uri: &Uri, path_result: Result<T, ValidationError>) -> HttpResult<T> {
+        let no_names = &[];
+        let (value, _no_wait) =
+            Self::read_from(uri, no_names, |query| query.value_or_note(path_result))?;
         Ok(value)
     }
 
-    /// Reads a value with `read` from the parameters of the request to `uri`. Also returns the wait
-    /// that the client requests.
-    ///
-    /// `known` are the names of the allowed parameters.
+    /// Reads a value with `read_value` from the parameters of the request to `uri`. Also returns the
+    /// wait that the client requests.
     ///
     /// # Errors
     /// 422 with all errors of the parameters.
     pub(crate) fn read_from<T>(
         uri: &Uri,
-        known: &[&'static str],
-        read: impl FnOnce(&mut Self) -> Option<T>,
+        allowed_names: &[&'static str],
+        read_value: impl FnOnce(&mut Self) -> Option<T>,
     ) -> HttpResult<(T, Wait)> {
-        let mut query = Self::new(uri, known)?;
-        let value = read(&mut query);
+        let mut query = Self::new(uri, allowed_names)?;
+        let value = read_value(&mut query);
         query.finish(value)
     }
 
-    /// Parses the query string of `uri`. Notes an error for each name that is not `known`, or that
-    /// is repeated.
+    /// Parses the query string of `uri`. Notes an error for each parameter whose name is not allowed
+    /// or is repeated.
     ///
-    /// With [`SHORT_PATHS`](Self::SHORT_PATHS), unknown names are ignored.
+    /// With [`SHORT_PATHS`](Self::SHORT_PATHS), other names are ignored.
     ///
     /// # Errors
     /// 422 if the query string cannot be read, such as because it is not UTF-8.
-    pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> HttpResult<Self> {
+    pub(crate) fn new(uri: &Uri, allowed_names: &[&'static str]) -> HttpResult<Self> {
         // `Pairs` would replace invalid UTF-8, and so select another user.
         percent_decode_str(uri.query().unwrap_or_default())
             .decode_utf8()
@@ -211,20 +211,22 @@ impl Query {
         let mut parameters = BTreeMap::new();
         let mut errors = Vec::<ValidationError>::new();
         for (name, value) in pairs {
-            let text = match known.iter().find(|known| **known == name) {
-                Some(known) if !parameters.contains_key(known) => {
-                    parameters.insert(*known, value);
+            let allowed_name = allowed_names.iter().find(|allowed| **allowed == name);
+            let problem = match allowed_name {
+                Some(allowed_name) if !parameters.contains_key(allowed_name) => {
+                    parameters.insert(*allowed_name, value);
                     continue;
                 }
                 Some(_) => format!("{name} must be given once"),
-                None if known == Self::SHORT_PATHS => continue,
-                None => unknown_name_text(&name, known),
+                None if allowed_names == Self::SHORT_PATHS => continue,
+                None => unknown_name_text(&name, allowed_names),
             };
 
             // A name that is repeated several times is reported once.
             let location = Location::Parameter(name.into());
-            if errors.len() < MAX_ERRORS && errors.iter().all(|error| error.location != location) {
-                errors.push(location.error(text));
+            let is_reported = errors.iter().any(|error| error.location == location);
+            if !is_reported && errors.len() < MAX_ERRORS {
+                errors.push(location.error(problem));
             }
         }
         Ok(Self { parameters, errors })
@@ -235,7 +237,7 @@ impl Query {
         self.parameters.get(name).map(String::as_str)
     }
 
-    /// Notes that a parameter is refused. `problem` continues the sentence after its name.
+    /// Notes that the parameter `name` is refused. `problem` continues the sentence after the name.
     fn note_refused(&mut self, name: &'static str, problem: impl Display) {
         self.errors.push(invalid_parameter(name, problem));
     }
@@ -251,19 +253,21 @@ impl Query {
         }
     }
 
-    /// Reads a parameter that may be absent. Notes an error if the parameter is invalid.
+    /// Reads a parameter with `read_text`. Returns `None` if the parameter is absent, or notes an
+    /// error if it is invalid.
     ///
-    /// The error of `read` continues a sentence that begins with the name of the parameter.
+    /// The error of `read_text` continues a sentence that begins with the name of the parameter.
     fn read<T, P: Display>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&str) -> Result<T, P>,
+        read_text: impl FnOnce(&str) -> Result<T, P>,
     ) -> Option<T> {
-        let value = read(self.get(name)?);
-        self.value_or_note(value.map_err(|problem| invalid_parameter(name, problem)))
+        let result = read_text(self.get(name)?);
+        self.value_or_note(result.map_err(|problem| invalid_parameter(name, problem)))
     }
 
-    /// Parses the text of a parameter that may be absent. Notes an error if the text is invalid.
+    /// Parses the text of a parameter. Returns `None` if the parameter is absent, or notes an error
+    /// if the text is invalid.
     fn parse<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<T> {
         self.read(name, |text| {
             text.parse().map_err(|error: Invalid| error.reason())
@@ -272,8 +276,8 @@ impl Query {
 
     /// Parses a parameter whose text may contain a `+`, such as a time with an offset.
     ///
-    /// In a query string, a `+` that is not encoded stands for a space. So the error of a text with
-    /// a space tells how to encode a `+`.
+    /// In a query string, a `+` that is not encoded stands for a space. So if the text contains a
+    /// space, the error also says how to encode a `+`.
     fn parse_with_plus<T>(
         &mut self,
         name: &'static str,
@@ -329,13 +333,13 @@ impl Query {
         request
     }
 
-    /// Reads the maximum number of entries on a page, or returns `default`.
-    fn read_limit(&mut self, default: PageLimit) -> PageLimit {
+    /// Reads the maximum number of entries on a page, or returns `default_limit`.
+    fn read_limit(&mut self, default_limit: PageLimit) -> PageLimit {
         self.read("limit", |text| {
             // A text that is not a number counts as 0, which causes the same error.
             PageLimit::new(text.parse().unwrap_or_default()).map_err(|error| error.reason())
         })
-        .unwrap_or(default)
+        .unwrap_or(default_limit)
     }
 
     /// Reads a request for a page: newest first, 50 purchases and all times by default.
@@ -344,8 +348,9 @@ impl Query {
             .with_range(self.range())
     }
 
-    /// Reads a request for a whole listing, as a file: newest first and all times by default.
-    pub(crate) fn whole(&mut self) -> PageRequest {
+    /// Reads a request for a whole listing, as a file: newest first and all times by default. Notes
+    /// an error for the parameters of pages.
+    pub(crate) fn whole_listing(&mut self) -> PageRequest {
         for name in ["limit", "cursor"] {
             if self.parameters.remove(name).is_some() {
                 self.note_refused(name, "is of pages: a file has everything that is selected");
@@ -354,9 +359,12 @@ impl Query {
         self.page()
     }
 
-    /// Returns the query string of the next page: the page of `limit` purchases at `cursor`, with
-    /// the other parameters of this request.
-    pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
+    /// Returns the query string for the next page of a listing outside of `/v1`: at most `limit`
+    /// purchases at `cursor`.
+    ///
+    /// The next page keeps `by`, `view` and `order` of this request. The wait of this request is for
+    /// this page only.
+    pub(crate) fn next_page_query(&self, limit: PageLimit, cursor: &Cursor) -> String {
         let limit = limit.get().to_string();
         let parameters = [
             ("by", self.get("by")),
@@ -369,8 +377,8 @@ impl Query {
         let mut pairs = Vec::new();
         for (name, value) in parameters {
             if let Some(value) = value {
-                let value = utf8_percent_encode(value, &ENCODED);
-                pairs.push(format!("{name}={value}"));
+                let encoded_value = utf8_percent_encode(value, &QUERY_ENCODE_SET);
+                pairs.push(format!("{name}={encoded_value}"));
             }
         }
         pairs.join("&")
@@ -381,27 +389,29 @@ impl Query {
     ///
     /// A reference selects the purchases of all users, or of the user with the `userid`.
     ///
-    /// Returns `None` if a parameter is invalid or missing, and notes the error. An exclusion is
-    /// noted, and the other parameters are still read, so that all errors are reported.
+    /// Returns `None` if a parameter is invalid or missing, and notes the error. If parameters
+    /// exclude each other, the error is noted and all of them are still read, so that all errors are
+    /// reported.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
         let reference: Option<Reference> = self.parse("reference");
         if reference.is_none() && self.get("reference").is_some() {
             return None;
         }
-        self.check_one_user_parameter(reference.is_some());
+        self.check_user_parameters(reference.is_some());
 
-        let errors_before = self.errors.len();
+        let earlier_error_count = self.errors.len();
         let user = self.parse("userid").map(Selector::User);
         let name = self.parse("username").map(Selector::Name);
         let everyone = self.read_word("everyone", &[("true", Selector::All)], "must be true");
-        if self.errors.len() > errors_before {
+        if self.errors.len() > earlier_error_count {
             return None;
         }
 
+        let user_selector = user.or(name).or(everyone);
         let Some(reference) = reference else {
-            return user.or(name).or(everyone);
+            return user_selector;
         };
-        let reference_user = match user.or(name).or(everyone) {
+        let reference_user = match user_selector {
             Some(Selector::User(user)) => Some(user),
             Some(Selector::All) | None => None,
             Some(_) => {
@@ -417,7 +427,7 @@ impl Query {
 
     /// Notes an error if the request contains several of `userid`, `username` and `everyone`, or if
     /// it contains none of them and no reference.
-    fn check_one_user_parameter(&mut self, has_reference: bool) {
+    fn check_user_parameters(&mut self, has_reference: bool) {
         let mut names = vec!["userid", "username", "everyone"];
         names.retain(|name| self.get(name).is_some());
         match &names[..] {
@@ -501,7 +511,7 @@ impl Query {
     /// the encoding of a file without the parameter `encoding`.
     pub(crate) fn import(&mut self, import: Import) -> ImportRequest {
         let booleans = [("true", true), ("false", false)];
-        let is_again = self.read_word("again", &booleans, "must be true or false");
+        let allow_reimport = self.read_word("again", &booleans, "must be true or false");
         let is_dry_run = self
             .read_word("dry_run", &booleans, "must be true or false")
             .unwrap_or_default();
@@ -526,7 +536,7 @@ impl Query {
         };
 
         let import = import
-            .again(is_again.unwrap_or_default())
+            .again(allow_reimport.unwrap_or_default())
             .from_line(from_line.map_or(1, NonZeroU64::get))
             .file_options(options);
         ImportRequest { import, is_dry_run }
@@ -541,9 +551,10 @@ impl Query {
         let timestamp = self.parse_with_plus("timestamp", Timestamp::from_rfc3339);
 
         let required_names = ["of", "amount", "timestamp"];
-        let is_given = |name: &&str| self.get(name).is_some();
-        let has_any = self.get("reason").is_some() || required_names.iter().any(is_given);
-        if has_any && !required_names.iter().all(is_given) {
+        let has_parameter = |name: &&str| self.get(name).is_some();
+        let has_any = self.get("reason").is_some() || required_names.iter().any(has_parameter);
+        let has_all = required_names.iter().all(has_parameter);
+        if has_any && !has_all {
             self.note_refused("of", "must be given together with amount and timestamp");
         }
         Some(RequestedRefund {
@@ -554,9 +565,10 @@ impl Query {
         })
     }
 
-    /// Reads the wait that the client requests.
+    /// Reads the wait that the client requests. Without `wait_for`, there is nothing to wait for, and
+    /// `wait` is only checked.
     fn read_wait(&mut self) -> Wait {
-        let limit = self.read("wait", |text| match text.parse() {
+        let max_wait = self.read("wait", |text| match text.parse() {
             Ok(seconds) if (0.0..=MAX_WAIT_SECONDS).contains(&seconds) => {
                 Ok(Duration::from_secs_f64(seconds))
             }
@@ -568,11 +580,12 @@ impl Query {
         });
         Some(RequestedWait {
             id: id?,
-            limit: limit.unwrap_or(DEFAULT_WAIT),
+            max_wait: max_wait.unwrap_or(DEFAULT_WAIT),
         })
     }
 
-    /// Returns `value`, which was made of the parameters, and the wait that the client requests.
+    /// Returns `value`, which the handler read from the parameters, and the wait that the client
+    /// requests. `value` is `None` only if an error was noted.
     ///
     /// # Errors
     /// 422 with all errors, if any were noted.

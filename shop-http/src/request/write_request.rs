@@ -9,7 +9,7 @@ use crate::pipeline::state::RequestState;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 
-/// A request that writes, with what the pipeline knows about it.
+/// A request that writes, with its state in the pipeline.
 ///
 /// The request and its state are separate, because a state among the extensions would cost a table
 /// and two boxes per request. [`into_request`](Self::into_request) adds the state to the
@@ -38,8 +38,12 @@ impl WriteRequest {
 
     /// Returns the sender of the request.
     pub fn caller(&self) -> Caller {
-        let principal = self.request.extensions().get().cloned();
-        let principal = principal.unwrap_or(Principal::anonymous());
+        let principal = self
+            .request
+            .extensions()
+            .get()
+            .cloned()
+            .unwrap_or(Principal::anonymous());
         Caller::new(principal, self.state.trail.clone())
     }
 
@@ -56,7 +60,7 @@ impl WriteRequest {
         self.state.permit.clone().ok_or(HttpError::PANICKED)
     }
 
-    /// Returns the request with what the pipeline knows about it among its extensions.
+    /// Returns the request with its state in the pipeline among its extensions.
     pub(crate) fn into_request(self) -> Request {
         let mut request = self.request;
         request.extensions_mut().insert(self.state);

@@ -16,7 +16,7 @@ use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request::purchase::{idempotency_key, read_purchase};
 use crate::request::write_request::WriteRequest;
 use crate::request::{self, Query};
-use crate::response::validation_error::ENCODED;
+use crate::response::validation_error::QUERY_ENCODE_SET;
 use crate::response::{HttpResult, PURCHASE_BYTES, json_response, to_json};
 use crate::routes::mount::Mount;
 use crate::service::{IS_PENDING, PurchaseService, ServiceKind};
@@ -24,9 +24,9 @@ use crate::service::{IS_PENDING, PurchaseService, ServiceKind};
 /// Handles `POST /v1/purchases`: accepts a purchase into the log, or into the store of management.
 pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: WriteRequest) -> HttpResult {
     let mount = request.mount();
-    let new = read_new_purchase(&purchases, &mut request).await?;
-    let bought = begin_buy(&purchases, new, request)?.await?;
-    Ok(respond(&mount, &bought))
+    let new_purchase = read_new_purchase(&purchases, &mut request).await?;
+    let published = begin_buy(&purchases, new_purchase, request)?.await?;
+    Ok(respond(&mount, &published))
 }
 
 /// Reads the purchase in a request, with its idempotency key.
@@ -38,13 +38,13 @@ async fn read_new_purchase(
     Query::refuse(request.uri())?;
     let key = idempotency_key(request.headers())?;
 
-    let mut new = read_purchase(&body, purchases)?;
-    new.key = key;
-    Ok(new)
+    let mut new_purchase = read_purchase(&body, purchases)?;
+    new_purchase.key = key;
+    Ok(new_purchase)
 }
 
-/// Checks that the sender of `request` may buy `new`, and assigns the id and the time. The
-/// returned future publishes the purchase.
+/// Checks that the sender of `request` may buy `new_purchase`, and assigns the id and the time.
+/// Returns a future that publishes the purchase.
 ///
 /// The request is dropped before the purchase is published, because many requests wait there.
 ///
@@ -52,11 +52,11 @@ async fn read_new_purchase(
 /// 403 if the policy denies the buy.
 pub(crate) fn begin_buy(
     purchases: &PurchaseService,
-    new: NewPurchase,
+    new_purchase: NewPurchase,
     request: WriteRequest,
 ) -> HttpResult<impl Future<Output = HttpResult<PublishedPurchase>>> {
     let caller = request.caller();
-    let buy = Action::Buy(&new.user_id);
+    let buy = Action::Buy(&new_purchase.user_id);
     let action = match purchases.kind {
         ServiceKind::Facing => buy,
         // Management writes the purchase into its store without the log, which only operators may
@@ -69,13 +69,13 @@ pub(crate) fn begin_buy(
 
     let shows_position = purchases.shows_positions(&caller);
     let context = request::context::request_context(request.headers());
-    let publishing = purchases.buy(new, context);
+    let publishing = purchases.buy(new_purchase, context);
     drop(request);
-    Ok(publishing.map_ok(move |mut bought| {
+    Ok(publishing.map_ok(move |mut published| {
         if !shows_position {
-            bought.receipt.position = None;
+            published.receipt.position = None;
         }
-        bought
+        published
     }))
 }
 
@@ -109,21 +109,21 @@ fn refund_parameters(refund: &Purchase) -> String {
     let Some(purchase_id) = refund.details.of else {
         return parameters;
     };
-    let mut add = |name: &str, value: &str| {
-        let value = utf8_percent_encode(value, &ENCODED);
-        parameters.push_str(&format!("&{name}={value}"));
+    let mut append = |name: &str, value: &str| {
+        let encoded_value = utf8_percent_encode(value, &QUERY_ENCODE_SET);
+        parameters.push_str(&format!("&{name}={encoded_value}"));
     };
-    add("of", &purchase_id.to_string());
-    add("amount", &refund.price.negated().to_string());
+    append("of", &purchase_id.to_string());
+    append("amount", &refund.price.negated().to_string());
     if let Some(reason) = &refund.details.reason {
-        add("reason", reason.as_str());
+        append("reason", reason.as_str());
     }
-    add("timestamp", &refund.timestamp.to_string());
+    append("timestamp", &refund.timestamp.to_string());
     parameters
 }
 
-/// Returns the response about a purchase, which says whether the request repeats one that was
-/// acknowledged before.
+/// Returns the response about a published purchase, with the body `json`. A header says whether the
+/// purchase was acknowledged before, with the same key.
 pub(crate) fn respond_with_purchase(
     status: StatusCode,
     bought: &PublishedPurchase,

@@ -68,9 +68,9 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
     let caller = Caller::from_extensions(&head.extensions);
     service.policy.check(&caller, &Action::Observe)?;
     Query::refuse(&head.uri)?;
-    let position = path_parameter(&head).unwrap_or_default();
-    let position = position.parse::<RecordPosition>();
-    let position = position.map_err(|error| {
+    // A missing parameter becomes an empty text, which is no position either.
+    let position_text = path_parameter(&head).unwrap_or_default();
+    let position: RecordPosition = position_text.parse().map_err(|error: Invalid| {
         Location::Path("position").invalid(format!("is not valid: {}", error.reason()))
     })?;
 
@@ -112,17 +112,20 @@ pub(crate) async fn discard(service: Arc<Service>, request: WriteRequest) -> Htt
 /// - the errors of [`call_log`]
 pub(crate) async fn park(service: Arc<Service>, request: WriteRequest) -> HttpResult {
     let resolve_request = receive_request(&service, "park", request).await?;
-    let stuck: BTreeSet<_> = service
+    let requested_stuck_positions: BTreeSet<_> = service
         .ingest_statuses()
         .filter_map(|status| status.stuck)
         .map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset))
         .filter(|position| resolve_request.valid_positions.contains(position))
         .collect();
 
+    // Only a dry run may have no reason, and does not use it.
     let reason = resolve_request.reason.as_deref().unwrap_or_default();
-    let parking = service
-        .dead_letters
-        .park(stuck, reason, resolve_request.is_dry_run);
+    let parking = service.dead_letters.park(
+        requested_stuck_positions,
+        reason,
+        resolve_request.is_dry_run,
+    );
     let outcomes = call_log_for_write(&service, parking).await?;
     Ok(resolve_request.respond(&outcomes, |_invalid| {
         let detail = "no ingest of this process is stuck at it";
@@ -163,8 +166,8 @@ async fn resolve(
     }))
 }
 
-/// Authorizes and reads a request to resolve dead letters, and records it for the audit log under
-/// the name `action`. Only `park` needs a reason.
+/// Authorizes and reads a request to resolve dead letters. Records the request for the audit log
+/// under the name `action`, unless it is a dry run. Only `park` needs a reason.
 ///
 /// # Errors
 /// - 403 if the caller may not observe or, without a dry run, may not operate
@@ -180,7 +183,8 @@ async fn receive_request(
     Query::refuse(request.uri())?;
     let body = request::body::read(&mut request, &service.options).await?;
 
-    let resolve_request = ResolveRequest::parse(caller, &body, action == "park")?;
+    let needs_reason = action == "park";
+    let resolve_request = ResolveRequest::parse(caller, &body, needs_reason)?;
     if resolve_request.is_dry_run {
         return Ok(resolve_request);
     }
@@ -218,7 +222,7 @@ struct ResolveRequest {
 }
 
 impl ResolveRequest {
-    /// Parses the `body` of a request by `caller`. A dry run needs no reason in any case.
+    /// Parses the `body` of a request by `caller`. A dry run never needs a reason.
     ///
     /// # Errors
     /// - 400 if the body is not a JSON object
@@ -239,6 +243,7 @@ impl ResolveRequest {
         };
         let positions = body.finish(positions)?;
 
+        // A text that is no position gets an outcome of its own in the response.
         let valid_positions = positions
             .iter()
             .filter_map(|text| text.parse().ok())
@@ -262,18 +267,18 @@ impl ResolveRequest {
         outcomes: &ResolveOutcomes,
         default_outcome: impl Fn(Option<Invalid>) -> ResolveOutcome,
     ) -> Response {
-        let resolved = outcomes
+        let resolved_outcomes = outcomes
             .values()
-            .filter(|(status, _)| *status != ResolvedStatus::Refused);
-        self.caller.record_resolved(resolved.count());
+            .filter(|(status, _reason)| *status != ResolvedStatus::Refused);
+        self.caller.record_resolved(resolved_outcomes.count());
 
         let mut results = Vec::new();
         for text in self.positions {
             let (status, detail) = match text.parse() {
-                Ok(position) => outcomes
-                    .get(&position)
-                    .cloned()
-                    .unwrap_or_else(|| default_outcome(None)),
+                Ok(position) => outcomes.get(&position).cloned().unwrap_or_else(|| {
+                    let no_error = None;
+                    default_outcome(no_error)
+                }),
                 Err(invalid) => default_outcome(Some(invalid)),
             };
             results.push(ResolvedBody::new(text, status, detail));
@@ -302,6 +307,7 @@ fn read_positions(value: RawScalar<'_>) -> Result<Vec<String>, MemberError> {
 /// # Errors
 /// The error of a value that is not one line of text, or is blank or too long.
 fn read_reason(value: RawScalar<'_>) -> Result<String, MemberError> {
+    // A value that is not text becomes an empty text, which is refused as well.
     let text = value.text().unwrap_or_default();
     let reason = text.trim();
     let is_short = text.chars().count() <= MAX_REASON_CHARS;

@@ -56,6 +56,7 @@ pub(crate) async fn redirect(_service: Arc<Service>, _head: Parts) -> HttpResult
 fn create_file(name: &str, edit: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<Constant> {
     // The document is beside the page, and no external validator is used.
     let config = Config::from("openapi.json").validator_url("none");
+    // There is no file with this name, or it cannot be read, which counts as the same.
     let file = utoipa_swagger_ui::serve(name, Arc::new(config)).ok()??;
     let media_type = match file.content_type.as_str() {
         // Without a charset a browser guesses one.

@@ -40,8 +40,8 @@ use crate::service::{PurchaseService, within};
 /// The time without a purchase after which a stream sends a comment, because proxies close idle
 /// connections.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
-/// The interval at which a stream that catches up checks whether it is done, because another stream
-/// waits for its turn.
+/// The interval at which a stream that catches up checks whether it has caught up, so that another
+/// stream gets its turn.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(100);
 /// The time after which the reader of a stream is authorized again. A token that is revoked or
 /// expires thus ends its streams.
@@ -71,8 +71,8 @@ pub(crate) async fn get(purchases: Arc<PurchaseService>, head: Parts) -> HttpRes
     } else {
         None
     };
-    let subscribing = feed.subscribe(selector.clone(), last_event_id.as_ref());
-    let subscription = within(purchases.options.request_timeout, subscribing)
+    let subscribe = feed.subscribe(selector.clone(), last_event_id.as_ref());
+    let subscription = within(purchases.options.request_timeout, subscribe)
         .await
         .map_err(|error| map_feed_error(error, &purchases))?;
 
@@ -121,13 +121,14 @@ fn map_feed_error(error: Error, purchases: &PurchaseService) -> HttpError {
 
 /// Reads the id of the event behind which the stream continues, if the request contains one.
 ///
-/// The header `Last-Event-ID` precedes the parameter `lastEventId`, which is for clients that
-/// cannot send the header. An empty id counts as absent.
+/// The header `Last-Event-ID` takes precedence over the parameter `lastEventId`, which is for clients
+/// that cannot send the header. An empty id counts as absent.
 ///
 /// # Errors
 /// 422 if the id is not the id of an event.
 fn read_last_event_id(headers: &HeaderMap, query: &Query) -> HttpResult<Option<FeedCursor>> {
-    // A header that is not text must be refused, and the replacement is not the id of an event.
+    // A header that is not text must be refused. The text that replaces it is not the id of an event,
+    // and causes the same error.
     let header_id = headers
         .get("last-event-id")
         .map(|id| id.to_str().unwrap_or("not text"));
@@ -190,7 +191,7 @@ impl EventStream {
         }
 
         let deadline = self.ends_at.min(Instant::now() + COMMENT_INTERVAL);
-        let next = loop {
+        let next_item = loop {
             if !self.subscription.is_catching_up() {
                 self.catch_up_turn = None;
             }
@@ -201,16 +202,18 @@ impl EventStream {
             match timeout_at(wake_at, self.subscription.next()).await {
                 // The stream woke up only to check whether it still needs the turn to catch up.
                 Err(_elapsed) if Instant::now() < deadline => {}
-                next => break next,
+                item => break item,
             }
         };
 
         if !self.is_still_authorized().await {
             return None;
         }
-        if let Ok(item) = next {
+        // A subscription without a further item has ended, and so does the stream.
+        if let Ok(item) = next_item {
             return item.as_ref().map(purchase_event);
         }
+        // No purchase became visible until the deadline.
         if deadline == self.ends_at {
             return None;
         }
@@ -236,7 +239,8 @@ impl EventStream {
             Err(Rejection::Unavailable) => return true,
             Err(Rejection::Invalid(_)) => return false,
         };
-        let reader = Caller::new(principal, None);
+        let no_trail = None;
+        let reader = Caller::new(principal, no_trail);
         self.purchases
             .policy
             .allows(&reader, &Action::ReadPurchases(&self.selector))

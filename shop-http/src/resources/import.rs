@@ -44,7 +44,7 @@ const WRITE_UNITS: usize = 8;
 /// - 503 if there is no room for the file, or for the writes
 /// - 422 if the file cannot be read
 /// - 409 if the file was imported before with other options
-/// - 503 if the store cannot tell whether it was, because it cannot be reached
+/// - 503 if the store cannot be reached, and so cannot tell whether the file was imported before
 pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest) -> HttpResult {
     let permit = request.permit()?;
     let limits = BodyLimits::new(
@@ -76,11 +76,13 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest)
     if is_dry_run {
         return Ok(Json(preview).into_response());
     }
-    let checked = import.check_repetition(&purchases.shop, &file[..]).await;
-    checked.map_err(|error| match error.kind() {
-        ErrorKind::Conflict => file_error(StatusCode::CONFLICT, &error),
-        _ => HttpError::failed_query(error, purchases.subject()),
-    })?;
+    import
+        .check_repetition(&purchases.shop, &file[..])
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::Conflict => file_error(StatusCode::CONFLICT, &error),
+            _ => HttpError::failed_query(error, purchases.subject()),
+        })?;
 
     caller.audit(Audited {
         action: "import",
@@ -137,11 +139,12 @@ fn respond(
 ) -> Response {
     let (line_sender, mut line_receiver) = unbounded_channel();
     let run_import = async move {
-        let _until_the_end = (body_permit, permit);
+        // The permits are dropped when the import ends.
+        let _permits = (body_permit, permit);
         let mut report = ImportReport::default();
-        let progress = |report: &ImportReport| send_progress(&line_sender, report);
+        let on_batch = |report: &ImportReport| send_progress(&line_sender, report);
         let result = import
-            .run(&purchases.shop, Cursor::new(file), &mut report, progress)
+            .run(&purchases.shop, Cursor::new(file), &mut report, on_batch)
             .await;
         let problem = result.err().map(|error| error.to_string());
         send_last_report(&line_sender, &report, problem);

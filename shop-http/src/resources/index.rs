@@ -36,15 +36,17 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
     Ok(response)
 }
 
-/// Returns the response with the page at `path`, the whole path of the request.
+/// Returns the response with the page, or a redirect to the path of the page with a slash at its end.
+/// `path` is the whole path of the request, with the prefix of outer routers.
 fn serve_page(service: &Service, mount: &Mount, path: &str, headers: &HeaderMap) -> HttpResult {
     match path.rsplit_once('/') {
         // The path is the root without a slash. The files of the page are below this path, which
         // may not exist with a slash.
-        Some((_, folder)) if mount.prefix() == path => {
+        Some((_parent, folder)) if mount.prefix() == path => {
             Ok(serve_document_above(service, folder, headers))
         }
-        Some((_, folder)) if !folder.is_empty() => {
+        // The path lacks the slash at its end, which the relative links of the page need.
+        Some((_parent, folder)) if !folder.is_empty() => {
             Ok(Redirect::permanent(&format!("{folder}/")).into_response())
         }
         _ => serve_document(service, headers),

@@ -53,7 +53,8 @@ impl ListingFormat for RowFormat {
     }
 }
 
-/// Returns the body of the whole listing whose first page is `first`.
+/// Returns the body of a whole listing. `first_page` is the result of `request`. The further pages are
+/// read while the client reads the body.
 ///
 /// # Errors
 /// 500 if the first page cannot be written.
@@ -62,7 +63,7 @@ pub(crate) fn stream_listing(
     format: impl ListingFormat,
     selector: Selector,
     request: PageRequest,
-    first: &Page,
+    first_page: &Page,
 ) -> HttpResult<Body> {
     let mut writer = ListingWriter {
         purchases,
@@ -72,16 +73,17 @@ pub(crate) fn stream_listing(
     };
     let mut head = Vec::new();
     writer.format.write_head(&mut head);
-    // The body is read after the handler ends.
+    // The body is read after the handler ends, and the queries need the context of the request.
     let context = RequestContext::current().unwrap_or_default();
-    let chunk = writer
-        .write_page(head, first)
+    let first_chunk = writer
+        .write_page(head, first_page)
         .map_err(|error| HttpError::failed_query(error, writer.purchases.subject()))?;
+    // The first page is the whole listing.
     if writer.request.cursor.is_none() {
-        return Ok(chunk.into());
+        return Ok(first_chunk.into());
     }
 
-    let rest = stream::try_unfold(writer, move |mut writer| {
+    let further_chunks = stream::try_unfold(writer, move |mut writer| {
         Arc::clone(&context).scope(async move {
             if writer.request.cursor.is_none() {
                 return Ok(None);
@@ -90,8 +92,8 @@ pub(crate) fn stream_listing(
             Ok(Some((chunk, writer)))
         })
     });
-    let start = stream::once(async { Ok::<_, Error>(chunk) });
-    Ok(Body::from_stream(start.chain(rest)))
+    let start = stream::once(async { Ok::<_, Error>(first_chunk) });
+    Ok(Body::from_stream(start.chain(further_chunks)))
 }
 
 /// Reads the pages of a listing, and writes them.
@@ -104,21 +106,25 @@ struct ListingWriter<F> {
 }
 
 impl<F: ListingFormat> ListingWriter<F> {
-    /// Reads the next page, and writes it.
+    /// Reads the next page, and returns its text.
+    ///
+    /// # Errors
+    /// The error of the query, which ends the body early.
     async fn read_chunk(&mut self) -> Result<Bytes, Error> {
         let purchases = &self.purchases;
-        let reading = purchases.shop.page(&self.selector, &self.request);
-        // The status is sent already: only a truncated body can signal a failure. So the error is
-        // not mapped to a response, as `PurchaseService::page` would do.
-        let page = within(purchases.options.query_timeout, reading)
+        let query = purchases.shop.page(&self.selector, &self.request);
+        // The status is sent already, so only a truncated body can signal a failure. The error is not
+        // mapped to a response, as `PurchaseService::page` would do.
+        let page = within(purchases.options.query_timeout, query)
             .await
             .inspect_err(|error| {
                 tracing::warn!(error = %error.chain(), "listing truncated");
             })?;
-        self.write_page(Vec::new(), &page)
+        let empty_text = Vec::new();
+        self.write_page(empty_text, &page)
     }
 
-    /// Writes `page` behind `text`, and prepares the request for the next page. Returns the text.
+    /// Appends `page` to `text`, and returns the text. Also prepares the request for the next page.
     fn write_page(&mut self, mut text: Vec<u8>, page: &Page) -> Result<Bytes, Error> {
         self.format.write_purchases(&mut text, &page.items)?;
 
@@ -134,10 +140,11 @@ impl<F: ListingFormat> ListingWriter<F> {
 
 /// Returns the number of purchases that fit into a chunk, if `count` purchases took `bytes` bytes.
 fn limit_of_next_page(count: usize, bytes: usize) -> PageLimit {
-    let fitting = CHUNK_BYTES * count / bytes.max(1);
-    let limit = u16::try_from(fitting.max(MIN_PAGE)).map(PageLimit::new);
+    let fitting_count = CHUNK_BYTES * count / bytes.max(1);
+    let limit = u16::try_from(fitting_count.max(MIN_PAGE)).map(PageLimit::new);
     match limit {
         Ok(Ok(limit)) => limit,
+        // More purchases fit than a page may contain.
         _ => PageLimit::MAX,
     }
 }

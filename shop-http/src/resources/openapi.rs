@@ -52,7 +52,7 @@ impl OpenApiDocument {
         let index = service.index.get();
         document
             .paths
-            .retain(|path, _| index.is_some_and(|index| index.paths.contains(path)));
+            .retain(|path, _operations| index.is_some_and(|index| index.paths.contains(path)));
 
         if !service.policy.requires_token {
             document.components.remove("securitySchemes");
@@ -64,7 +64,8 @@ impl OpenApiDocument {
         document
     }
 
-    /// Parses the document of `/v1` or of a role. Tests read every document, so all are valid.
+    /// Parses the document of `/v1` or of a role. A text that is not valid becomes an empty document,
+    /// which tests rule out.
     fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
@@ -78,7 +79,8 @@ impl OpenApiDocument {
         self.paths.extend(other.paths);
     }
 
-    /// Returns the response with this document for clients that reach the service at `mount`.
+    /// Returns the response with this document for clients that reach the service at `mount`, or
+    /// `None` if the document cannot be written, which would be a defect.
     fn into_response_at(mut self, mount: &Mount) -> Option<Constant> {
         if !mount.prefix().is_empty() {
             self.servers = Some(json!([{"url": mount.prefix()}]));
@@ -107,8 +109,8 @@ fn serialize_purchases_first<S: Serializer>(
     paths: &Paths,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let (first, others): (Vec<_>, Vec<_>) = paths
+    let (purchase_paths, other_paths): (Vec<_>, Vec<_>) = paths
         .iter()
-        .partition(|(path, _)| path.starts_with("/v1/purchases"));
-    serializer.collect_map(first.into_iter().chain(others))
+        .partition(|(path, _operations)| path.starts_with("/v1/purchases"));
+    serializer.collect_map(purchase_paths.into_iter().chain(other_paths))
 }

@@ -20,8 +20,7 @@ use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 use crate::service::{Service, ServiceKind};
 
-/// The characters that are encoded in an attribute of a document. A path contains no others to
-/// encode.
+/// The characters of a path that are encoded in an attribute of a document.
 const ATTRIBUTE_ENCODED: &AsciiSet = &CONTROLS
     .add(b'"')
     .add(b'&')
@@ -69,8 +68,8 @@ const POLICY: (HeaderName, HeaderValue) = (
 
 /// Returns the document of the page.
 pub(crate) fn serve_document(service: &Service, headers: &HeaderMap) -> HttpResult {
-    // The name differs from the names of the OpenAPI documents beside it, which are prefixes:
-    // empty, or with a slash first.
+    // The OpenAPI documents are in the same cache, by the prefixes of their paths. A prefix is empty
+    // or begins with a slash, so it never equals this name.
     let currency = stored_currency(service);
     let name = format!("page {currency}");
     service.documents.respond(&name, headers, || {
@@ -98,11 +97,11 @@ pub(crate) fn serve_document_above(
 
 /// Returns the currency of the store, or an empty text without one.
 ///
-/// It may become known while the service runs, so each currency has a document of its own.
+/// The currency may become known while the service runs, so each currency has its own document.
 fn stored_currency(service: &Service) -> String {
-    let state = service.currency();
-    let stored = state.as_ref().and_then(CurrencyState::stored);
-    stored.map(ToString::to_string).unwrap_or_default()
+    let currency_state = service.currency();
+    let currency = currency_state.as_ref().and_then(CurrencyState::stored);
+    currency.map(ToString::to_string).unwrap_or_default()
 }
 
 /// Renders the document with the settings of the service, which the script reads from it.
@@ -141,7 +140,10 @@ pub(crate) async fn asset(_service: Arc<Service>, head: Parts) -> HttpResult {
 /// Creates the file with this name, if there is one.
 fn create_file(name: &str) -> Option<Constant> {
     let file = match name {
-        "facing.js" | "management.js" => constant(SCRIPT, join_modules(MODULES, name, None)),
+        "facing.js" | "management.js" => {
+            let loaded_script = None;
+            constant(SCRIPT, join_modules(MODULES, name, loaded_script))
+        }
         // These views are loaded when they are first shown.
         "deadletters.js" | "importing.js" => {
             constant(SCRIPT, join_modules(MODULES, name, Some("management.js")))
@@ -161,9 +163,8 @@ fn create_file(name: &str) -> Option<Constant> {
     Some(file)
 }
 
-/// Creates a response that a browser revalidates each time.
-///
-/// The next version of the program serves other files under the same names.
+/// Creates a response that a browser revalidates each time, because the next version of the program
+/// serves other files under the same names.
 fn constant(media_type: &'static str, content: impl Into<Bytes>) -> Constant {
     let media_type = (header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     Constant::new([POLICY, media_type], content.into())

@@ -20,7 +20,7 @@ const POLICY: [(HeaderName, &str); 1] = [(
     "default-src 'none'; frame-ancestors 'none'",
 )];
 
-/// The pages of every service. A test reads them, so they are valid here.
+/// The pages of every service. A test reads this JSON, so the empty default is never used.
 static PROBLEMS: LazyLock<Vec<ProblemPage>> =
     LazyLock::new(|| serde_json::from_str(shop_api::problem::PAGES).unwrap_or_default());
 

@@ -36,21 +36,21 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: WriteRequ
 
     let caller = Caller::from_extensions(&head.extensions);
     check_sender(&purchases, &caller, &head.extensions)?;
-    // The refund waits for the store, which may be slow: other writes find room meanwhile.
+    // The refund waits for the store, which may be slow. Other writes find room during this wait.
     permit
         .exchange_for_wait()
         .map_err(|_full| HttpError::overloaded(RequestKind::Write))?;
-    let bought = find_refundable(&purchases, &caller, &id).await?;
+    let purchase = find_refundable(&purchases, &caller, &id).await?;
     let context = request::context::request_context(&head.headers);
-    let mut refunded = purchases.refund(&bought, amount, reason, context).await?;
+    let mut published_refund = purchases.refund(&purchase, amount, reason, context).await?;
     if !purchases.shows_positions(&caller) {
-        refunded.receipt.position = None;
+        published_refund.receipt.position = None;
     }
     let mount = Mount::from_request(&head.uri, &head.extensions);
-    Ok(buy::respond(&mount, &refunded))
+    Ok(buy::respond(&mount, &published_refund))
 }
 
-/// Checks the parts of the sender's rights that do not depend on the purchase.
+/// Checks whether the sender may refund at all, whatever the purchase is.
 ///
 /// # Errors
 /// 403 for a page of another origin, or if the policy denies operations on management.
@@ -84,30 +84,33 @@ async fn find_refundable(
     id: &PurchaseId,
 ) -> HttpResult<Purchase> {
     let acknowledged = purchases.shop.acknowledged(id);
+    // A caller who may not refund the purchase does not wait for it.
     if let Some(acknowledged) = &acknowledged {
         authorize(purchases, caller, acknowledged)?;
     }
-    let bought = match purchases.look_up_acknowledged(id).await? {
-        Lookup::Stored(bought) => bought,
+    let purchase = match purchases.look_up_acknowledged(id).await? {
+        Lookup::Stored(purchase) => purchase,
         Lookup::Erased if purchases.policy.allows(caller, &Action::ReadErased) => {
             return Err(HttpError::ERASED_PURCHASE);
         }
         Lookup::Missing if acknowledged.is_some() => return Err(HttpError::not_stored_yet()),
+        // There is no such purchase, or `caller` must not learn about it.
         _ => return Err(HttpError::UNKNOWN_PURCHASE),
     };
-    authorize(purchases, caller, &bought)?;
-    if bought.is_refund() || bought.price == Price::ZERO {
+    authorize(purchases, caller, &purchase)?;
+    if purchase.is_refund() || purchase.price == Price::ZERO {
         return Err(HttpError::NOT_REFUNDABLE);
     }
-    Ok(bought)
+    Ok(purchase)
 }
 
-/// Checks that `caller` may refund `bought`.
+/// Checks that `caller` may refund `purchase`, and records the decision for the audit log.
 ///
 /// # Errors
-/// 403 if the policy denies it; 404 if it also denies reading the purchase.
-fn authorize(purchases: &PurchaseService, caller: &Caller, bought: &Purchase) -> HttpResult<()> {
-    let refund = Action::Refund(&bought.user_id);
+/// - 403 if the policy denies the refund
+/// - 404 if the policy also denies reading the purchase
+fn authorize(purchases: &PurchaseService, caller: &Caller, purchase: &Purchase) -> HttpResult<()> {
+    let refund = Action::Refund(&purchase.user_id);
     let decision = match purchases.kind {
         ServiceKind::Facing => purchases.policy.decide(caller, &refund),
         // On management, `check_sender` has checked that the caller is an operator.
@@ -116,7 +119,7 @@ fn authorize(purchases: &PurchaseService, caller: &Caller, bought: &Purchase) ->
     caller.audit_action(&refund, decision.is_ok());
 
     // A client does not learn which purchases of others exist.
-    if decision.is_err() && !v1_purchases::may_read(purchases, caller, bought) {
+    if decision.is_err() && !v1_purchases::may_read(purchases, caller, purchase) {
         return Err(HttpError::UNKNOWN_PURCHASE);
     }
     decision

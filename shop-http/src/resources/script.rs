@@ -9,22 +9,29 @@ use std::collections::BTreeSet;
 /// The name of a module, and its text.
 pub(super) type Module = (&'static str, &'static str);
 
-/// Joins the module `entry` and all that it imports, at any depth, in the order in which a browser
-/// runs them.
+/// Joins the module `entry` and all modules that it imports, at any depth, in the order in which a
+/// browser runs them.
 ///
-/// A module that is loaded after the script of a `page` leaves out the modules of that script, and
-/// exports its names.
+/// If `loaded_script` is the entry of a script that the browser has loaded before, the modules of that
+/// script are left out, and the joined script exports the names of `entry`.
 ///
 /// The parser understands what the modules of the pages contain, and no more: imports of names on a
 /// line of their own, exports in front of declarations, and a list of exports as the last thing.
-pub(super) fn join_modules(modules: &[Module], entry: &str, page: Option<&str>) -> String {
-    let mut seen = BTreeSet::new();
-    if let Some(page) = page {
-        append_module(modules, page, &mut seen, &mut String::new());
+pub(super) fn join_modules(modules: &[Module], entry: &str, loaded_script: Option<&str>) -> String {
+    let mut appended_names = BTreeSet::new();
+    if let Some(loaded_entry) = loaded_script {
+        // This only collects the names of the modules, and drops their text.
+        let mut dropped_text = String::new();
+        append_module(
+            modules,
+            loaded_entry,
+            &mut appended_names,
+            &mut dropped_text,
+        );
     }
     let mut script = "const modules = globalThis.modules ??= {};\n".to_owned();
-    let exports = append_module(modules, entry, &mut seen, &mut script);
-    if page.is_some() {
+    let exports = append_module(modules, entry, &mut appended_names, &mut script);
+    if loaded_script.is_some() {
         script += &format!("export const {{ {exports} }} = modules[\"{entry}\"];\n");
     }
     script
@@ -32,17 +39,21 @@ pub(super) fn join_modules(modules: &[Module], entry: &str, page: Option<&str>) 
 
 /// Appends a module to `script`, after the modules that it imports.
 ///
-/// Returns the members of its exports. A module that was `seen` is not appended again.
+/// Returns the exports of the module, as the members of an object. A module in `appended_names` is not
+/// appended again.
 fn append_module(
     modules: &[Module],
     name: &str,
-    seen: &mut BTreeSet<&'static str>,
+    appended_names: &mut BTreeSet<&'static str>,
     script: &mut String,
 ) -> String {
-    let Some(&(name, text)) = modules.iter().find(|(known, _)| *known == name) else {
+    // Tests join all scripts, so no import names a module that does not exist.
+    let module = modules.iter().find(|(module_name, _)| *module_name == name);
+    let Some(&(name, text)) = module else {
         return String::new();
     };
-    if !seen.insert(name) {
+    let is_new = appended_names.insert(name);
+    if !is_new {
         return String::new();
     }
 
@@ -50,7 +61,7 @@ fn append_module(
     let mut exports = Vec::new();
     for line in code_lines(text) {
         if let Some((names, from)) = parse_import(line) {
-            append_module(modules, from, seen, script);
+            append_module(modules, from, appended_names, script);
             body += &format!(
                 "const {{{}}} = modules[\"{from}\"];",
                 names.replace(" as ", ": ")
@@ -95,11 +106,14 @@ fn parse_import(line: &str) -> Option<(&str, &str)> {
     Some((names, from.strip_suffix("\";")?))
 }
 
-/// Returns the name that a declaration declares.
+/// Returns the name that a declaration declares: its first word that is not a keyword.
 fn declared_name(declaration: &str) -> &str {
+    const KEYWORDS: [&str; 5] = ["async", "function", "class", "const", "let"];
+    let is_separator =
+        |character: char| !character.is_alphanumeric() && character != '_' && character != '$';
     declaration
-        .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
-        .find(|part| !["async", "function", "class", "const", "let"].contains(part))
+        .split(is_separator)
+        .find(|word| !KEYWORDS.contains(word))
         .unwrap_or_default()
 }
 

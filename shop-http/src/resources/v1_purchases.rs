@@ -50,15 +50,15 @@ struct Selection<T> {
     selector: Selector,
     parameters: T,
     permit: RequestPermit,
-    /// The header of a response to a client that waited for a purchase which is still not visible.
+    /// The header of the response if the client waited for a purchase that is still not visible.
     pending: PendingHeader,
 }
 
-/// Reads the selection and the other parameters of a request, and waits for the purchase for which
-/// the client wants to wait.
+/// Reads the selection and the other parameters of a request. Then waits until the purchase is
+/// visible that the client wants to wait for, if it names one.
 ///
-/// `allowed_names` are the names of the parameters that the request may contain, and
-/// `read_parameters` reads those that do not select.
+/// `allowed_names` are the names of all parameters that the request may contain. `read_parameters`
+/// reads the parameters that do not select purchases.
 ///
 /// # Errors
 /// - 422 for invalid parameters
@@ -96,7 +96,7 @@ async fn read_selection<T>(
 pub(crate) async fn list(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
     let format = row_format(&head.headers)?;
     let read_parameters = match format {
-        Some(_) => Query::whole,
+        Some(_) => Query::whole_listing,
         None => Query::page,
     };
     let selection = read_selection(&purchases, head, Query::LISTING, read_parameters).await?;
@@ -148,8 +148,11 @@ pub(crate) async fn summary(purchases: Arc<PurchaseService>, head: Parts) -> Htt
         .totals(&selection.permit, &selection.selector, &request)
         .await?;
 
-    let whole = totals.first();
-    let summary = whole.map(|whole| whole.summary).unwrap_or_default();
+    // The whole range is one bucket. Without purchases, there is no bucket, and the sum is 0.
+    let summary = totals
+        .first()
+        .map(|bucket| bucket.summary)
+        .unwrap_or_default();
     Ok((selection.pending, Json(summary)).into_response())
 }
 
@@ -170,8 +173,8 @@ pub(crate) async fn totals(purchases: Arc<PurchaseService>, head: Parts) -> Http
     Ok((selection.pending, Json(TotalsBody::from(totals))).into_response())
 }
 
-/// Handles `GET /v1/usernames`: returns the names of users that begin with a prefix. They are as
-/// personal as all purchases.
+/// Handles `GET /v1/usernames`: returns the names of users that begin with a prefix. The names are as
+/// personal as all purchases, so the caller must be allowed to read all purchases.
 pub(crate) async fn names(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
     let (prefix, _no_wait) = Query::read_from(&head.uri, Query::NAMES, Query::prefix)?;
     let caller = Caller::from_extensions(&head.extensions);
@@ -199,19 +202,24 @@ pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
 /// - 410 for an erased purchase, if the policy lets the caller read that
 /// - The errors of [`respond_with_state`] for a refund that is pending
 pub(crate) async fn get(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
-    let id = read_id(&path_parameter(&head).unwrap_or_default());
-    let ((id, requested), wait) = Query::read_from(&head.uri, Query::PURCHASE, |query| {
-        let requested = query.refund();
-        Some((query.value_or_note(id)?, requested))
+    let id_result = read_id(&path_parameter(&head).unwrap_or_default());
+    let ((id, requested_refund), wait) = Query::read_from(&head.uri, Query::PURCHASE, |query| {
+        let requested_refund = query.refund();
+        Some((query.value_or_note(id_result)?, requested_refund))
     })?;
     let caller = Caller::from_extensions(&head.extensions);
     let permit = RequestPermit::from_extensions(&head.extensions)?;
     // The head is not needed during the wait, and many requests may wait.
     drop(head);
-    let pending = purchases.wait(&caller, &permit, wait, &[]).await?;
+    // Only a wait that the client requests delays the response, because no purchases are selected.
+    let no_selectors = [];
+    let pending = purchases
+        .wait(&caller, &permit, wait, &no_selectors)
+        .await?;
 
-    if let Some(requested) = requested
-        && let Some(refund) = find_requested(&purchases, &caller, &id, requested).await?
+    if let Some(requested_refund) = requested_refund
+        && let Some(refund) =
+            make_requested_refund(&purchases, &caller, &id, requested_refund).await?
     {
         return respond_with_state(&purchases, &caller, refund).await;
     }
@@ -230,17 +238,18 @@ pub(crate) async fn get(purchases: Arc<PurchaseService>, head: Parts) -> HttpRes
         Lookup::Erased if purchases.policy.allows(&caller, &Action::ReadErased) => {
             Err(HttpError::ERASED_PURCHASE.with_pending(pending))
         }
+        // It does not exist, or the caller must not learn about it.
         _ => Err(HttpError::UNKNOWN_PURCHASE.with_pending(pending)),
     }
 }
 
-/// Makes the refund that the `Location` of a pending refund names, if its purchase is stored and
-/// `caller` may read it.
+/// Makes the refund that the `Location` of a pending refund names. Returns `None` if the purchase of
+/// the refund is not stored, or if `caller` may not read this purchase.
 ///
 /// # Errors
 /// - 404 if `id` is not the id of a refund of this purchase
 /// - 409 if the purchase cannot be refunded so
-async fn find_requested(
+async fn make_requested_refund(
     purchases: &PurchaseService,
     caller: &Caller,
     id: &PurchaseId,
@@ -249,22 +258,22 @@ async fn find_requested(
     if requested.purchase_id.refund_id() != *id {
         return Err(HttpError::UNKNOWN_PURCHASE);
     }
-    let Lookup::Stored(bought) = purchases.look_up(&requested.purchase_id).await? else {
+    let Lookup::Stored(purchase) = purchases.look_up(&requested.purchase_id).await? else {
         return Ok(None);
     };
-    if !may_read(purchases, caller, &bought) {
+    if !may_read(purchases, caller, &purchase) {
         return Ok(None);
     }
 
-    let mut refund = bought
+    let mut refund = purchase
         .refund(Some(requested.amount), requested.timestamp)
         .map_err(|error| refused_refund(error.message().to_owned()))?;
     refund.details.reason = requested.reason;
     Ok(Some(refund))
 }
 
-/// Returns the response about a refund that was pending, by the decision of the store: 200 with the
-/// stored refund, or 202 with `refund` while the store has not decided.
+/// Returns the response about a refund that was pending. The status depends on the decision of the
+/// store: 200 with the stored refund, or 202 with `refund` while the store has not decided.
 ///
 /// # Errors
 /// - 409 with the reason if the store refused the refund: it applied another refund of the purchase,

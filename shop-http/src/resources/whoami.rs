@@ -27,9 +27,13 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
     }
     actions.push(("list_everyone", Action::ReadPurchases(&everyone)));
 
-    actions.retain(|(_, action)| service.policy.allows(&caller, action));
-    let allowed: Vec<_> = actions.iter().map(|(name, _)| name).collect();
+    actions.retain(|(_name, action)| service.policy.allows(&caller, action));
+    let allowed_names: Vec<_> = actions.iter().map(|(name, _action)| name).collect();
     let principal = &caller.principal;
-    let body = json!({"name": principal.name(), "subject": principal.subject(), "may": allowed});
+    let body = json!({
+        "name": principal.name(),
+        "subject": principal.subject(),
+        "may": allowed_names,
+    });
     Ok(Json(body).into_response())
 }

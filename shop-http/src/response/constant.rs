@@ -21,8 +21,7 @@ use crate::response::{HttpError, HttpResult};
 
 /// The maximum number of constants that a [`Constants`] keeps.
 ///
-/// The files and the prefixes of a service are fewer: the limit is for prefixes that a client
-/// makes up.
+/// A service has fewer files and prefixes. The limit bounds the prefixes that a client makes up.
 const MAX_KEPT: usize = 64;
 
 /// A response to `GET` whose content does not change.
@@ -35,15 +34,16 @@ pub(crate) struct Constant {
 }
 
 impl Constant {
-    /// Creates a response with `headers`, and a validator with which clients ask again at each use.
+    /// Creates a response with `headers` and a validator. By default, a client that cached the
+    /// content asks again at each use.
     pub(crate) fn new(
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
         content: Bytes,
     ) -> Self {
-        let revalidated = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let default_header = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let mut all_headers = HeaderMap::new();
-        for (name, value) in [revalidated].into_iter().chain(headers) {
-            // A later header replaces the default, while `collect` would send both.
+        for (name, value) in [default_header].into_iter().chain(headers) {
+            // `insert` lets a header of the caller replace the default. `collect` would send both.
             all_headers.insert(name, value);
         }
 
@@ -62,13 +62,14 @@ impl Constant {
     /// Compresses the content, for the clients that accept gzip.
     fn with_gzip(mut self) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        let gzip = encoder
+        let result = encoder
             .write_all(&self.content)
             .and_then(|()| encoder.finish());
-        if let Ok(gzip) = gzip
-            && gzip.len() < self.content.len()
+        // Writing to memory does not fail.
+        if let Ok(compressed_content) = result
+            && compressed_content.len() < self.content.len()
         {
-            self.gzip = Some(gzip.into());
+            self.gzip = Some(compressed_content.into());
         }
 
         self.headers
@@ -120,11 +121,11 @@ impl Constants {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Returns the response to a request with these `headers` for the constant `name`, which
-    /// `create` creates for the first request.
+    /// Returns the response to a request with these `headers` for the constant `name`. If the constant
+    /// is not kept, `create` creates it.
     ///
     /// # Errors
-    /// 404 if `create` returns `None`: there is no such constant.
+    /// 404 if `create` returns `None`, because there is no such constant.
     pub(crate) fn respond(
         &self,
         name: &str,
@@ -135,8 +136,8 @@ impl Constants {
         Ok(constant.ok_or(HttpError::NO_ROUTE)?.respond(headers))
     }
 
-    /// Returns the constant `name`. The lock is held while it is created, so that this happens
-    /// once.
+    /// Returns the constant `name`. The lock is held while the constant is created, so that only one
+    /// request creates it.
     fn get_or_create(
         &self,
         name: &str,

@@ -34,8 +34,8 @@ pub struct HttpError {
     pub(crate) status: StatusCode,
     /// The status outside of `/v1`, if it differs.
     pub(crate) status_outside_v1: Option<StatusCode>,
-    /// The type of the problem: the one of an outcome that our client recognizes, or the one of the
-    /// kind of error, from which the client restores the error of the port.
+    /// The type of the problem, from which our client restores the error. It names a specific
+    /// problem, such as an unknown purchase, or else the kind of the error.
     pub(crate) problem_type: Option<&'static str>,
     /// The error in words, for people.
     pub(crate) text: Cow<'static, str>,
@@ -43,12 +43,12 @@ pub struct HttpError {
     pub(crate) errors: Vec<ValidationError>,
     /// The outcome of a write.
     outcome: Option<Outcome>,
-    /// The seconds after which the client may repeat the request.
-    retry_after: u64,
+    /// The time in seconds after which the client may repeat the request.
+    retry_after_seconds: u64,
     /// A header that says what the client must send instead, or that a purchase is pending.
     header: Option<Box<(HeaderName, &'static str)>>,
     /// The call of a port that failed, if that is the cause.
-    pub(crate) failed: Option<Arc<FailedCall>>,
+    pub(crate) failed_call: Option<Arc<FailedCall>>,
 }
 
 /// A call of a port that failed, or whose outcome is unknown.
@@ -63,8 +63,12 @@ pub(crate) struct FailedCall {
 impl FailedCall {
     /// Returns the name of the failed operation, such as `write purchase`.
     pub(crate) fn operation(&self) -> &'static str {
-        let [_, write, query] = self.subject.words();
-        if self.key.is_some() { write } else { query }
+        let [_noun, write_name, query_name] = self.subject.words();
+        if self.key.is_some() {
+            write_name
+        } else {
+            query_name
+        }
     }
 }
 
@@ -97,17 +101,17 @@ impl Subject {
 }
 
 /// The default `Retry-After`, in seconds.
-const RETRY_AFTER_SECONDS: u64 = 1;
+const DEFAULT_RETRY_AFTER_SECONDS: u64 = 1;
 /// The maximum number of errors in a problem. A request body may contain thousands of errors.
 const MAX_ERRORS: usize = 64;
 /// The maximum number of errors in the text of a problem.
 const MAX_TEXTS: usize = 8;
 /// The start of the text about a body that is not a JSON object.
-const BODY: &str = "Request body ";
+const BODY_PREFIX: &str = "Request body ";
 /// The end of the text about a write that is not recorded, or not known to be recorded.
 const UNAVAILABLE: &str = "the service behind is unavailable";
 
-/// Creates an error that refuses what the client may not do.
+/// Creates the error of a request that this client may not send.
 const fn denied(status: StatusCode, text: &'static str) -> HttpError {
     of_kind(status, Denied, text)
 }
@@ -117,7 +121,7 @@ const fn of_kind(status: StatusCode, kind: ErrorKind, text: &'static str) -> Htt
     HttpError::new(status, Some(problem_type(kind)), text)
 }
 
-/// Creates the error 501 for what this service or its store cannot do.
+/// Creates the error 501 of a request that this service or its store does not support.
 const fn unsupported(text: &'static str) -> HttpError {
     of_kind(StatusCode::NOT_IMPLEMENTED, Unsupported, text)
 }
@@ -223,9 +227,9 @@ impl HttpError {
             text: Cow::Borrowed(text),
             errors: Vec::new(),
             outcome: None,
-            retry_after: RETRY_AFTER_SECONDS,
+            retry_after_seconds: DEFAULT_RETRY_AFTER_SECONDS,
             header: None,
-            failed: None,
+            failed_call: None,
         }
     }
 
@@ -247,7 +251,7 @@ impl HttpError {
         }
     }
 
-    /// Creates the error of a request of which a part is larger than allowed.
+    /// Creates the error of a request with a part that is too large.
     pub(crate) fn too_large(status: StatusCode, text: String) -> Self {
         Self::with_kind(status, TooLarge, text)
     }
@@ -256,7 +260,7 @@ impl HttpError {
     ///
     /// The text of `error` says why.
     pub fn not_an_object(mut error: ValidationError) -> Self {
-        error.text = format!("{BODY}must be a JSON object: {}", error.text);
+        error.text = format!("{BODY_PREFIX}must be a JSON object: {}", error.text);
         Self {
             errors: vec![error.clone()],
             ..Self::with_kind(StatusCode::BAD_REQUEST, ErrorKind::Invalid, error.text)
@@ -265,15 +269,15 @@ impl HttpError {
 
     /// Creates the error 415 of a body whose media type or encoding is not supported.
     ///
-    /// The header of the response with this value says which ones are.
+    /// The response says in the header `header_name` which ones are supported: `supported`.
     pub(crate) fn unsupported_media_type(
-        header: HeaderName,
-        value: &'static str,
+        header_name: HeaderName,
+        supported: &'static str,
         text: String,
     ) -> Self {
         Self {
             errors: vec![ValidationError::no_object(String::new(), text.clone())],
-            header: Some(Box::new((header, value))),
+            header: Some(Box::new((header_name, supported))),
             ..Self::with_kind(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text)
         }
     }
@@ -290,7 +294,7 @@ impl HttpError {
             .is_some_and(|header| header.0 == ACCEPT_POST)
     }
 
-    /// Creates the error 422 of a request of which parts are missing or invalid, at least one.
+    /// Creates the error 422 of a request in which at least one part is missing or invalid.
     ///
     /// A part is a member, a parameter, a header or a segment of the path.
     pub(crate) fn invalid(errors: Vec<ValidationError>) -> Self {
@@ -303,11 +307,12 @@ impl HttpError {
 
     /// Creates the error 403 of a request that the policy refuses.
     ///
-    /// `by_token` says whether a token with more scopes would be accepted.
-    pub(crate) fn denied(by_token: bool, text: Cow<'static, str>) -> Self {
+    /// `requires_token` says whether requests need a token. If so, the response tells the client that
+    /// its token lacks a scope.
+    pub(crate) fn denied(requires_token: bool, text: Cow<'static, str>) -> Self {
         let challenge = "Bearer error=\"insufficient_scope\"";
         Self {
-            header: by_token.then(|| Box::new((header::WWW_AUTHENTICATE, challenge))),
+            header: requires_token.then(|| Box::new((header::WWW_AUTHENTICATE, challenge))),
             ..Self::with_kind(StatusCode::FORBIDDEN, Denied, text)
         }
     }
@@ -343,19 +348,23 @@ impl HttpError {
         }
     }
 
-    /// Creates the error 429 of a request that was not processed.
-    ///
-    /// The client sends more than `rate` requests of this kind per second.
-    pub(crate) fn rate_exceeded(rate: u32, retry_after: Duration, kind: RequestKind) -> Self {
+    /// Creates the error 429 of a request that was not processed, because the client sends more than
+    /// `max_per_second` requests of this kind per second.
+    pub(crate) fn rate_exceeded(
+        max_per_second: u32,
+        retry_after: Duration,
+        kind: RequestKind,
+    ) -> Self {
         let text = format!(
-            "Too many requests: at most {rate} {} per second - please try again",
+            "Too many requests: at most {max_per_second} {} per second - please try again",
             kind.plural()
         );
-        // The time is rounded up, because a request before its end would be refused again.
-        let retry_after = retry_after.as_secs() + 1;
+        // The next whole second, because a request before the end of the time would be refused
+        // again.
+        let retry_after_seconds = retry_after.as_secs() + 1;
         Self {
             text: text.into(),
-            retry_after,
+            retry_after_seconds,
             outcome: kind.outcome_of_write(Outcome::NotApplied),
             ..Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -414,13 +423,13 @@ impl HttpError {
 
     /// Creates the error of a query that failed.
     pub fn failed_query(error: Error, subject: Subject) -> Self {
-        let mut status = StatusCode::SERVICE_UNAVAILABLE;
+        let status = match error.kind() {
+            Corrupt | Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
         let text: Cow<'static, str> = match error.kind() {
             DeadlineExceeded => "Service timeout - please try again".into(),
-            Corrupt | Internal => {
-                status = StatusCode::INTERNAL_SERVER_ERROR;
-                format!("Failed to fetch {}s", subject.noun()).into()
-            }
+            Corrupt | Internal => format!("Failed to fetch {}s", subject.noun()).into(),
             _ => "Service unavailable".into(),
         };
         let kind = match error.kind() {
@@ -435,12 +444,12 @@ impl HttpError {
         })
     }
 
-    /// Adds the call of a port that failed, and the pause that the port asks for.
+    /// Adds the failed `call` of a port, and the pause that its error asks for.
     fn caused_by(mut self, call: FailedCall) -> Self {
-        if let Retry::After(time) = call.error.retry() {
-            self.retry_after = time.as_secs().max(RETRY_AFTER_SECONDS);
+        if let Retry::After(pause) = call.error.retry() {
+            self.retry_after_seconds = pause.as_secs().max(DEFAULT_RETRY_AFTER_SECONDS);
         }
-        self.failed = Some(Arc::new(call));
+        self.failed_call = Some(Arc::new(call));
         self
     }
 
@@ -454,12 +463,12 @@ impl HttpError {
 
     /// Returns the key to repeat a write with.
     pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
-        self.failed.as_ref()?.key.as_ref()
+        self.failed_call.as_ref()?.key.as_ref()
     }
 
-    /// Returns whether a write that failed would fail again.
+    /// Returns whether a write that failed would fail again, because the client is to blame.
     pub(crate) fn is_final(&self) -> bool {
-        self.failed
+        self.failed_call
             .as_ref()
             .is_some_and(|call| call.error.kind().blame() == Blame::Caller)
     }
@@ -469,7 +478,7 @@ impl HttpError {
         self.outcome.map(ProblemMembers::outcome_name)
     }
 
-    /// Returns the first errors of an invalid request, as members of a problem.
+    /// Returns the first [`MAX_ERRORS`] errors of an invalid request, as members of a problem.
     fn problem_errors(&self) -> Vec<ProblemError> {
         self.errors
             .iter()
@@ -502,7 +511,7 @@ impl HttpError {
     }
 
     /// Returns the response with this `body` and its status, and with the headers that this error
-    /// sets in every form.
+    /// sets in every form. The failed call is added to the extensions, for the log.
     pub(crate) fn respond(&self, body: impl IntoResponse) -> Response {
         let mut response = body.into_response();
         if let Some(cause) = self.cause() {
@@ -514,25 +523,26 @@ impl HttpError {
             self.status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
         ) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
+            let retry_after = HeaderValue::from(self.retry_after_seconds);
+            headers.insert(header::RETRY_AFTER, retry_after);
         }
         if let Some((name, value)) = self.header.as_deref() {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        if let Some(key) = self
-            .key()
-            .and_then(|key| HeaderValue::from_str(key.as_str()).ok())
+        // Every key is visible ASCII, and so a valid value.
+        if let Some(key) = self.key()
+            && let Ok(value) = HeaderValue::from_str(key.as_str())
         {
-            headers.insert(IDEMPOTENCY_KEY, key);
+            headers.insert(IDEMPOTENCY_KEY, value);
         }
         response
     }
 
-    /// Returns the result of one purchase of a batch.
+    /// Converts this error to the result of the purchase at `line` of a batch.
     ///
-    /// For a failed write that may succeed when it is repeated, the result contains the status
-    /// `Unknown`, the outcome, and the key to repeat the write with. The status of all other errors
-    /// is `Rejected`.
+    /// A failed write that may succeed when it is repeated, which has a key and is not
+    /// [final](Self::is_final), gets the status `Unknown`, its outcome, and its key. All other
+    /// errors get the status `Rejected`.
     pub(crate) fn to_batch_result(&self, line: usize) -> BatchResultBody {
         let mut result = BatchResultBody::new(line, BatchStatus::Rejected);
         if let Some(key) = self.key()
@@ -544,13 +554,9 @@ impl HttpError {
         }
 
         result.problem_type = self.problem_type.map(str::to_owned);
-        // The text of a result is about a line, and not about the body of the request.
-        result.detail = Some(
-            self.text
-                .strip_prefix(BODY)
-                .unwrap_or(&self.text)
-                .to_owned(),
-        );
+        // The text may begin with "Request body", but the result is about one line of the body.
+        let text_about_line = self.text.strip_prefix(BODY_PREFIX).unwrap_or(&self.text);
+        result.detail = Some(text_about_line.to_owned());
         result.errors = self.problem_errors();
         result
     }
@@ -559,7 +565,7 @@ impl HttpError {
     ///
     /// Returns `None` for a write whose error is final: the fault is the client's.
     pub(crate) fn cause(&self) -> Option<Arc<FailedCall>> {
-        self.failed
+        self.failed_call
             .clone()
             .filter(|call| call.key.is_none() || !self.is_final())
     }
@@ -579,12 +585,12 @@ fn key_taken_text(subject: Subject) -> String {
     )
 }
 
-/// Joins the first of `texts` to one line, and appends how many more there are.
+/// Joins the first [`MAX_TEXTS`] of `texts` to one line, and appends how many more there are.
 fn join_first(mut texts: Vec<String>) -> String {
-    let more = texts.len().saturating_sub(MAX_TEXTS);
+    let omitted_count = texts.len().saturating_sub(MAX_TEXTS);
     texts.truncate(MAX_TEXTS);
-    if more > 0 {
-        texts.push(format!("and {more} more"));
+    if omitted_count > 0 {
+        texts.push(format!("and {omitted_count} more"));
     }
     texts.join("; ")
 }

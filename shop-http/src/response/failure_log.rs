@@ -35,15 +35,15 @@ struct CauseState {
 }
 
 impl FailureLog {
-    /// Logs why a request failed, in the span of the request, if a line about the cause is due.
+    /// Logs why a request failed, if a line about the cause is due. Counts the failure if none is due.
     ///
-    /// `call` is an extension of the response to the request.
-    pub(crate) fn log_if_due(&self, call: &FailedCall, request: &Span) {
-        let operation = call.operation();
-        if let Some(suppressed) = self.take_suppressed(operation, call.error.kind()) {
-            let error = call.error.chain();
-            let outcome = call.error.outcome();
-            tracing::warn!(parent: request, %error, ?outcome, operation, suppressed, "request failed");
+    /// `failed_call` is the cause of the failure, and `request_span` is the span of the request.
+    pub(crate) fn log_if_due(&self, failed_call: &FailedCall, request_span: &Span) {
+        let operation = failed_call.operation();
+        if let Some(suppressed) = self.take_suppressed(operation, failed_call.error.kind()) {
+            let error = failed_call.error.chain();
+            let outcome = failed_call.error.outcome();
+            tracing::warn!(parent: request_span, %error, ?outcome, operation, suppressed, "request failed");
         }
     }
 

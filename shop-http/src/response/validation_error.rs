@@ -112,13 +112,13 @@ impl From<Invalid> for MemberError {
 const MAX_NAME_CHARS: usize = 64;
 /// The characters that are encoded in any part of a URI, such as the query string: all but the
 /// unreserved characters of RFC 3986.
-pub(crate) const ENCODED: AsciiSet = NON_ALPHANUMERIC
+pub(crate) const QUERY_ENCODE_SET: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 /// The characters that are encoded in the fragment of a URI, which may also contain `$`.
-const FRAGMENT: AsciiSet = ENCODED.remove(b'$');
+const FRAGMENT: AsciiSet = QUERY_ENCODE_SET.remove(b'$');
 
 impl Location {
     /// Returns the name of the member, the parameter, the segment or the header.
@@ -160,18 +160,18 @@ pub(crate) fn invalid_parameter(name: &'static str, problem: impl Display) -> Va
     Location::Parameter(name.into()).invalid(problem)
 }
 
-/// Returns the texts of `errors`. One text, the first, names all missing members.
+/// Returns the texts of `errors`. All missing members are named in one text, which is the first.
 pub(crate) fn error_texts(errors: &[ValidationError]) -> Vec<String> {
-    let mut missing = Vec::new();
+    let mut missing_names = Vec::new();
     let mut texts = Vec::new();
     for error in errors {
         match error.location.name() {
-            Some(name) if error.kind == ValidationErrorKind::Missing => missing.push(name),
+            Some(name) if error.kind == ValidationErrorKind::Missing => missing_names.push(name),
             _ => texts.push(error.text.clone()),
         }
     }
-    if !missing.is_empty() {
-        let names = missing.join("', '");
+    if !missing_names.is_empty() {
+        let names = missing_names.join("', '");
         texts.insert(0, format!("Missing required fields: ['{names}']"));
     }
     texts
@@ -191,13 +191,13 @@ fn truncate_name(name: &str) -> &str {
 /// names.
 pub(crate) fn unknown_name_text(name: &str, known_names: &[&str]) -> String {
     let letters = letters_of(name);
-    let meant = known_names
+    let similar_name = known_names
         .iter()
-        .find(|known| letters_of(known) == letters);
+        .find(|known_name| letters_of(known_name) == letters);
 
     let name = truncate_name(name);
-    match (meant, known_names) {
-        (Some(meant), _) => format!("{name} is unknown here: use {meant}"),
+    match (similar_name, known_names) {
+        (Some(similar_name), _) => format!("{name} is unknown here: use {similar_name}"),
         (None, []) => format!("{name} is unknown here: this request has none"),
         _ => format!(
             "{name} is unknown here: there are {}",
@@ -206,7 +206,8 @@ pub(crate) fn unknown_name_text(name: &str, known_names: &[&str]) -> String {
     }
 }
 
-/// Returns the part for a member `name` of a pointer of RFC 6901, in the fragment of a URI.
+/// Returns the part of a JSON pointer (RFC 6901) that stands for the member `name`, encoded for the
+/// fragment of a URI.
 fn pointer_part(name: &str) -> String {
     let name = name.replace('~', "~0").replace('/', "~1");
     utf8_percent_encode(&name, &FRAGMENT).to_string()
@@ -238,7 +239,7 @@ impl ValidationError {
 
     /// Returns the entry of this error in a problem's `errors`.
     ///
-    /// Returns `None` for an error of the whole body: the problem says the same.
+    /// Returns `None` for an error of the whole body, because the problem itself says the same.
     pub(crate) fn problem_error(&self) -> Option<ProblemError> {
         let name = truncate_name(self.location.name()?);
         let mut error = ProblemError::new(match self.kind {
@@ -251,6 +252,7 @@ impl ValidationError {
                 error.pointer = Some(format!("#/{object}/{}", pointer_part(name)));
             }
             Location::Header(_) => error.header = Some(name.to_owned()),
+            // The query string as a whole has no name that a client could look for.
             Location::Query => {}
             _ => error.parameter = Some(name.to_owned()),
         }

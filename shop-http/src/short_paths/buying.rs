@@ -25,20 +25,20 @@ pub(super) async fn accept_into_log(
     handlers: ShortPathHandlers,
     mut request: WriteRequest,
 ) -> HttpResult {
-    let new = handlers.read_new_purchase(&mut request).await?;
-    let bought = begin_buy(&handlers.purchases, new, request)?.await?;
+    let new_purchase = handlers.read_new_purchase(&mut request).await?;
+    let published = begin_buy(&handlers.purchases, new_purchase, request)?.await?;
 
-    if handlers.form.logs_purchases && !bought.replayed {
-        let purchase = &bought.purchase;
+    if handlers.form.logs_purchases && !published.replayed {
+        let purchase = &published.purchase;
         tracing::info!(
             purchase.id = %purchase.id,
             user.id = purchase.user_id.as_str(),
             "Published purchase"
         );
     }
-    let body = handlers.form.write_buy_response(&bought.purchase);
+    let body = handlers.form.write_buy_response(&published.purchase);
     let status = handlers.form.buy_response.status_code;
-    Ok(respond_with_purchase(status, &bought, body))
+    Ok(respond_with_purchase(status, &published, body))
 }
 
 /// Handles `POST /purchases`: writes a purchase into the store, without the log.
@@ -46,12 +46,12 @@ pub(super) async fn write_into_store(
     handlers: ShortPathHandlers,
     mut request: WriteRequest,
 ) -> HttpResult {
-    let new = handlers.read_new_purchase(&mut request).await?;
-    let bought = begin_buy(&handlers.purchases, new, request)?.await?;
+    let new_purchase = handlers.read_new_purchase(&mut request).await?;
+    let published = begin_buy(&handlers.purchases, new_purchase, request)?.await?;
 
     let mut body = Vec::with_capacity(PURCHASE_BYTES);
-    write_purchase(&mut body, &bought.purchase, handlers.form.purchase);
-    Ok(respond_with_purchase(StatusCode::CREATED, &bought, body))
+    write_purchase(&mut body, &published.purchase, handlers.form.purchase);
+    Ok(respond_with_purchase(StatusCode::CREATED, &published, body))
 }
 
 impl ShortPathHandlers {
@@ -59,9 +59,9 @@ impl ShortPathHandlers {
     async fn read_new_purchase(&self, request: &mut WriteRequest) -> HttpResult<NewPurchase> {
         let body = body::read(request, &self.purchases.options).await?;
         let key = idempotency_key(request.headers())?;
-        let mut new = read_purchase(&body, self.form.reading, &self.purchases)?;
-        new.key = key;
-        Ok(new)
+        let mut new_purchase = read_purchase(&body, self.form.reading, &self.purchases)?;
+        new_purchase.key = key;
+        Ok(new_purchase)
     }
 }
 
@@ -74,7 +74,7 @@ impl ShortPathForm {
             purchase_members,
             ..
         } = self.buy_response;
-        let form = PurchaseForm {
+        let purchase_form = PurchaseForm {
             extras: ExtraMembers::None,
             ..self.purchase
         };
@@ -86,17 +86,17 @@ impl ShortPathForm {
         }
         write_member(&mut json, message_start, message);
 
-        // The first member is written, and the others copy it.
-        let mut written = None;
+        // The purchase is written into the first member. The other members copy its text.
+        let mut purchase_range = None;
         for name in purchase_members {
             write_member(&mut json, ",", *name);
             json.push(b':');
-            match written.clone() {
+            match purchase_range.clone() {
                 Some(range) => json.extend_from_within(range),
                 None => {
                     let start = json.len();
-                    write_purchase(&mut json, purchase, form);
-                    written = Some(start..json.len());
+                    write_purchase(&mut json, purchase, purchase_form);
+                    purchase_range = Some(start..json.len());
                 }
             }
         }

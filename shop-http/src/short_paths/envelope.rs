@@ -13,7 +13,7 @@ use crate::response::PURCHASE_BYTES;
 /// The members around the purchases of a listing.
 pub(super) struct Envelope {
     pub(super) view: View,
-    pub(super) purchase: PurchaseForm,
+    pub(super) purchase_form: PurchaseForm,
     /// The text in the path.
     pub(super) requested_text: String,
     /// The first meaning of the text that is looked up.
@@ -32,8 +32,8 @@ impl Envelope {
         let mut json = Vec::new();
         self.write_head(&mut json);
         self.write_items(&mut json, &page.items);
-        let next = page.next.as_ref().map(Cursor::as_str);
-        self.write_end(&mut json, Some(next));
+        let next_cursor = page.next.as_ref().map(Cursor::as_str);
+        self.write_end(&mut json, Some(next_cursor));
         json.into()
     }
 
@@ -49,14 +49,15 @@ impl Envelope {
                 json.push(b',');
             }
             self.has_purchases = true;
-            write_purchase(json, purchase, self.purchase);
+            write_purchase(json, purchase, self.purchase_form);
         }
     }
 
-    /// Writes the members after the purchases. `next` is `None` for a whole listing, which has no
-    /// member `next`. For a page, the member contains the cursor of the next page, or null after
-    /// the last page.
-    fn write_end(&self, json: &mut Vec<u8>, next: Option<Option<&str>>) {
+    /// Writes the members after the purchases.
+    ///
+    /// `next_member` is the value of the member `next` of a page: the cursor of the next page, or null
+    /// after the last page. It is `None` for a whole listing, which has no such member.
+    fn write_end(&self, json: &mut Vec<u8>, next_member: Option<Option<&str>>) {
         json.push(b']');
         if self.view.has_summary() {
             let count = self.summary.count;
@@ -65,8 +66,8 @@ impl Envelope {
         }
         if self.view == View::Everything {
             write_member(json, ",\"matched_by\":", &self.found_key.map(UserKey::name));
-            if let Some(next) = next {
-                write_member(json, ",\"next\":", &next);
+            if let Some(next_cursor) = next_member {
+                write_member(json, ",\"next\":", &next_cursor);
             }
         }
         if self.view != View::List {
@@ -100,14 +101,19 @@ impl ListingFormat for Envelope {
     fn write_purchases(&mut self, json: &mut Vec<u8>, purchases: &[Purchase]) -> Result<(), Error> {
         self.write_items(json, purchases);
         for purchase in purchases {
-            let one = Summary::from_price(purchase.price);
-            let total_spent = self.summary.total_spent.checked_add(one.total_spent)?;
-            self.summary = Summary::new(self.summary.count + one.count, total_spent);
+            let purchase_summary = Summary::from_price(purchase.price);
+            let count = self.summary.count + purchase_summary.count;
+            let total_spent = self
+                .summary
+                .total_spent
+                .checked_add(purchase_summary.total_spent)?;
+            self.summary = Summary::new(count, total_spent);
         }
         Ok(())
     }
 
     fn write_trailer(&self, json: &mut Vec<u8>) {
-        self.write_end(json, None);
+        let no_next_member = None;
+        self.write_end(json, no_next_member);
     }
 }

@@ -12,7 +12,7 @@ use crate::response::{ErrorWriter, HttpError};
 use crate::routes::groups::is_native_path;
 use crate::service::{Service, ServiceKind};
 
-/// Returns the writer of the errors of requests for `path`, also of those without a route.
+/// Returns the writer of the errors of requests for `path`. The path may have no route.
 ///
 /// An error below `/v1` is a problem of RFC 9457. For other paths, the first
 /// [role](crate::Role::error_writer) that has a writer decides.
@@ -83,7 +83,7 @@ impl Outages {
     ///
     /// Returns `None` for other errors, and for failed calls whose error determines the response.
     fn response_to(&self, error: &HttpError) -> Option<Outage> {
-        let failed_call = error.failed.as_ref()?;
+        let failed_call = error.failed_call.as_ref()?;
         let is_facing = failed_call.subject == Subject::Purchase(ServiceKind::Facing);
         // Only the failed call of a write contains a key.
         if failed_call.key.is_none() {
@@ -115,10 +115,11 @@ impl Outages {
 
     /// Returns the status and the text of the response to `error`.
     ///
-    /// While the log or the store fails, the outage determines both. Otherwise, the status is
-    /// `invalid_status` for an invalid request, and the error's own status for any other error,
-    /// unless it has another [one](HttpError::with_status_outside_v1) outside of `/v1`. The text is
-    /// the first one of the error.
+    /// | error | status | text |
+    /// |---|---|---|
+    /// | the log or the store fails | of the outage | of the outage |
+    /// | the request is invalid | `invalid_status` | the first text of the error |
+    /// | any other | [outside of `/v1`](HttpError::with_status_outside_v1), if set, or else its own | the first text of the error |
     #[must_use]
     pub fn status_and_text(
         &self,
@@ -149,8 +150,8 @@ pub fn write_error_text(error: &HttpError, outages: &Outages) -> Response {
     error_response(error, status, json!({"error": text}))
 }
 
-/// Returns the response with an error, whose `body` gets the outcome of a write, and the key to
-/// repeat the write with.
+/// Returns the response with `error` and `body`. If the error is about a write, adds the outcome of
+/// the write to `body`, and the key to repeat it with.
 #[must_use]
 pub fn error_response(error: &HttpError, status: StatusCode, mut body: Value) -> Response {
     if let Some(outcome) = error.outcome() {

@@ -34,26 +34,31 @@ use crate::service::PurchaseService;
 pub(super) async fn list_user(handlers: ShortPathHandlers, head: Parts) -> HttpResult {
     let user = path_parameter(&head)
         .ok_or_else(|| Location::Path("userid").invalid("must be UTF-8 text"))?;
-    let form = handlers.form.listing;
-    handlers.list(form, Some(user), head).await
+    let listing_form = handlers.form.listing;
+    handlers.list(listing_form, Some(user), head).await
 }
+
+/// The number of purchases in a listing of all users without the parameter `limit`, as
+/// `docs/http-api.md` says.
+const ALL_USERS_LIMIT: u16 = 500;
 
 /// Handles `GET /purchases`: lists the newest purchases of all users, as an array.
 ///
 /// # Errors
-/// 404 in a form that does not list them.
+/// 404 if the form of the short paths (`lists_all_users`) has no such listing.
 pub(super) async fn list_all_users(handlers: ShortPathHandlers, head: Parts) -> HttpResult {
     if !handlers.form.lists_all_users {
         return Err(HttpError::NO_ROUTE);
     }
-    let form = ListingForm {
+    let listing_form = ListingForm {
         view: View::List,
         order: ListOrder::NewestFirst,
         empty_status: StatusCode::OK,
-        default_limit: Some(500),
+        default_limit: Some(ALL_USERS_LIMIT),
         ..handlers.form.listing
     };
-    handlers.list(form, None, head).await
+    let all_users = None;
+    handlers.list(listing_form, all_users, head).await
 }
 
 /// A request for a listing.
@@ -70,24 +75,37 @@ struct ListingRequest {
 }
 
 impl ShortPathHandlers {
-    /// Lists the purchases of `user`, an id or a name, or of all users.
-    async fn list(&self, form: ListingForm, user: Option<String>, head: Parts) -> HttpResult {
+    /// Lists the purchases of `user`, which is a user id or a user name. Without `user`, lists the
+    /// purchases of all users. `listing_form` is the form of a listing without query parameters.
+    ///
+    /// # Errors
+    /// - 422 for invalid parameters, or a text in the path that is neither an id nor a name
+    /// - 403 if the policy denies all meanings of the text
+    /// - The errors of a wait and of a query
+    async fn list(
+        &self,
+        listing_form: ListingForm,
+        user: Option<String>,
+        head: Parts,
+    ) -> HttpResult {
         let purchases = &self.purchases;
         let uri = original_uri(&head.uri, &head.extensions).clone();
         let mut query = Query::new(&uri, Query::SHORT_PATHS)?;
-        let mut listing = self.read_listing_request(form, user, &mut query)?;
+        let mut listing = self.read_listing_request(listing_form, user, &mut query)?;
 
         let caller = Caller::from_extensions(&head.extensions);
         let permit = RequestPermit::from_extensions(&head.extensions)?;
         // The head is not needed during the wait, and many requests may wait.
         drop(head);
-        listing.candidates = purchases.policy.readable(&caller, &listing.candidates)?;
+        listing.candidates = purchases
+            .policy
+            .readable_selectors(&caller, &listing.candidates)?;
         let pending = purchases
             .wait(&caller, &permit, listing.wait, &listing.candidates)
             .await?;
 
         let found = listing.find(purchases).await?;
-        let found_selector = found.as_ref().map(|(selector, _)| selector);
+        let found_selector = found.as_ref().map(|(selector, _page)| selector);
         if let Some(selector) = found_selector.or(listing.candidates.last()) {
             let is_allowed = true;
             caller.audit_action(&Action::ReadPurchases(selector), is_allowed);
@@ -102,7 +120,7 @@ impl ShortPathHandlers {
         let status = if is_found {
             StatusCode::OK
         } else {
-            form.empty_status
+            listing_form.empty_status
         };
         let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
 
@@ -116,10 +134,10 @@ impl ShortPathHandlers {
                 page.next = page.next.map(|next| add_summary(&next, summary));
                 listing.envelope.summary = summary;
             }
-            if let Some(next) = &page.next {
-                let next = query.for_next_page(listing.page_request.limit, next);
-                let next = format!("<{}?{next}>; rel=\"next\"", uri.path());
-                link = Some([(header::LINK, next)]);
+            if let Some(next_cursor) = &page.next {
+                let next_query = query.next_page_query(listing.page_request.limit, next_cursor);
+                let link_value = format!("<{}?{next_query}>; rel=\"next\"", uri.path());
+                link = Some([(header::LINK, link_value)]);
             }
             listing.envelope.write_page(&page)
         } else {
@@ -135,17 +153,18 @@ impl ShortPathHandlers {
         Ok((status, pending, media_type, link, found_by, body).into_response())
     }
 
-    /// Reads the parameters of a request for a listing in `form`, which they change.
+    /// Reads a request for a listing. The query parameters replace what `listing_form` says.
     ///
     /// # Errors
     /// 422 for invalid parameters, or a text in the path that is neither an id nor a name.
     fn read_listing_request(
         &self,
-        form: ListingForm,
+        listing_form: ListingForm,
         user: Option<String>,
         query: &mut Query,
     ) -> HttpResult<ListingRequest> {
-        let default_limit = form
+        // A limit that is not valid counts as none: the form is a constant of the program.
+        let default_limit = listing_form
             .default_limit
             .and_then(|limit| PageLimit::new(limit).ok());
         let is_page = default_limit.is_some()
@@ -153,12 +172,14 @@ impl ShortPathHandlers {
             || query.get("cursor").is_some();
 
         let key = match user {
-            Some(_) => read_key(query).or(form.key),
+            Some(_) => read_key(query).or(listing_form.key),
             None => None,
         };
         let view = read_view(query);
-        let page_request =
-            query.page_of_all_times(form.order, default_limit.unwrap_or(PageLimit::DEFAULT));
+        let page_request = query.page_of_all_times(
+            listing_form.order,
+            default_limit.unwrap_or(PageLimit::DEFAULT),
+        );
         let (mut page_request, wait) = query.finish(Some(page_request))?;
 
         let candidates = match &user {
@@ -172,8 +193,8 @@ impl ShortPathHandlers {
         Ok(ListingRequest {
             candidates,
             envelope: Envelope {
-                view: view.unwrap_or(form.view),
-                purchase: self.form.purchase,
+                view: view.unwrap_or(listing_form.view),
+                purchase_form: self.form.purchase,
                 requested_text: user.unwrap_or_default(),
                 requested_key: key.unwrap_or(UserKey::UserId),
                 found_key: None,
@@ -189,8 +210,9 @@ impl ShortPathHandlers {
 }
 
 impl ListingRequest {
-    /// Returns the first candidate with purchases, or the candidate that the cursor belongs to,
-    /// with the requested page.
+    /// Returns the candidate that is listed, with the requested page. With a cursor, this is the
+    /// candidate that the cursor belongs to. Without one, it is the first candidate with purchases.
+    /// Returns `None` if no candidate has purchases.
     ///
     /// # Errors
     /// The errors of a query; 422 for a cursor of another listing.
@@ -207,11 +229,11 @@ impl ListingRequest {
             }
         }
 
+        // A cursor that belongs to no candidate is an error, which the store returns.
         if cursor.is_some()
-            && let Some(first) = self.candidates.first()
+            && let Some(first_candidate) = self.candidates.first()
         {
-            // The store rejects a cursor of another listing.
-            purchases.page(first, request).await?;
+            purchases.page(first_candidate, request).await?;
         }
         Ok(None)
     }
@@ -225,13 +247,13 @@ const fn key_of(selector: &Selector) -> UserKey {
     }
 }
 
-/// Reads the parameter `by`.
+/// Reads the parameter `by`: whether the text in the path is a user id or a user name.
 fn read_key(query: &mut Query) -> Option<UserKey> {
     let words = [UserKey::UserId, UserKey::UserName].map(|key| (key.name(), key));
     query.read_word("by", &words, "must be userid or username")
 }
 
-/// Reads the parameter `view`.
+/// Reads the parameter `view`: the members around the purchases.
 fn read_view(query: &mut Query) -> Option<View> {
     let words = [
         ("summary", View::Summary),
@@ -246,12 +268,14 @@ fn read_view(query: &mut Query) -> Option<View> {
 /// # Errors
 /// The error of a text that is neither, or not what `key` says.
 fn read_candidates(text: &str, key: Option<UserKey>) -> Result<Vec<Selector>, ValidationError> {
-    let invalid = |name| move |error: Invalid| Location::Path(name).invalid(error.reason());
-    let id = text.parse().map(Selector::User).map_err(invalid("userid"));
+    let id = text
+        .parse()
+        .map(Selector::User)
+        .map_err(|error: Invalid| Location::Path("userid").invalid(error.reason()));
     let name = text
         .parse()
         .map(Selector::Name)
-        .map_err(invalid("username"));
+        .map_err(|error: Invalid| Location::Path("username").invalid(error.reason()));
     match key {
         Some(UserKey::UserId) => Ok(vec![id?]),
         Some(UserKey::UserName) => Ok(vec![name?]),
@@ -264,7 +288,8 @@ fn read_candidates(text: &str, key: Option<UserKey>) -> Result<Vec<Selector>, Va
     }
 }
 
-/// Separates a cursor, and the count and the sum of the listing. Cursors do not contain it.
+/// The character between the cursor of the store, the count and the sum of a listing. The cursors of
+/// stores do not contain this character.
 const SEPARATOR: char = '~';
 
 /// Adds the count and the sum of the whole listing to a cursor, so that they are added up for the
@@ -281,13 +306,13 @@ fn add_summary(cursor: &Cursor, summary: Summary) -> Cursor {
 /// Takes the count and the sum out of the cursor of `request`, if the cursor contains them. The
 /// cursor of the store remains.
 fn take_summary(request: &mut PageRequest) -> Option<Summary> {
-    let (text, summary) = request.cursor.as_ref()?.as_str().split_once(SEPARATOR)?;
-    let summary = parse_summary(summary);
-    request.cursor = Some(Cursor::from_text(text.to_owned()));
+    let (store_cursor, summary_text) = request.cursor.as_ref()?.as_str().split_once(SEPARATOR)?;
+    let summary = parse_summary(summary_text);
+    request.cursor = Some(Cursor::from_text(store_cursor.to_owned()));
     summary
 }
 
-/// Parses a count and a sum.
+/// Parses a count and a sum. Returns `None` if a client changed them: they are then added up again.
 fn parse_summary(text: &str) -> Option<Summary> {
     let (count, total_spent) = text.split_once(SEPARATOR)?;
     Some(Summary::new(count.parse().ok()?, total_spent.parse().ok()?))

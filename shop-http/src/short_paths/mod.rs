@@ -40,7 +40,8 @@ struct ShortPathHandlers {
     purchases: Arc<PurchaseService>,
 }
 
-/// Returns the short paths of `service` in `form`: none if the service does not serve purchases.
+/// Returns the routes of the short paths of `service` in `form`. Returns no routes if the service does
+/// not serve purchases.
 #[rustfmt::skip]
 pub fn short_path_routes(service: &Service, form: &'static ShortPathForm) -> Vec<Route> {
     let Some(builder) = route_builder(service, form) else {
@@ -60,10 +61,11 @@ pub fn short_path_routes(service: &Service, form: &'static ShortPathForm) -> Vec
     }
 }
 
-/// Returns a route at `path` that lists the purchases of the user that its only parameter names, or
-/// `None` if the service does not serve purchases.
+/// Returns a route at `path` that lists the purchases of one user, or `None` if the service does not
+/// serve purchases. The only parameter of the path is the id or the name of the user.
 ///
-/// `description` is the text of the index, which does not list the route without one.
+/// `description` is the text of the route in the index. With an empty text, the index does not list
+/// the route.
 pub fn listing_route(
     service: &Service,
     form: &'static ShortPathForm,

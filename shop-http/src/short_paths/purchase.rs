@@ -7,12 +7,12 @@ use super::form::{ExtraMembers, PurchaseForm, TimestampForm};
 
 /// Appends a purchase to `json`: its user, price and time, and the extra members of `form`.
 pub(super) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: PurchaseForm) {
-    let mut start = "{\"username\":";
+    let mut user_name_start = "{\"username\":";
     if form.extras != ExtraMembers::None {
         write_member(json, "{\"_id\":", &purchase.id);
-        start = ",\"username\":";
+        user_name_start = ",\"username\":";
     }
-    write_member(json, start, purchase.user_name.as_str());
+    write_member(json, user_name_start, purchase.user_name.as_str());
     write_member(json, ",\"userid\":", purchase.user_id.as_str());
     if form.price_is_text {
         write_member(json, ",\"price\":", &*purchase.price.to_string());
@@ -28,18 +28,20 @@ pub(super) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: Purc
     });
 }
 
-/// Appends a timestamp to `json`.
+/// Appends `timestamp` to `json` in this form.
 fn write_timestamp(json: &mut Vec<u8>, timestamp: Timestamp, form: TimestampForm) {
     match form {
         TimestampForm::Iso => timestamp.write_json(json),
         TimestampForm::IsoWithoutZone => {
-            let iso = timestamp.to_string();
-            let local = iso.trim_end_matches('Z');
-            local
-                .strip_suffix(".000")
-                .map(str::to_owned)
-                .unwrap_or_else(|| format!("{local}000"))
-                .write_json(json);
+            // The text ends with three digits of milliseconds and `Z`.
+            let iso_text = timestamp.to_string();
+            let text_without_zone = iso_text.trim_end_matches('Z');
+            let text = match text_without_zone.strip_suffix(".000") {
+                Some(whole_seconds) => whole_seconds.to_owned(),
+                // The form has microseconds.
+                None => format!("{text_without_zone}000"),
+            };
+            text.write_json(json);
         }
         TimestampForm::Seconds => {
             let millis = timestamp.as_millis();

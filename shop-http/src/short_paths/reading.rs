@@ -16,10 +16,10 @@ use crate::response::{HttpResult, Location, MemberError};
 use crate::service::{PurchaseService, ServiceKind};
 
 /// The spellings of the member with the user id.
-const USER_ID: [&str; 4] = ["userid", "userId", "user_id", "userID"];
+const USER_ID_NAMES: [&str; 4] = ["userid", "userId", "user_id", "userID"];
 /// The names of all members that are read.
 const MEMBERS: [&str; 7] = {
-    let [userid, a, b, c] = USER_ID;
+    let [userid, a, b, c] = USER_ID_NAMES;
     ["username", userid, "price", "timestamp", a, b, c]
 };
 
@@ -39,8 +39,8 @@ pub(super) fn read_purchase(
     let body = Body::parse(text, MEMBERS);
     let is_empty = match &body {
         Ok(body) => body.members.is_empty(),
-        // These values are falsy in JavaScript and Python. An empty object is only found here if it
-        // is beside a form feed, which `trim_ascii` removes and JSON refuses.
+        // These values are falsy in JavaScript and Python. An empty object only gets here if it is
+        // beside a form feed: `trim_ascii` removes a form feed, and JSON does not allow it.
         Err(_) => matches!(
             text.trim_ascii(),
             b"null" | b"false" | b"0" | b"\"\"" | b"[]" | b"{}"
@@ -53,19 +53,20 @@ pub(super) fn read_purchase(
     }
 
     let mut body = body?;
+    // Short paths ignore unknown members.
     body.members.unknown.clear();
-    let given_id = body
+    let id_value = body
         .members
-        .get_alias(&USER_ID)
+        .get_alias(&USER_ID_NAMES)
         .map_err(|error| no_object(text, &error))?
         .filter(|id| !is_missing(id, rules));
-    let given_name = body
+    let name_value = body
         .members
         .get("username")
         .filter(|name| !is_missing(name, rules));
 
-    let user_name = body.read_value("username", given_name, |name| read_text(name, rules));
-    let user_id = body.read_value("userid", given_id, |id| read_text(id, rules));
+    let user_name = body.read_value("username", name_value, |value| read_text(value, rules));
+    let user_id = body.read_value("userid", id_value, |value| read_text(value, rules));
     let price = body.read("price", |value| read_price(value, rules));
     let timestamp =
         body.read_nullable("timestamp", |value| read_timestamp(value, rules, purchases));
@@ -100,9 +101,9 @@ fn read_text<T: FromStr<Err = Invalid>>(
 /// Reads a price, and rounds it.
 fn read_price(value: RawScalar<'_>, rules: ReadingRules) -> Result<Price, MemberError> {
     let is_exact = false;
-    let price = value.price(is_exact);
+    let price_result = value.price(is_exact);
     // A price that is invalid for another reason, such as its size, counts as positive.
-    let is_positive = match &price {
+    let is_positive = match &price_result {
         Ok(price) => *price != Price::ZERO,
         Err(invalid) => !matches!(
             invalid.kind(),
@@ -112,7 +113,7 @@ fn read_price(value: RawScalar<'_>, rules: ReadingRules) -> Result<Price, Member
     if rules.refuses_falsy && !is_positive {
         return Err(MemberError::value("must be a positive number"));
     }
-    price.map_err(price_error)
+    price_result.map_err(price_error)
 }
 
 /// Reads the time that a client gives. Returns `None` if the purchase is to get the time of its
@@ -128,16 +129,16 @@ fn read_timestamp(
 ) -> Result<Option<Timestamp>, MemberError> {
     // Management always uses the time that the client sends, because a program that writes to
     // management repeats purchases of the past.
-    let timestamps = match purchases.kind {
+    let timestamp_use = match purchases.kind {
         ServiceKind::Facing => rules.timestamps,
         ServiceKind::Management => TimestampUse::Lenient,
     };
-    if timestamps == TimestampUse::Ignored {
+    if timestamp_use == TimestampUse::Ignored {
         return Ok(None);
     }
 
     match value.timestamp() {
-        Err(_) if timestamps == TimestampUse::LenientOrReceipt => Ok(None),
-        time => Ok(Some(check_time(time?, purchases)?)),
+        Err(_unreadable) if timestamp_use == TimestampUse::LenientOrReceipt => Ok(None),
+        result => Ok(Some(check_time(result?, purchases)?)),
     }
 }

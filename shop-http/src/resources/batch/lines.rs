@@ -16,31 +16,32 @@ use super::BatchLine;
 use crate::request::fields::utf16_problem;
 use crate::response::{HttpError, HttpResult};
 
-/// Returns the lines of an NDJSON `body` that are not blank, or else the elements of a JSON array.
+/// Returns the lines of an NDJSON `body` that are not blank, or the elements of a JSON array.
 ///
 /// # Errors
-/// - 400 if `body` should be a JSON array and is none
-/// - 413 if there are more than `limit` lines or elements
+/// - 400 if `body` is neither NDJSON nor a JSON array
+/// - 413 if there are more than `max_purchases` lines or elements
 pub(super) fn split_body(
     body: &[u8],
     is_ndjson: bool,
-    limit: usize,
+    max_purchases: usize,
 ) -> HttpResult<Vec<BatchLine<'_>>> {
     let lines = if is_ndjson {
-        split_ndjson(body, limit)
+        split_ndjson(body, max_purchases)
     } else {
-        split_array(body, limit)?
+        split_array(body, max_purchases)?
     };
 
-    if lines.len() > limit {
-        let text = format!("A batch must not have more than {limit} purchases");
+    if lines.len() > max_purchases {
+        let text = format!("A batch must not have more than {max_purchases} purchases");
         return Err(HttpError::too_large(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     Ok(lines)
 }
 
-/// Returns the lines that are not blank, but at most one more than `limit`.
-fn split_ndjson(body: &[u8], limit: usize) -> Vec<BatchLine<'_>> {
+/// Returns the lines that are not blank, but at most one more than `max_purchases`, which shows that
+/// there are too many.
+fn split_ndjson(body: &[u8], max_purchases: usize) -> Vec<BatchLine<'_>> {
     split_lines(body)
         .enumerate()
         .map(|(index, line)| BatchLine {
@@ -48,7 +49,7 @@ fn split_ndjson(body: &[u8], limit: usize) -> Vec<BatchLine<'_>> {
             text: line.trim_ascii(),
         })
         .filter(|line| !line.text.is_empty())
-        .take(limit.saturating_add(1))
+        .take(max_purchases.saturating_add(1))
         .collect()
 }
 
@@ -70,32 +71,32 @@ fn split_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns the elements of a JSON array, but at most one more than `limit`.
+/// Returns the elements of a JSON array, but at most one more than `max_purchases`.
 ///
 /// # Errors
 /// 400 if `body` is not a JSON array.
-fn split_array(body: &[u8], limit: usize) -> HttpResult<Vec<BatchLine<'_>>> {
+fn split_array(body: &[u8], max_purchases: usize) -> HttpResult<Vec<BatchLine<'_>>> {
     if let Some(problem) = utf16_problem(body) {
         return Err(not_an_array(problem));
     }
     let text = std::str::from_utf8(body).map_err(not_an_array)?;
     let mut json = serde_json::Deserializer::from_str(strip_byte_order_mark(text));
     let elements = json
-        .deserialize_seq(ElementsVisitor { limit })
+        .deserialize_seq(ElementsVisitor { max_purchases })
         .map_err(not_an_array)?;
     json.end().map_err(not_an_array)?;
     Ok(elements)
 }
 
-/// Returns the error 400 of a body that is not a JSON array, which `error` explains.
+/// Returns the error 400 of a body that is not a JSON array. `error` says why it is not.
 fn not_an_array(error: impl fmt::Display) -> HttpError {
     let text = format!("Request body must be a JSON array: {error}");
     HttpError::with_kind(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text)
 }
 
-/// Reads a JSON array to its end, and keeps at most one more element than `limit`.
+/// Reads a JSON array to its end, and keeps at most one more element than `max_purchases`.
 struct ElementsVisitor {
-    limit: usize,
+    max_purchases: usize,
 }
 
 impl<'de> Visitor<'de> for ElementsVisitor {
@@ -111,7 +112,7 @@ impl<'de> Visitor<'de> for ElementsVisitor {
             // One element more than the limit shows that the batch is too large. The others are
             // read, so that the rest of the text is checked, and dropped.
             let index = elements.len();
-            if index <= self.limit {
+            if index <= self.max_purchases {
                 elements.push(BatchLine {
                     index,
                     text: element.get().as_bytes(),

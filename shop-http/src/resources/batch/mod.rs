@@ -98,24 +98,24 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: WriteRequest)
     let mut reader = BatchReader::default();
     let mut refunds = Vec::new();
     for chunk in lines.chunks(CHUNK_LINES) {
-        let read_chunk = run_blocking(text.len(), || {
+        let content = run_blocking(text.len(), || {
             reader.read_chunk(chunk, &purchases, &caller, &parts.extensions)
         });
-        refunds.extend(read_chunk.refunds);
-        let published = purchases
-            .buy_many(read_chunk.purchases, context.clone(), deadline)
+        refunds.extend(content.refunds);
+        let purchase_results = purchases
+            .buy_many(content.purchases, context.clone(), deadline)
             .await;
-        results.add_chunk(chunk, read_chunk.lines, published)?;
+        results.add_chunk(chunk, content.line_kinds, purchase_results)?;
     }
-    let refunded = purchases.refund_many(refunds, context, deadline).await;
-    results.fill_gaps(refunded)?;
+    let refund_results = purchases.refund_many(refunds, context, deadline).await;
+    results.fill_gaps(refund_results)?;
 
     reader.audit(&caller, lines.len());
     Ok(results.respond(body_permit))
 }
 
-/// Checks the head of a request before its body is read. Returns whether the body is NDJSON, and
-/// not a JSON array.
+/// Checks the head of a request before its body is read. Returns true if the body is NDJSON, and
+/// false if it is a JSON array.
 ///
 /// # Errors
 /// - 403 on management, if the caller is no operator
@@ -138,9 +138,9 @@ fn check_head(
     request::body::is_ndjson(headers)
 }
 
-/// Returns the result of `work`, which reads a body of `body_bytes`.
+/// Runs `work`, which reads a body of `body_bytes`, and returns its result.
 ///
-/// While `work` reads a large body, another thread runs the other tasks of this worker.
+/// If the body is large, another thread runs the other tasks of this worker in the meantime.
 fn run_blocking<T>(body_bytes: usize, work: impl FnOnce() -> T) -> T {
     // `block_in_place` would panic in a runtime with one thread.
     if body_bytes > LARGE_BODY_BYTES
@@ -164,19 +164,21 @@ enum BatchLineContent {
     Refund(BatchRefund),
 }
 
-/// The kind of a line after it was read.
-enum ReadLine {
+/// The kind of a line, which is known once the line was read.
+enum BatchLineKind {
     Purchase,
     Refund,
     /// The line is not valid, or the caller may not publish it.
     Refused(HttpError),
 }
 
-/// The lines of a chunk after they were read.
-struct ReadChunk {
+/// The content of the lines of a chunk.
+struct ChunkContent {
     /// The kind of each line.
-    lines: Vec<ReadLine>,
+    line_kinds: Vec<BatchLineKind>,
+    /// The purchases, in the order of their lines.
     purchases: Vec<NewPurchase>,
+    /// The refunds, in the order of their lines.
     refunds: Vec<BatchRefund>,
 }
 
@@ -186,45 +188,49 @@ struct BatchReader {
     /// The user of the first valid purchase.
     first_user: Option<UserId>,
     has_several_users: bool,
-    /// The number of purchases that the policy denied.
-    denied: usize,
+    /// The number of purchases and refunds that the policy denied.
+    denied_count: usize,
 }
 
 impl BatchReader {
-    /// Reads the lines of `chunk`, and checks that `caller` may publish them.
+    /// Reads the lines of `chunk`, and checks for each that `caller` may publish its purchase or
+    /// refund.
+    ///
+    /// A line that is refused does not fail the chunk: its error is kept in the kind of the line.
     fn read_chunk(
         &mut self,
         chunk: &[BatchLine<'_>],
         purchases: &PurchaseService,
         caller: &Caller,
         extensions: &Extensions,
-    ) -> ReadChunk {
-        let mut read_chunk = ReadChunk {
-            lines: Vec::with_capacity(chunk.len()),
+    ) -> ChunkContent {
+        let mut chunk_content = ChunkContent {
+            line_kinds: Vec::with_capacity(chunk.len()),
             purchases: Vec::with_capacity(chunk.len()),
             refunds: Vec::new(),
         };
         for line in chunk {
-            let content = self.read_line(line.text, purchases, caller, extensions);
-            read_chunk.lines.push(match content {
+            let line_kind = match self.read_line(line.text, purchases, caller, extensions) {
                 Ok(BatchLineContent::Purchase(purchase)) => {
-                    read_chunk.purchases.push(purchase);
-                    ReadLine::Purchase
+                    chunk_content.purchases.push(purchase);
+                    BatchLineKind::Purchase
                 }
                 Ok(BatchLineContent::Refund(refund)) => {
-                    read_chunk.refunds.push(refund);
-                    ReadLine::Refund
+                    chunk_content.refunds.push(refund);
+                    BatchLineKind::Refund
                 }
-                Err(error) => ReadLine::Refused(error),
-            });
+                Err(error) => BatchLineKind::Refused(error),
+            };
+            chunk_content.line_kinds.push(line_kind);
         }
-        read_chunk
+        chunk_content
     }
 
-    /// Reads the purchase or the refund in `text`, and checks that `caller` may make it.
+    /// Reads the purchase or the refund in `text`, and checks that `caller` may publish it. Collects
+    /// its user and a denial for the audit log.
     ///
     /// # Errors
-    /// - 400 or 422 if the purchase is not valid
+    /// - 400 or 422 if the purchase or the refund is not valid
     /// - 403 if the policy denies it, or if it is a refund by a page of another origin
     fn read_line(
         &mut self,
@@ -251,18 +257,19 @@ impl BatchReader {
         if purchases.kind == ServiceKind::Facing
             && let Err(denial) = purchases.policy.decide(caller, &action)
         {
-            self.denied += 1;
+            self.denied_count += 1;
             return Err(denial);
         }
         if !is_refund {
             return Ok(BatchLineContent::Purchase(purchase));
         }
 
+        // A user who may refund only own purchases must not learn which others exist.
         let is_limited_to_caller = purchases.kind == ServiceKind::Facing
             && action.is_limited_to(&caller.principal)
             && !purchases.policy.allows(caller, &Action::ReadErased);
         Ok(BatchLineContent::Refund(BatchRefund {
-            new: purchase,
+            refund: purchase,
             permitted: if is_limited_to_caller {
                 PermittedPurchases::KnownOfUser
             } else {
@@ -271,15 +278,16 @@ impl BatchReader {
         }))
     }
 
-    /// Records a batch of `count` purchases for the audit log, with its user if there is only one.
-    fn audit(self, caller: &Caller, count: usize) {
-        let sole_user = self.first_user.filter(|_| !self.has_several_users);
+    /// Records a batch of `line_count` lines for the audit log. The record contains the user if all
+    /// purchases are of one user.
+    fn audit(self, caller: &Caller, line_count: usize) {
+        let sole_user = self.first_user.filter(|_user| !self.has_several_users);
         caller.audit(Audited {
             action: "buy_batch",
             user: sole_user.as_ref().map(UserId::to_string),
-            is_allowed: self.denied == 0,
-            purchases: Some(count),
-            denied: Some(self.denied),
+            is_allowed: self.denied_count == 0,
+            purchases: Some(line_count),
+            denied: Some(self.denied_count),
             ..Audited::default()
         });
     }
@@ -297,7 +305,7 @@ struct ResultGap {
 struct BatchResults {
     /// Whether the body consists of one result per line, and is not a JSON array.
     is_ndjson: bool,
-    /// Whether the body contains no result, and no gap for one.
+    /// Whether the body contains neither a result nor a gap for a result.
     is_empty: bool,
     /// The places in `body` at which the results of refunds are missing, in their order.
     gaps: Vec<ResultGap>,
@@ -330,35 +338,35 @@ impl BatchResults {
     }
 
     /// Adds one result per line of `chunk`: the error of a line that was refused, a gap for the
-    /// result of a refund, or else the next result in `published`.
+    /// result of a refund, or else the next one of `purchase_results`.
     ///
-    /// `read_lines` tells the kind of each line of `chunk`.
+    /// `line_kinds` contains the kind of each line of `chunk`.
     ///
     /// # Errors
     /// 500 if a result is missing or cannot be written, which is a defect.
     fn add_chunk(
         &mut self,
         chunk: &[BatchLine<'_>],
-        read_lines: Vec<ReadLine>,
-        published: Vec<BatchResult>,
+        line_kinds: Vec<BatchLineKind>,
+        purchase_results: Vec<BatchResult>,
     ) -> HttpResult<()> {
-        let mut published = published.into_iter();
-        for (line, read_line) in chunk.iter().zip(read_lines) {
+        let mut purchase_results = purchase_results.into_iter();
+        for (line, line_kind) in chunk.iter().zip(line_kinds) {
             if !self.is_ndjson && !self.is_empty {
                 self.body.push(b',');
             }
             self.is_empty = false;
 
-            match read_line {
-                ReadLine::Purchase => {
-                    let result = published.next().ok_or(HttpError::PANICKED)?;
+            match line_kind {
+                BatchLineKind::Purchase => {
+                    let result = purchase_results.next().ok_or(HttpError::PANICKED)?;
                     self.write_result(line.index, result)?;
                 }
-                ReadLine::Refund => self.gaps.push(ResultGap {
+                BatchLineKind::Refund => self.gaps.push(ResultGap {
                     offset: self.body.len(),
                     line: line.index,
                 }),
-                ReadLine::Refused(error) => self.write_error(line.index, &error)?,
+                BatchLineKind::Refused(error) => self.write_error(line.index, &error)?,
             }
 
             if self.is_ndjson {
@@ -372,9 +380,9 @@ impl BatchResults {
     ///
     /// # Errors
     /// 500 if a result is missing or cannot be written, which is a defect.
-    fn fill_gaps(&mut self, refunded: Vec<BatchResult>) -> HttpResult<()> {
+    fn fill_gaps(&mut self, refund_results: Vec<BatchResult>) -> HttpResult<()> {
         let gaps = std::mem::take(&mut self.gaps);
-        if gaps.len() != refunded.len() {
+        if gaps.len() != refund_results.len() {
             return Err(HttpError::PANICKED);
         }
         if gaps.is_empty() {
@@ -383,39 +391,40 @@ impl BatchResults {
 
         let body_with_gaps = std::mem::take(&mut self.body);
         self.body.reserve(self.permitted_bytes);
-        let mut copied = 0;
-        for (gap, result) in gaps.into_iter().zip(refunded) {
+        let mut copied_bytes = 0;
+        for (gap, result) in gaps.into_iter().zip(refund_results) {
             self.body
-                .extend_from_slice(&body_with_gaps[copied..gap.offset]);
-            copied = gap.offset;
+                .extend_from_slice(&body_with_gaps[copied_bytes..gap.offset]);
+            copied_bytes = gap.offset;
             self.write_result(gap.line, result)?;
         }
-        self.body.extend_from_slice(&body_with_gaps[copied..]);
+        self.body.extend_from_slice(&body_with_gaps[copied_bytes..]);
         Ok(())
     }
 
     /// Writes the `result` of the line with the index `line`.
     fn write_result(&mut self, line: usize, result: BatchResult) -> HttpResult<()> {
         match result {
-            Ok(mut bought) => {
+            Ok(mut published) => {
                 if !self.shows_positions {
-                    bought.receipt.position = None;
+                    published.receipt.position = None;
                 }
-                write_acknowledged(line, &bought, &mut self.body);
+                write_acknowledged(line, &published, &mut self.body);
                 Ok(())
             }
             Err(error) => self.write_error(line, &error),
         }
     }
 
-    /// Writes the `error` of the line with the index `line`.
+    /// Writes the `error` of the line with the index `line`. The text is shortened if the response is
+    /// larger than its permit. Keeps the first failed call for the log.
     fn write_error(&mut self, line: usize, error: &HttpError) -> HttpResult<()> {
         if self.cause.is_none() {
             self.cause = error.cause();
         }
 
         let mut result = error.to_batch_result(line);
-        // The bytes above the permit are not counted, so there should be few.
+        // No permit counts the bytes from here on, so there should be few.
         if self.body.len() > self.permitted_bytes {
             result.errors.clear();
             result.detail = result
