@@ -18,9 +18,9 @@ use crate::refreshed::Refreshed;
 
 /// A list of API keys, which is parsed from the hashes of the keys.
 ///
-/// A line is `name sha256-of-the-key scopes [subject]`. Scopes are separated by commas; the key is
-/// for the user with the id `subject`, or for a service. Empty lines and lines that begin with `#`
-/// are skipped.
+/// A line is `name sha256-of-the-key scopes [subject]`. Scopes are separated by commas. With a
+/// `subject`, the key is for the user with this id, and without one, it is for a service. Empty lines
+/// and lines that begin with `#` are skipped.
 ///
 /// ```
 /// use shop_http::ApiKeys;
@@ -111,8 +111,8 @@ impl ApiKeys {
     pub fn holder(&self, key: &str) -> Option<Principal> {
         let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
 
-        // The loop does not branch and visits all keys, so its duration says nothing about their
-        // hashes.
+        // The loop visits all keys and does not branch, so its duration says nothing about the
+        // hashes of the keys.
         let mut matching_index = u64::MAX;
         for (index, api_key) in (0..).zip(&self.0) {
             matching_index.conditional_assign(&index, api_key.hash.ct_eq(&hash));
@@ -123,7 +123,7 @@ impl ApiKeys {
     }
 }
 
-/// Parses a line that is neither empty nor a comment.
+/// Parses a line that is neither empty nor a comment: name, hash, scopes, and optionally a subject.
 ///
 /// # Errors
 /// The problem of the line, as the end of the sentence "line 1 …".
@@ -131,13 +131,13 @@ fn parse_line(line: &str, is_known_scope: impl Fn(&str) -> bool) -> Result<ApiKe
     let mut words = line.split_whitespace();
     let name = words.next().unwrap_or_default();
     let hash_text = words.next().ok_or("has no hash")?;
-    let scopes = words.next().ok_or("has no scopes")?;
+    let scope_list = words.next().ok_or("has no scopes")?;
     let subject = words.next();
     if words.next().is_some() {
         return Err("has more than four words");
     }
 
-    let scopes = scopes.split(',').filter(|scope| !scope.is_empty());
+    let scopes = scope_list.split(',').filter(|scope| !scope.is_empty());
     if !scopes.clone().all(is_known_scope) {
         return Err("has an unknown scope");
     }

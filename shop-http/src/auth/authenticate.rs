@@ -121,8 +121,8 @@ pub(crate) struct Credential {
 /// `Authorization`.
 ///
 /// # Errors
-/// The reason why the header contains no token that could be valid. It completes the sentence "The
-/// token …".
+/// The reason why the header contains no token that could be valid. The reason completes the sentence
+/// "The token …".
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?;
@@ -132,7 +132,10 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> 
     Some(parse_bearer(value))
 }
 
-/// Parses the scheme `Bearer` and a token.
+/// Parses the value of a header: the scheme `Bearer` and a token. Returns the token.
+///
+/// # Errors
+/// The errors of [`bearer`].
 fn parse_bearer(value: &HeaderValue) -> Result<&str, &'static str> {
     const MISSING: &str = "is missing: Authorization must be Bearer and a token";
 

@@ -35,8 +35,8 @@ pub struct Principal(Option<Arc<Identity>>);
 struct Identity {
     name: String,
     subject: Option<String>,
-    /// The subject of a user, or the name of a service after a control character, with which no
-    /// user id begins.
+    /// The subject of a user, or a control character and the name of a service. No user id begins
+    /// with a control character.
     owner: String,
     scopes: BTreeSet<String>,
 }
@@ -61,8 +61,8 @@ impl Principal {
         })))
     }
 
-    /// Creates a sender that is not a user, such as the holder of an API key with this name. It has
-    /// no [subject](Self::subject), so no purchase, user or order is its own.
+    /// Creates a sender that is not a user, such as the holder of an API key with this name. This
+    /// sender has no [subject](Self::subject), so no purchase, user or order is its own.
     #[must_use]
     pub fn service(name: impl Into<String>) -> Self {
         let name = name.into();
@@ -154,9 +154,11 @@ pub enum Action<'a> {
 }
 
 impl Action<'_> {
-    /// Returns the only user whose purchases the action concerns.
+    /// Returns the user if the action concerns the purchases of exactly one user.
     ///
-    /// Purchases that are selected by a user name are not of one user: names are not unique.
+    /// Returns `None` for purchases that are selected by a user name, because names are not unique,
+    /// for purchases with a reference that are not limited to a user, and for actions that are not
+    /// about purchases. See [`user_number`](Self::user_number) for registered users.
     ///
     /// ```
     /// use shop_core::ports::Selector;
@@ -175,12 +177,13 @@ impl Action<'_> {
             | Self::ReadPurchases(Selector::User(id) | Selector::Reference(_, Some(id))) => {
                 Some(id)
             }
+            // Several users, or no purchases.
             _ => None,
         }
     }
 
-    /// Returns the number of the registered user whom, or whose orders, the action concerns. It is
-    /// unrelated to the ids of purchases.
+    /// Returns the number of the registered user if the action concerns one user or the orders of
+    /// one user. The number is unrelated to the user ids of purchases.
     #[must_use]
     pub const fn user_number(&self) -> Option<i64> {
         match self {
@@ -199,8 +202,8 @@ impl Action<'_> {
         }
     }
 
-    /// Returns whether the action is limited to `sender`: whether its subject is the id, or the
-    /// number, of the only user that the action concerns.
+    /// Returns whether the action concerns only `sender`: whether the subject of the sender is the
+    /// id, or the number, of the only user that the action concerns.
     pub(crate) fn is_limited_to(&self, sender: &Principal) -> bool {
         let Some(subject) = sender.subject() else {
             return false;
@@ -320,8 +323,8 @@ impl Caller {
         self.principal.owner()
     }
 
-    /// Records `action` for the audit log, if `action` is a write, or if a sender that is not
-    /// anonymous reads what belongs to others.
+    /// Records `action` for the audit log, if the action is a write, or if a sender with a name reads
+    /// data of others. Does nothing for an action that is not about users.
     pub(crate) fn audit_action(&self, action: &Action<'_>, is_allowed: bool) {
         if self.trail.is_none() {
             return;
@@ -352,7 +355,7 @@ impl Caller {
     /// Records the number of dead letters that were resolved.
     pub(crate) fn record_resolved(&self, count: usize) {
         if let Some(trail) = &self.trail {
-            trail.resolved.get_or_init(|| count);
+            trail.resolved_count.get_or_init(|| count);
         }
     }
 }
@@ -365,7 +368,7 @@ pub(crate) struct Trail {
     pub(crate) principal: OnceLock<Principal>,
     pub(crate) audited: OnceLock<Audited>,
     /// The number of dead letters that were resolved.
-    pub(crate) resolved: OnceLock<usize>,
+    pub(crate) resolved_count: OnceLock<usize>,
 }
 
 /// The fields of a line in the audit log that describe the action of the request.
@@ -405,8 +408,8 @@ impl Policy {
         decision
     }
 
-    /// Checks that `caller` may perform `action`, which is not about users, and records a refusal
-    /// under `name`.
+    /// Checks that `caller` may perform `action`, which is not about users. Records a refusal in the
+    /// audit log under `audit_name`.
     ///
     /// # Errors
     /// 403 if the policy denies the action.
@@ -414,12 +417,12 @@ impl Policy {
         &self,
         caller: &Caller,
         action: &Action<'_>,
-        name: &'static str,
+        audit_name: &'static str,
     ) -> HttpResult<()> {
         let decision = self.decide(caller, action);
         if decision.is_err() {
             caller.audit(Audited {
-                action: name,
+                action: audit_name,
                 ..Audited::default()
             });
         }
@@ -453,15 +456,15 @@ impl Policy {
         }
     }
 
-    /// Returns the `selectors` that `caller` may read.
+    /// Returns those of `selectors` whose purchases `caller` may read.
     ///
-    /// If `caller` may read no selector, the refusal is recorded for the last one. A text that can
-    /// be an id or a name is selected as both, in this order, so its refusal is recorded as a read
-    /// by name.
+    /// If the policy denies all selectors, one refusal is recorded in the audit log: that of the last
+    /// selector. A text that can be an id or a name has the selector of the id first, so its refusal
+    /// is recorded as a read by name.
     ///
     /// # Errors
     /// 403 if the policy denies all selectors, with its reason for the first one.
-    pub(crate) fn readable(
+    pub(crate) fn readable_selectors(
         &self,
         caller: &Caller,
         selectors: &[Selector],

@@ -55,17 +55,20 @@ const OPERATE: &str = "operate";
 
 impl Authorize for Scopes {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
-        let scope_for_any = scope_for_any_user(action);
+        let any_user_scope = scope_for_any_user(action);
+        // For the data of the principal itself, the same scope without `:any` is enough.
         let required_scope = if action.is_limited_to(principal) {
-            scope_for_any.trim_end_matches(":any")
+            any_user_scope.trim_end_matches(":any")
         } else {
-            scope_for_any
+            any_user_scope
         };
 
         // The scope `operate` includes `observe`.
-        let is_operator = scope_for_any == OBSERVE && principal.has_scope(OPERATE);
-        if is_operator || principal.has_scope(scope_for_any) || principal.has_scope(required_scope)
-        {
+        let may_observe_as_operator = any_user_scope == OBSERVE && principal.has_scope(OPERATE);
+        let is_allowed = may_observe_as_operator
+            || principal.has_scope(any_user_scope)
+            || principal.has_scope(required_scope);
+        if is_allowed {
             return Decision::Allow;
         }
         // `format!` would cost more. Refusals are frequent, because a route may ask the policy only

@@ -66,7 +66,7 @@ impl KeySet {
     pub fn parse(text: &str) -> Result<Self, InvalidKeySet> {
         let document: JwksDocument =
             serde_json::from_str(text).map_err(|error| InvalidKeySet(Some(error)))?;
-        // A key of an unknown type does not make the others unusable.
+        // A key of an unknown type is skipped, and does not make the others unusable.
         let keys: Vec<_> = document
             .keys
             .into_iter()
@@ -91,8 +91,8 @@ impl KeySet {
     }
 }
 
-/// Returns the key for signatures. `None` if the key is for something else, or its algorithm is not
-/// supported.
+/// Converts `jwk` to a key that verifies signatures. Returns `None` if the key is for something else,
+/// or if its algorithm is not supported.
 fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
     let common = &jwk.common;
     if let Some(key_use) = &common.public_key_use
@@ -147,7 +147,8 @@ pub struct TokenVerifier {
     issuer: String,
     audience: String,
     clock: Arc<dyn Clock>,
-    remembered: Mutex<LruCache<Box<str>, VerifiedToken>>,
+    /// The tokens that were verified, by their texts.
+    verified_tokens: Mutex<LruCache<Box<str>, VerifiedToken>>,
 }
 
 /// A token that was verified. It is remembered by its text.
@@ -164,7 +165,7 @@ struct VerifiedToken {
 /// send.
 const MIN_READ_INTERVAL: Duration = Duration::from_secs(30);
 /// The tolerated difference between two clocks, in seconds.
-const LEEWAY: i64 = 60;
+const LEEWAY_SECONDS: i64 = 60;
 /// The maximum number of remembered tokens: 8 MiB with tokens of 2 KiB.
 const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
@@ -219,7 +220,7 @@ impl TokenVerifier {
             issuer: issuer.into(),
             audience: audience.into(),
             clock,
-            remembered: Mutex::new(LruCache::new(MAX_REMEMBERED)),
+            verified_tokens: Mutex::new(LruCache::new(MAX_REMEMBERED)),
         }
     }
 
@@ -248,12 +249,12 @@ impl Claims {
     /// [`Rejection::Invalid`] if the token is not valid `now`, or never expires.
     fn valid_until(&self, now: i64) -> Result<i64, Rejection> {
         let expiry = self.exp.ok_or(Rejection::invalid(MISSING_CLAIM))?;
-        let valid_until = whole_seconds(expiry).saturating_add(LEEWAY);
+        let valid_until = whole_seconds(expiry).saturating_add(LEEWAY_SECONDS);
         if valid_until < now {
             return Err(Rejection::invalid("has expired"));
         }
         if let Some(not_before) = self.nbf
-            && whole_seconds(not_before).saturating_sub(LEEWAY) > now
+            && whole_seconds(not_before).saturating_sub(LEEWAY_SECONDS) > now
         {
             return Err(Rejection::invalid("is not valid yet"));
         }
@@ -303,8 +304,8 @@ fn is_access_token(media_type: &str) -> bool {
     ["jwt", "at+jwt"].contains(&subtype)
 }
 
-/// Returns the rejection of a token with this error. Its text reveals nothing of the contents of
-/// the token.
+/// Returns the rejection of a token that failed with `error`. The text of the rejection reveals
+/// nothing of the contents of the token.
 fn rejection(error: &errors::ErrorKind) -> Rejection {
     Rejection::invalid(match error {
         errors::ErrorKind::InvalidIssuer => "is of another issuer",
@@ -328,7 +329,8 @@ impl Authenticate for TokenVerifier {
             .map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;
         let now = self.clock.now().as_millis() / 1_000;
-        if let Some(verified) = self.remembered.lock().get(token)
+        // The signature of a token that was verified with the same keys is not verified again.
+        if let Some(verified) = self.verified_tokens.lock().get(token)
             && Arc::ptr_eq(&verified.keys, &keys)
             && verified.valid_until >= now
         {
@@ -340,10 +342,12 @@ impl Authenticate for TokenVerifier {
                 "has extensions that are not supported (crit)",
             ));
         }
-        if !typ.as_deref().is_none_or(is_access_token) {
+        let may_be_access_token = typ.as_deref().is_none_or(is_access_token);
+        if !may_be_access_token {
             return Err(Rejection::invalid("is not an access token (typ)"));
         }
 
+        // The issuer may have added a key since the keys were read.
         if keys.find(kid.as_deref()).is_none() {
             keys = self
                 .keys
@@ -363,7 +367,7 @@ impl Authenticate for TokenVerifier {
             principal: principal.clone(),
             valid_until,
         };
-        self.remembered.lock().put(token.into(), verified);
+        self.verified_tokens.lock().put(token.into(), verified);
         Ok(principal)
     }
 }

@@ -40,7 +40,8 @@ const LARGE_RESPONSE_BYTES: u64 = 16 << 10;
 /// The bytes that a streamed response occupies: a chunk, what is buffered for the socket, and the
 /// compression state.
 const STREAMED_RESPONSE_BYTES: u64 = 256 << 10;
-/// The time in which a client must read a streamed response, which is truncated afterwards.
+/// The time in which a client must read a streamed response. After this time, the response is cut
+/// off.
 const STREAMED_RESPONSE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The maximum number of concurrent requests for the state or the metrics of the service. Further
 /// ones wait.
@@ -50,11 +51,11 @@ const MAX_OPERATIONS: usize = 8;
 /// Each further request slows down all waiting requests, so that many together make about 1,000
 /// queries per second.
 const UNHURRIED_WAITS: usize = 32;
-/// The number of totals that one client reads at once: one thread of an embedded store reads the
-/// totals of all clients.
+/// The number of totals that one client reads at once. It is small, because one thread of an embedded
+/// store reads the totals of all clients.
 const TOTALS_PER_CLIENT: usize = 2;
-/// The number of event streams of one client that catch up at once: by default, 16 streams of all
-/// clients do.
+/// The number of event streams of one client that catch up at once. By default, 16 streams of all
+/// clients together catch up at once.
 const CATCH_UPS_PER_CLIENT: usize = 4;
 /// The number of counters for clients. Clients with the same counter get one fair share together.
 const CLIENT_COUNTERS: usize = 1 << 10;
@@ -105,9 +106,9 @@ impl ClientQueue {
         Self { turns }
     }
 
-    /// Waits for a turn of `client`, which lasts until the result is dropped.
+    /// Waits for a turn of `client`. The turn lasts until the result is dropped.
     ///
-    /// Returns `None` at once for a client with an unknown address, which needs no turn.
+    /// A client with an unknown address needs no turn: the result is `None` at once.
     async fn wait_for_turn(&self, client: ClientId) -> Option<OwnedSemaphorePermit> {
         if client == ClientId::Unknown {
             return None;
@@ -163,7 +164,7 @@ pub(crate) struct RequestPermit(Arc<RequestPermitInner>);
 struct RequestPermitInner {
     pools: Arc<Pools>,
     client: ClientId,
-    held: Mutex<Option<Permit>>,
+    held_permit: Mutex<Option<Permit>>,
 }
 
 impl RequestPermit {
@@ -172,7 +173,7 @@ impl RequestPermit {
         Self(Arc::new(RequestPermitInner {
             pools: Arc::clone(pools),
             client,
-            held: Mutex::default(),
+            held_permit: Mutex::default(),
         }))
     }
 
@@ -193,10 +194,8 @@ impl RequestPermit {
         self.exchange(pool, count.min(pool.capacity), RequestKind::Write)
     }
 
-    /// Exchanges the permit for one to wait for the store, so that other requests find room
-    /// meanwhile.
-    ///
-    /// The request keeps the permit to wait, also after its wait.
+    /// Exchanges the permit for a permit to wait for the store, so that other requests find room
+    /// during the wait. The request keeps the permit to wait after its wait.
     ///
     /// # Errors
     /// 503 if too many requests wait. The request keeps the permit that it holds.
@@ -204,14 +203,15 @@ impl RequestPermit {
         self.exchange(&self.0.pools.waits, 1, RequestKind::Read)
     }
 
-    /// Returns the pause of a waiting request after each query, which is longer the more requests
-    /// wait.
+    /// Returns the pause of a waiting request after each query. The more requests wait, the longer
+    /// the pause is.
     pub(crate) fn wait_pause(&self) -> Duration {
         let slowed_waits = self.0.pools.waits.used().saturating_sub(UNHURRIED_WAITS);
         Duration::from_millis(slowed_waits as u64)
     }
 
-    /// Exchanges the permit for one of a stream of events, which the body of the response keeps.
+    /// Releases the permit of the request, and returns a permit of a stream of events, which the body
+    /// of the response must keep.
     ///
     /// # Errors
     /// 503 if there are too many streams. The request keeps the permit that it holds.
@@ -222,12 +222,12 @@ impl RequestPermit {
         Ok(stream_permit)
     }
 
-    /// Waits for the turn of this client to read totals, which lasts until the result is dropped.
+    /// Waits for the turn of this client to read totals. The turn lasts until the result is dropped.
     pub(crate) async fn wait_for_totals_turn(&self) -> Option<OwnedSemaphorePermit> {
         self.0.pools.totals.wait_for_turn(self.0.client).await
     }
 
-    /// Waits for the turn of a stream of this client to catch up, which lasts until the result is
+    /// Waits for the turn of a stream of this client to catch up. The turn lasts until the result is
     /// dropped.
     pub(crate) async fn wait_for_catch_up_turn(&self) -> Option<OwnedSemaphorePermit> {
         self.0.pools.catch_ups.wait_for_turn(self.0.client).await
@@ -248,25 +248,31 @@ impl RequestPermit {
     /// The first purchase was counted when the batch was admitted.
     ///
     /// # Errors
-    /// 429 if they are more than the client may send now.
-    pub(crate) fn count_batch(&self, purchases: usize) -> HttpResult<()> {
-        let uncounted = u32::try_from(purchases.saturating_sub(1)).unwrap_or_default();
+    /// 429 if the purchases are more than the client may send now.
+    pub(crate) fn count_batch(&self, purchase_count: usize) -> HttpResult<()> {
+        // A batch has far fewer purchases than a `u32` can count.
+        let uncounted_purchases =
+            u32::try_from(purchase_count.saturating_sub(1)).unwrap_or_default();
         let rates = &self.0.pools.rates;
-        rates.count_requests(self.0.client.hash(), RequestKind::Write, uncounted)?;
+        let client_hash = self.0.client.hash();
+        rates.count_requests(client_hash, RequestKind::Write, uncounted_purchases)?;
         Ok(())
     }
 
-    /// Returns the `response` of a read with the permits that it needs until its last byte is
-    /// written to the socket.
+    /// Returns the `response` to a read, which now holds the permits that it needs until its last
+    /// byte is written to the socket.
     ///
-    /// A large response holds a permit for its bytes. A streamed one also keeps the permit of the
-    /// read, as it may query the store until its end, and fails when its client takes too long to
-    /// read it.
+    /// | response | holds | time limit |
+    /// |---|---|---|
+    /// | smaller than [`LARGE_RESPONSE_BYTES`] | nothing | none |
+    /// | large | a permit for its bytes | none |
+    /// | streamed | this permit, and the permit of the read: it may query the store until its end | [`STREAMED_RESPONSE_TIMEOUT`] |
     ///
     /// # Errors
     /// 503 if there is no room for the response beside the others.
     pub(crate) fn track_response(&self, response: Response) -> HttpResult {
-        // Only a stream of events holds no permit of a read any more: its body holds another one.
+        // Only the request of an event stream has no permit any more: the body of its response
+        // already holds the permit of the stream.
         let Some(read_permit) = self.take() else {
             return Ok(response);
         };
@@ -276,17 +282,16 @@ impl RequestPermit {
         }
 
         let size = exact_size.unwrap_or(STREAMED_RESPONSE_BYTES);
-        let response_bytes = &self.0.pools.response_bytes;
-        // A response that is larger than the pool takes all of it, or it could never be sent.
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let size = size.min(response_bytes.max_for_one_client());
-        let size_permit = Arc::new(self.acquire(response_bytes, size, RequestKind::Read)?);
-        // Only a streamed response has a deadline, and keeps the permit of the read.
-        let streaming = exact_size
+        let pool = &self.0.pools.response_bytes;
+        // A response that is larger than the pool takes all of it, or it could never be sent.
+        let units = size.min(pool.max_for_one_client());
+        let size_permit = Arc::new(self.acquire(pool, units, RequestKind::Read)?);
+        let permit_and_deadline = exact_size
             .is_none()
             .then(|| (read_permit, Instant::now() + STREAMED_RESPONSE_TIMEOUT));
         Ok(watch_body(response, move |polled| {
-            if let Some((_until_sent, deadline)) = &streaming
+            if let Some((_read_permit, deadline)) = &permit_and_deadline
                 && Instant::now() >= *deadline
             {
                 let error = axum::Error::new("the client took too long to read the response");
@@ -296,7 +301,10 @@ impl RequestPermit {
         }))
     }
 
-    /// Acquires `units` of `pool` for the request, and releases the permit that it held.
+    /// Acquires `units` of `pool` for the request, and then releases the permit that it held.
+    ///
+    /// # Errors
+    /// 503 if fewer units are free for the client. The request keeps its permit.
     fn exchange(&self, pool: &Arc<FairPool>, units: usize, kind: RequestKind) -> HttpResult<()> {
         let permit = self.acquire(pool, units, kind)?;
         self.hold(permit);
@@ -312,14 +320,14 @@ impl RequestPermit {
             .ok_or_else(|| HttpError::overloaded(kind))
     }
 
-    /// Holds `permit`, and releases the one that the request held.
+    /// Holds `permit`, and releases the permit that the request held.
     fn hold(&self, permit: Permit) {
-        *self.0.held.lock() = Some(permit);
+        *self.0.held_permit.lock() = Some(permit);
     }
 
     /// Takes the permit out of the request, which holds none afterwards.
     fn take(&self) -> Option<Permit> {
-        self.0.held.lock().take()
+        self.0.held_permit.lock().take()
     }
 }
 

@@ -41,7 +41,7 @@ impl FairPool {
         })
     }
 
-    /// Acquires a permit of `client` for `units`, unless fewer are free for this client.
+    /// Acquires a permit of `client` for `units`. Returns `None` if fewer are free for this client.
     pub(crate) fn try_acquire(self: &Arc<Self>, client: ClientId, units: usize) -> Option<Permit> {
         let mut permit = self.empty_permit(client);
         permit.try_extend(units).then_some(permit)
@@ -66,16 +66,18 @@ impl FairPool {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Returns how many units all clients together may use when a client extends its own to
-    /// `used_by_client`.
+    /// Returns how many units all clients together may use after an extension that leaves its client
+    /// with `used_by_client` units. Above its fair share, a client must leave the reserved units free.
     fn limit_for(&self, used_by_client: usize) -> usize {
-        if used_by_client <= self.capacity / SHARE_DIVISOR {
+        let fair_share = self.capacity / SHARE_DIVISOR;
+        if used_by_client <= fair_share {
             return self.capacity;
         }
-        self.capacity - self.capacity / RESERVED_DIVISOR
+        let reserved_units = self.capacity / RESERVED_DIVISOR;
+        self.capacity - reserved_units
     }
 
-    /// Returns the counter of a client with a fair share.
+    /// Returns the counter of a client with a fair share, or `None` for a client without one.
     fn client_counter(&self, client: ClientId) -> Option<&AtomicUsize> {
         match client {
             ClientId::Fair(hash) => select_counter(&self.used_by_client, hash),
@@ -99,7 +101,7 @@ enum Extension {
 }
 
 impl Permit {
-    /// Adds `units` to this permit, unless fewer are free for its client.
+    /// Adds `units` to this permit. Returns false and adds nothing if fewer are free for its client.
     #[must_use]
     pub(crate) fn try_extend(&mut self, units: usize) -> bool {
         self.extend(units, Extension::WithinLimit)
@@ -128,21 +130,22 @@ impl Permit {
         let client_counter = self.pool.client_counter(self.client);
         let used_by_client = match client_counter {
             Some(counter) => counter.fetch_add(units, Ordering::Relaxed) + units,
+            // Without a fair share, only the capacity limits the client.
             None => 0,
         };
         let limit = self.pool.limit_for(used_by_client);
 
         // Refused units must not be added to `used` even for a moment, because they would cause the
         // units of other clients to be refused.
-        let extended = self
-            .pool
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(units)
-                    .filter(|sum| extension == Extension::Forced || *sum <= limit)
-            });
+        let update_result =
+            self.pool
+                .used
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                    used.checked_add(units)
+                        .filter(|sum| extension == Extension::Forced || *sum <= limit)
+                });
 
-        let Ok(used_before) = extended else {
+        let Ok(used_before) = update_result else {
             if let Some(counter) = client_counter {
                 counter.fetch_sub(units, Ordering::Relaxed);
             }

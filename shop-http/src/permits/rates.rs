@@ -14,11 +14,10 @@ use governor::{Quota, RateLimiter};
 use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult, RequestKind};
 
-/// The maximum number of tracked clients, about 6 MB. Further clients share the rates of [`SHARED`]
-/// clients.
+/// The maximum number of tracked clients, about 6 MB. Further clients share [`SHARED_RATES`] rates.
 const MAX_CLIENTS: usize = 1 << 16;
 /// The number of rates that the clients beyond [`MAX_CLIENTS`] share.
-const SHARED: u64 = 1 << 10;
+const SHARED_RATES: u64 = 1 << 10;
 
 /// The header with the number of requests that a client may still send now.
 pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -45,8 +44,8 @@ impl Rates {
         self.writes.is_some() || self.reads.is_some()
     }
 
-    /// Counts requests of the client with this hash together, and returns how many more the client
-    /// may send now.
+    /// Counts `count` requests of a client at once, and returns how many more the client may send now.
+    /// `client_hash` is the [hash](super::ClientId::hash) of the client.
     ///
     /// Returns `None` if the rate of requests of this kind is not limited, or if `count` is 0.
     ///
@@ -54,7 +53,7 @@ impl Rates {
     /// 429 if these requests are more than the client may send now.
     pub(crate) fn count_requests(
         &self,
-        client: u64,
+        client_hash: u64,
         kind: RequestKind,
         count: u32,
     ) -> HttpResult<Option<u32>> {
@@ -62,7 +61,7 @@ impl Rates {
             return Ok(None);
         };
 
-        let remaining = limiter.count(client, count).map_err(|retry_after| {
+        let remaining = limiter.count(client_hash, count).map_err(|retry_after| {
             HttpError::rate_exceeded(limiter.rate.get(), retry_after, kind)
         })?;
         Ok(Some(remaining))
@@ -76,6 +75,7 @@ impl Rates {
         usize::try_from(limiter.rate.get()).unwrap_or(usize::MAX)
     }
 
+    /// Returns the limiter of requests of this kind, if their rate is limited.
     const fn limiter(&self, kind: RequestKind) -> Option<&Limiter> {
         match kind {
             RequestKind::Read => self.reads.as_ref(),
@@ -83,8 +83,8 @@ impl Rates {
         }
     }
 
-    /// Adds the headers of the rate, and of how many requests the client may still send, to
-    /// `response`.
+    /// Adds the header of the rate to `response`, and the header with the number of requests that the
+    /// client may still send (`remaining`), if the number is known.
     ///
     /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
     pub(crate) fn add_headers(
@@ -109,7 +109,9 @@ impl Rates {
     }
 }
 
+/// Inserts the header `name` into `response`, in place of an earlier one.
 fn insert_header(response: &mut Response, name: HeaderName, text: String) {
+    // The texts consist of digits and ASCII names, so they are always valid values.
     if let Ok(value) = HeaderValue::try_from(text) {
         response.headers_mut().insert(name, value);
     }
@@ -142,37 +144,40 @@ impl<C: Clock> Limiter<C> {
         }
     }
 
-    /// Counts `count` requests of `client` together, and returns how many more are allowed now.
+    /// Counts `count` requests of a client at once, and returns how many more are allowed now.
     ///
     /// # Errors
     /// The time until the requests are allowed, if they are too many now.
-    fn count(&self, client: u64, count: NonZeroU32) -> Result<u32, Duration> {
-        let client = if self.make_room() {
-            client
+    fn count(&self, client_hash: u64, count: NonZeroU32) -> Result<u32, Duration> {
+        // Without room for another client, several clients share one key, and so one rate.
+        let key = if self.make_room() {
+            client_hash
         } else {
-            client % SHARED
+            client_hash % SHARED_RATES
         };
-        let allowed = self
+        let snapshot = self
             .clients
-            .check_key_n(&client, count)
+            .check_key_n(&key, count)
             // More requests than the rate allows in one second are never allowed together.
             .map_err(|_never| Duration::from_secs(1))?
             .map_err(|until| until.wait_time_from(self.now()))?;
-        Ok(allowed.remaining_burst_capacity())
+        Ok(snapshot.remaining_burst_capacity())
     }
 
     fn now(&self) -> C::Instant {
         self.clients.clock().now()
     }
 
-    /// Makes room for one more client: forgets idle clients if too many are tracked, at most once a
-    /// second. Returns whether there is room.
+    /// Returns whether there is room for one more client. If too many clients are tracked, first
+    /// forgets those that are idle, at most once a second.
     fn make_room(&self) -> bool {
         if self.clients.len() < MAX_CLIENTS {
             return true;
         }
         let elapsed: Duration = self.now().duration_since(self.started_at).into();
-        if self.swept_at.swap(elapsed.as_secs(), Ordering::Relaxed) != elapsed.as_secs() {
+        let current_second = elapsed.as_secs();
+        let last_sweep = self.swept_at.swap(current_second, Ordering::Relaxed);
+        if last_sweep != current_second {
             self.clients.retain_recent();
         }
         self.clients.len() < MAX_CLIENTS
@@ -190,7 +195,7 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let limiter = Limiter::new(NonZeroU32::MIN, clock.clone());
         let most = u64::try_from(MAX_CLIENTS).unwrap() + 10_000;
-        let passed = (SHARED..most)
+        let passed = (SHARED_RATES..most)
             .filter(|client| limiter.count(*client, NonZeroU32::MIN).is_ok())
             .count();
         assert!(passed <= MAX_CLIENTS + 1_024, "{passed}");

@@ -26,7 +26,7 @@ use crate::watched_body::watch_body;
 
 /// The access log of a router, which begins an entry for each request.
 pub(crate) struct AccessLogger {
-    /// The number of requests of which one is logged in the access log.
+    /// One of this many requests is logged in the access log.
     sampling_interval: NonZeroU64,
     request_count: AtomicU64,
     trusted_proxies: TrustedProxies,
@@ -48,10 +48,10 @@ impl AccessLogger {
         })
     }
 
-    /// Begins the entry of `request`, with the id `request_id`, which was received from `peer` at
+    /// Begins the entry of `request`, which has the id `request_id` and was received from `peer` at
     /// `started_at`.
     ///
-    /// `outer_template` is the template of the prefix below which outer routers mounted `route`.
+    /// `outer_template` is the template of the prefix at which outer routers mounted `route`.
     pub(crate) fn begin(
         &self,
         request: &Request,
@@ -102,15 +102,15 @@ pub(crate) struct AccessLogEntry {
 }
 
 impl AccessLogEntry {
-    /// Attaches this entry to the body of `response`, which drops it when the body was sent, or the
-    /// client disconnected. The drop writes the lines of the access log and of the audit log.
+    /// Attaches this entry to the body of `response`. The body drops the entry when the body was sent
+    /// or the client disconnected, and the drop writes the lines of both logs.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         self.purchase_id = response.headers().get(PURCHASE_ID).cloned();
 
         watch_body(response, move |polled| {
-            // This reference moves the whole entry into the closure. With the field alone, the
-            // closure would copy the number, and the entry would be dropped before the response.
+            // This reference moves the whole entry into the closure. If the closure used only the
+            // field, it would copy the number, and the entry would be dropped before the response.
             let entry = &mut self;
             if let Poll::Ready(Some(Ok(frame))) = &polled
                 && let Some(data) = frame.data_ref()
@@ -133,7 +133,7 @@ impl Drop for AccessLogEntry {
 
         let sender = self.trail.principal.get();
         let principal = sender.and_then(Principal::name);
-        // The name of most tokens equals their subject, which is then logged once.
+        // Most principals have their subject as their name. The subject is then not logged again.
         let subject = sender
             .and_then(Principal::subject)
             .filter(|subject| Some(*subject) != principal);
@@ -172,7 +172,7 @@ impl Drop for AccessLogEntry {
                 purchases = audited.purchases,
                 denied = audited.denied,
                 positions = audited.positions.as_deref(),
-                resolved = self.trail.resolved.get(),
+                resolved = self.trail.resolved_count.get(),
                 reason = audited.reason.as_deref(),
                 purchase.id = self.purchase_id.as_ref().and_then(|id| id.to_str().ok()),
                 http.status = self.status,

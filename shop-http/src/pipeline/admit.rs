@@ -15,8 +15,8 @@ use crate::permits::{ClientId, Pools, RequestPermit};
 use crate::response::{ErrorWriter, HttpResult, RequestKind};
 use crate::routes::route::RequestClass;
 
-/// The scopes of services that send requests on behalf of many users: no fair share limits their
-/// requests.
+/// The scopes of services that send requests on behalf of many users. No fair share limits the
+/// requests of such a service.
 const SERVICE_SCOPES: [&str; 5] = [
     "observe",
     "operate",
@@ -32,7 +32,7 @@ pub(crate) struct Admission {
     hasher: RandomState,
 }
 
-/// The mark of a response whose request went through [`Admission::admit`], which counts it.
+/// The mark of a response whose request [`Admission::admit`] has counted.
 #[derive(Clone)]
 struct IsCounted;
 
@@ -54,10 +54,9 @@ impl Admission {
         Some(self.hasher.hash_one(network(client)))
     }
 
-    /// Returns the hash of the client's address that
-    /// [`count_if_rejected`](Self::count_if_rejected) counts.
+    /// Returns the hash of the client's address, for [`count_if_rejected`](Self::count_if_rejected).
     ///
-    /// Returns `None` if there are no rates, or the address is unknown.
+    /// Returns `None` if there are no rates, or if the address is unknown.
     pub(crate) fn counted_address(&self, request: &Request, state: &RequestState) -> Option<u64> {
         if !self.pools.rates.are_limited() {
             return None;
@@ -86,17 +85,19 @@ impl Admission {
         }
 
         let rates = &self.pools.rates;
+        // The clients with unknown addresses are one client for the rates.
+        let client_hash = address.unwrap_or_default();
         let mut remaining = None;
-        match rates.count_requests(address.unwrap_or_default(), kind, 1) {
-            Ok(allowed) => remaining = allowed,
-            Err(exceeded) => response = write_error(&exceeded),
+        match rates.count_requests(client_hash, kind, 1) {
+            Ok(remaining_requests) => remaining = remaining_requests,
+            Err(rate_error) => response = write_error(&rate_error),
         }
         rates.add_headers(&mut response, kind, remaining);
         response
     }
 
-    /// Returns the response of `handle` to a request, if the rate of its client and the pools allow
-    /// the request.
+    /// Calls `handle` for a request and returns its response, if the rate of the client and the pools
+    /// allow the request. If they do not, the response is the 429 or the 503.
     ///
     /// # Errors
     /// 503 if there is no room for the response of a read beside the others.
@@ -115,15 +116,15 @@ impl Admission {
         let kind = class.kind();
         let mut remaining = None;
         let mut response = match self.count_and_acquire(client, class, &permit) {
-            Ok(allowed) => {
-                remaining = allowed;
+            Ok(remaining_requests) => {
+                remaining = remaining_requests;
                 let response = handle(request, state).await;
                 match kind {
                     RequestKind::Read => permit.track_response(response)?,
                     RequestKind::Write => response,
                 }
             }
-            Err(refused) => write_error(&refused),
+            Err(refusal) => write_error(&refusal),
         };
 
         let rates = &self.pools.rates;
@@ -134,8 +135,11 @@ impl Admission {
         Ok(response)
     }
 
-    /// Counts a request of `class` towards the rate of `client`, and acquires room for a read.
-    /// Returns how many more requests the client may send now, if that is known and there is a rate.
+    /// Counts a request of `class` towards the rate of `client`. If it is a read, also acquires room
+    /// for it.
+    ///
+    /// Returns how many more requests the client may send now, or `None` if the number is unknown or
+    /// there is no rate.
     ///
     /// # Errors
     /// - 429 if the client reached its rate

@@ -106,11 +106,11 @@ pub(crate) struct RequestOrigin {
 impl Browsers {
     /// Creates the rules of `service` for browsers.
     ///
-    /// `authenticates` says whether some of its routes need credentials.
+    /// `authenticates` says whether some routes of the service need credentials.
     ///
-    /// Only facing supports CORS, because pages of shops buy there; probes and operators use the
-    /// admin listener. Where authentication is not required, a page that may buy could also refund,
-    /// so refunds are protected separately.
+    /// Only facing supports CORS, because the pages of shops buy there. Its admin listener does not,
+    /// because only probes and operators use it. Without authentication, a page that may buy could
+    /// also refund, so refunds are protected separately.
     pub(crate) fn new(service: &service::Service, authenticates: bool) -> Self {
         let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
         let cors = has_cors.then(|| cors_layer(&service.options.cors, authenticates));
@@ -118,10 +118,15 @@ impl Browsers {
         let mut browser_headers = SECURITY_HEADERS.to_vec();
         let mut constant_origin = None;
         if let Some(cors) = &cors {
-            let headers = cors_headers(cors, &Request::default());
-            constant_origin = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned();
-            let headers = headers.iter();
-            browser_headers.extend(headers.map(|(name, value)| (name.clone(), value.clone())));
+            // The headers for a request without an origin do not depend on the origin.
+            let constant_headers = cors_headers(cors, &Request::default());
+            constant_origin = constant_headers
+                .get(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+                .cloned();
+            let owned_headers = constant_headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()));
+            browser_headers.extend(owned_headers);
         }
 
         let is_anonymous = !authenticates && service.policy.authorize.is_none();
@@ -176,7 +181,9 @@ impl Browsers {
     /// 403 if the service does not allow the origin to write.
     pub(crate) fn check(&self, request: &mut Request) -> HttpResult<()> {
         let headers = request.headers();
-        if !headers.contains_key(SEC_FETCH_SITE) && !headers.contains_key(header::ORIGIN) {
+        let may_be_browser =
+            headers.contains_key(SEC_FETCH_SITE) || headers.contains_key(header::ORIGIN);
+        if !may_be_browser {
             return Ok(());
         }
 
@@ -190,13 +197,13 @@ impl Browsers {
     }
 
     /// Adds `Cache-Control` to `response`, and the headers for browsers if a browser may show the
-    /// response. The headers that the handler set take precedence over both, except that `Vary`
-    /// names the headers of both.
+    /// response. A header that the handler set takes precedence, except that `Vary` then has two
+    /// values.
     ///
     /// A browser that navigates to a document names no origin, and over plain HTTP sends no
-    /// `Sec-Fetch-*` either. So HTML, and what a cache may store, gets the headers in any case: a
-    /// shared cache would otherwise give a browser the response to a program. Other responses are
-    /// not stored, and need no `Vary`.
+    /// `Sec-Fetch-*` either. So an HTML response always gets the headers for browsers. A response that
+    /// a cache may store always gets them as well, because a shared cache may give a browser the
+    /// response to a program. Other responses are not stored, and need no `Vary`.
     pub(crate) fn add_headers(&self, response: &mut Response, origin: RequestOrigin) {
         let headers = response.headers_mut();
         let may_be_stored = headers.contains_key(header::CACHE_CONTROL);
@@ -224,7 +231,7 @@ impl Browsers {
             }
         }
 
-        // The same value was added above, and `extend` would replace the handler's.
+        // The same `Vary` was added above, and `extend` would replace the value of the handler.
         cors_headers.remove(header::VARY);
         headers.extend(cors_headers);
     }
@@ -262,15 +269,15 @@ fn is_refused(protection: Option<&CsrfLayer>, request: &Request) -> bool {
     let Some(protection) = protection else {
         return false;
     };
-    // Without a response, nothing shows that the layer allows the request.
+    // Without a response of the layer, nothing shows that it allows the request, so it is refused.
     pass_through(protection, request)
         .is_none_or(|response| response.extensions().get::<ProtectionError>().is_some())
 }
 
 /// Returns the response of `cors` to `request`.
 ///
-/// If the request is a preflight request, this is the whole response. Otherwise, it is an empty
-/// response with the headers of CORS.
+/// For a preflight request, this is the whole response. For any other request, it is an empty response
+/// with the headers of CORS.
 fn cors_response(cors: &CorsLayer, request: &Request) -> Response {
     pass_through(cors, request).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ use axum::http::HeaderMap;
 
 use crate::options::TrustedProxies;
 
+/// The header to which each proxy appends the address of its client.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 impl TrustedProxies {
@@ -23,6 +24,7 @@ impl TrustedProxies {
             return peer;
         }
 
+        // The last entry comes first. A header that is not text counts as an entry that is no address.
         let forwarded_texts = headers
             .get_all(FORWARDED_FOR)
             .iter()

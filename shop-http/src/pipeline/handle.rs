@@ -46,8 +46,8 @@ pub(super) async fn handle(request: &mut Request, state: &RequestState) -> Respo
         Ok(Ok(response)) => response,
         Ok(Err(error)) => write_error(&error),
         Err(_panic) => {
-            // Without the permit, dropping the handler does not continue it: a future that panicked
-            // must not be polled again.
+            // Without the permit, the drop below does not continue the handler. A future that
+            // panicked must not be polled again.
             running.write_permit = None;
             respond_to_panic(write_error)
         }
@@ -89,12 +89,13 @@ impl Drop for RunningHandler {
             && let Ok(runtime) = Handle::try_current()
         {
             let handler = replace(&mut self.handler, Fuse::terminated());
-            let rest = async move {
-                // The client left, or was answered at the time-out: the result is not needed.
+            let rest_of_write = async move {
+                // The client disconnected, or got the response of the time-out, so the result is not
+                // needed.
                 drop(handler.await);
                 drop(permit);
             };
-            drop(runtime.spawn(rest.instrument(Span::current())));
+            drop(runtime.spawn(rest_of_write.instrument(Span::current())));
         }
     }
 }

@@ -7,16 +7,18 @@ use shop_core::ErrorKind;
 use crate::options::{Hosts, HttpOptions, is_local, parse_host};
 use crate::response::{HttpError, HttpResult};
 
-/// Checks the sizes of a request head.
+/// Checks the sizes of a request head: the length of its path and query, and the length of its
+/// header names and values together, without the separators between them.
 ///
 /// # Errors
-/// 414 or 431 if the path and query, or the headers, are larger than allowed
+/// - 414 if the path and query are longer than allowed
+/// - 431 if the headers are larger than allowed
 pub(super) fn check_head(request: &Request, options: &HttpOptions) -> HttpResult<()> {
-    let uri = request.uri().path_and_query();
-    let uri_bytes = uri.map_or(0, |uri| uri.as_str().len());
-    let limit = options.max_uri_bytes;
-    if uri_bytes > limit {
-        let text = format!("Path and query must not have more than {limit} bytes");
+    let path_and_query = request.uri().path_and_query();
+    let path_and_query_bytes = path_and_query.map_or(0, |text| text.as_str().len());
+    let max_uri_bytes = options.max_uri_bytes;
+    if path_and_query_bytes > max_uri_bytes {
+        let text = format!("Path and query must not have more than {max_uri_bytes} bytes");
         return Err(HttpError::too_large(StatusCode::URI_TOO_LONG, text));
     }
 
@@ -24,9 +26,9 @@ pub(super) fn check_head(request: &Request, options: &HttpOptions) -> HttpResult
         .headers()
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len());
-    let limit = options.max_header_bytes;
-    if header_sizes.sum::<usize>() > limit {
-        let text = format!("Headers must not have more than {limit} bytes together");
+    let max_header_bytes = options.max_header_bytes;
+    if header_sizes.sum::<usize>() > max_header_bytes {
+        let text = format!("Headers must not have more than {max_header_bytes} bytes together");
         return Err(HttpError::too_large(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             text,
@@ -44,18 +46,22 @@ pub(super) fn check_host(request: &Request, hosts: &Hosts) -> HttpResult<()> {
         return Ok(());
     }
 
+    // A header that is not text names no host.
     let host_header = request.headers().get(header::HOST);
-    let text = host_header.and_then(|host| host.to_str().ok());
+    let host_text = host_header.and_then(|host| host.to_str().ok());
+    // Over HTTP/2, and in requests to a proxy, the URI itself names the host.
     let authority = request.uri().authority();
     let is_plain_local = authority.is_none()
         && matches!(hosts, Hosts::Local(_))
-        && text.and_then(plain_host_name).is_some_and(is_local);
+        && host_text.and_then(plain_host_name).is_some_and(is_local);
     // Most requests to a development machine name a plain local host, and need no parser.
     if is_plain_local {
         return Ok(());
     }
 
-    let host = authority.cloned().or_else(|| text.and_then(parse_host));
+    let host = authority
+        .cloned()
+        .or_else(|| host_text.and_then(parse_host));
     if hosts.allows(host.as_ref()) {
         Ok(())
     } else {
@@ -118,7 +124,8 @@ fn is_valid_host(host: &str) -> bool {
     host.is_empty() || plain_host_name(host).is_some() || parse_host(host).is_some()
 }
 
-/// Returns whether the value of each header `name` is `word`, in any case.
+/// Returns whether the value of each header `name` is `word`, in upper or lower case. A missing
+/// header has no value, so the result is true.
 fn every_value_is(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     headers
         .get_all(name)

@@ -111,8 +111,8 @@ impl RequestPipeline {
         }
     }
 
-    /// Takes a request with this `state` through all steps. Returns the response, and the time at
-    /// which the response was made.
+    /// Takes a request with this `state` through all steps. Returns the response and the time at
+    /// which it was made.
     async fn respond(
         &self,
         request: &mut Request,
@@ -175,16 +175,15 @@ impl RequestPipeline {
 
         let admission = &self.inner_steps.admission;
         let address = admission.counted_address(request, state);
-        let response = match self.browsers.check(request) {
-            Ok(()) => {
-                let response = self.respond_within_timeout(request, state, arrival).await?;
-                if !may_count_as_rejected(class, response.status()) {
-                    return Ok(response);
-                }
-                response
-            }
-            Err(refused) => write_error(&refused),
-        };
+        if let Err(refusal) = self.browsers.check(request) {
+            let response = write_error(&refusal);
+            return Ok(admission.count_if_rejected(address, class.kind(), response, write_error));
+        }
+
+        let response = self.respond_within_timeout(request, state, arrival).await?;
+        if !may_count_as_rejected(class, response.status()) {
+            return Ok(response);
+        }
         Ok(admission.count_if_rejected(address, class.kind(), response, write_error))
     }
 
@@ -212,8 +211,8 @@ impl RequestPipeline {
         }
     }
 
-    /// Takes a request through the remaining steps, within the time-out of requests. A panic in them
-    /// becomes a response.
+    /// Takes a request through the remaining steps, within the time-out of requests. A panic in one of
+    /// these steps becomes a response.
     ///
     /// # Errors
     /// 503 after the time-out
@@ -245,7 +244,7 @@ impl RequestPipeline {
             .await
     }
 
-    /// Waits for `response` until the time-out of the request that arrived as in `arrival`.
+    /// Waits for `response` until the time-out of the request, which begins with its `arrival`.
     ///
     /// # Errors
     /// 503 after the time-out
@@ -256,6 +255,7 @@ impl RequestPipeline {
         kind: RequestKind,
     ) -> HttpResult {
         let timeout = self.options.request_timeout;
+        // A time-out that is too long for the clock never ends.
         let Some(deadline) = arrival.received_at.checked_add(timeout) else {
             return response.await;
         };
@@ -282,7 +282,7 @@ impl RequestPipeline {
 }
 
 /// Returns whether a request of `class` whose response has this `status` may have been rejected
-/// before it was admitted, and then counts towards the rate of its address.
+/// before it was admitted. Such a request counts towards the rate of its address.
 ///
 /// Probes and operations are never admitted, and no rate applies to them. The exception is an
 /// operation with an invalid token: without a rate, a client could try tokens at `/metrics` as fast
@@ -320,7 +320,7 @@ impl InnerSteps {
         Some(guards.iter().fold(router, |router, guard| guard(router)))
     }
 
-    /// Authenticates a request where it needs a token, admits it, and calls its handler.
+    /// Authenticates a request if its route needs a token, admits the request, and calls its handler.
     ///
     /// # Errors
     /// The errors of [`Admission::admit`].
@@ -328,10 +328,10 @@ impl InnerSteps {
         if let Some(authenticate) = &self.authenticate
             && state.access != Access::Open
         {
-            if let Err(rejected) = authenticate_request(authenticate, request, state).await {
+            if let Err(rejection) = authenticate_request(authenticate, request, state).await {
                 // A rejection is returned as a response, and not as an error, so that
                 // `count_if_rejected` counts it towards the rate of its address.
-                return Ok((state.write_error)(&rejected));
+                return Ok((state.write_error)(&rejection));
             }
             state.body_since = Instant::now();
         }

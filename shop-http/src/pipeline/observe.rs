@@ -79,8 +79,8 @@ impl RequestObserver {
         }
     }
 
-    /// Gives a request its id, which the log lines about it contain, and begins to measure it. Adds
-    /// the trail of its access log entry to `state`.
+    /// Gives a request its id, which its log lines contain, and begins to measure the request. If
+    /// there is an access log, adds the trail of its entry to `state`.
     pub(crate) fn begin(
         &self,
         request: &mut Request,
@@ -97,8 +97,8 @@ impl RequestObserver {
             Some(route) => &route.series,
             None => &self.unrouted,
         };
-        let outer = outer_template(request);
-        let span = self.create_span(request, series, outer, &head);
+        let outer_prefix = outer_template(request);
+        let span = self.create_span(request, series, outer_prefix, &head);
 
         let mut access_log_entry = None;
         if let Some(logger) = &self.access_log {
@@ -106,7 +106,7 @@ impl RequestObserver {
                 request,
                 state.peer,
                 Arc::clone(series),
-                outer.to_owned(),
+                outer_prefix.to_owned(),
                 &head.id,
                 received_at,
             );
@@ -115,7 +115,7 @@ impl RequestObserver {
         }
         let timer = self.metrics.start_request(
             Arc::clone(series),
-            outer.to_owned(),
+            outer_prefix.to_owned(),
             &head.method,
             received_at,
         );
@@ -141,12 +141,12 @@ impl RequestObserver {
         &self,
         request: &Request,
         route: &RouteSeries,
-        outer: &str,
+        outer_prefix: &str,
         head: &LoggedHead,
     ) -> Span {
         #[cfg(feature = "otel")]
         if self.has_traces {
-            return traces::span(request, route.template(outer).as_deref(), &head.id);
+            return traces::span(request, route.template(outer_prefix).as_deref(), &head.id);
         }
         // `enabled!` is always true where layers use filters.
         if LevelFilter::current() >= LevelFilter::DEBUG {
@@ -198,8 +198,9 @@ impl RequestObserver {
             return;
         }
 
-        let own_span = span.is_none().then(|| head.create_span());
-        let span = own_span.as_ref().unwrap_or(span);
+        // `create_span` makes no span at most log levels, so it is made here.
+        let late_span = span.is_none().then(|| head.create_span());
+        let span = late_span.as_ref().unwrap_or(span);
         if has_panicked {
             tracing::error!(parent: span, "a route has panicked");
         }
@@ -218,8 +219,8 @@ fn usable_id<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a Header
     is_usable.then_some(id)
 }
 
-/// Returns the id of a request: the id that the client sent, or else the correlation id, or else a
-/// new id. An id that the client did not send as the header is added to the headers.
+/// Returns the id of a request: the `X-Request-Id` that the client sent, or else the correlation id,
+/// or else a new id. Adds the id to the headers if the client did not send it.
 fn assign_id(headers: &mut HeaderMap, correlation_id: Option<&HeaderValue>) -> HeaderValue {
     if let Some(id) = usable_id(headers, &REQUEST_ID) {
         return id.clone();
@@ -233,7 +234,8 @@ fn assign_id(headers: &mut HeaderMap, correlation_id: Option<&HeaderValue>) -> H
 fn create_id() -> HeaderValue {
     let mut text = [0; Hyphenated::LENGTH];
     Uuid::now_v7().hyphenated().encode_lower(&mut text);
-    // The copies of the value share the bytes.
+    // The copies of the value share the bytes. A UUID is always a valid value, so the default is
+    // never used.
     HeaderValue::from_maybe_shared(Bytes::from_owner(text))
         .unwrap_or(HeaderValue::from_static("none"))
 }

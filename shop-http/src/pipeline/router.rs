@@ -56,13 +56,13 @@ impl From<Router> for HttpService {
     }
 }
 
-/// The routes of one path. A path ends with its parameter: what follows the parameter, such as
-/// `:refund`, is found in the request.
+/// The routes that share a path up to its parameter, such as `/v1/purchases/{id}` and
+/// `/v1/purchases/{id}:refund`. The path of the request tells which of them is meant.
 type PathRoutes = Arc<[PathRoute]>;
 
 /// A route of a path of the router.
 struct PathRoute {
-    /// The end of the path behind the parameter.
+    /// The end of the path behind the parameter, such as `:refund`. It is empty for most routes.
     end: String,
     route: Arc<Route>,
 }
@@ -89,8 +89,8 @@ impl ServiceRoutes {
         guards: &[Guard],
     ) -> Arc<Self> {
         let service = Arc::new(service);
-        let source = Arc::downgrade(&service);
-        service.metrics.set_scrape_source(source);
+        let scrape_source = Arc::downgrade(&service);
+        service.metrics.set_scrape_source(scrape_source);
         let family_of_roles = service.roles.iter().find_map(|role| role.request_metrics());
         if let Some(family) = family_of_roles
             && service.has(RouteGroup::ShortPaths)
@@ -123,7 +123,8 @@ impl ServiceRoutes {
         arrival: &mut Arrival,
     ) -> (Response, Instant) {
         let routes = match self.paths.at(request.uri().path()) {
-            Ok(found) => found.value,
+            Ok(path_match) => path_match.value,
+            // The pipeline also responds to requests without a route.
             Err(_no_route) => &[][..],
         };
         self.respond_at(routes, &mut request, arrival).await
@@ -137,8 +138,8 @@ impl ServiceRoutes {
         arrival: &mut Arrival,
     ) -> (Response, Instant) {
         let path = request.uri().path();
-        // The last route that matches is the right one: an action such as `:refund` comes after the
-        // route of its object, whose empty end matches every path.
+        // The last route that matches is the right one. The route of an action, such as `:refund`,
+        // comes after the route of its object, whose empty end matches every path.
         let path_route = routes.iter().rev().find(|route| path.ends_with(&route.end));
         let route = path_route.map(|path_route| Arc::clone(&path_route.route));
         let write_error = match &route {
@@ -185,17 +186,17 @@ impl ServiceRoutes {
 
 /// Groups `routes` by the templates of their paths, which end with their parameters.
 fn group_by_path(routes: Vec<Route>) -> BTreeMap<String, PathRoutes> {
-    let mut grouped = BTreeMap::<String, Vec<PathRoute>>::new();
+    let mut routes_by_path = BTreeMap::<String, Vec<PathRoute>>::new();
     for route in routes {
         let (path, end) = route.split_action().unwrap_or((&route.path, ""));
         let path = path.to_owned();
         let end = end.to_owned();
         let route = Arc::new(route);
-        let routes = grouped.entry(path).or_default();
-        routes.push(PathRoute { end, route });
+        let path_routes = routes_by_path.entry(path).or_default();
+        path_routes.push(PathRoute { end, route });
     }
 
-    grouped
+    routes_by_path
         .into_iter()
         .map(|(path, routes)| (path, routes.into()))
         .collect()

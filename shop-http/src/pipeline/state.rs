@@ -19,7 +19,7 @@ use crate::routes::route::{Access, RequestClass, Route};
 /// takes a lock of the runtime.
 pub(crate) type ReusedTimer = Pin<Box<Sleep>>;
 
-/// What the listener of a request knows about the request beside its head.
+/// The facts that the listener of a request knows about the request beside its head.
 pub(crate) struct Arrival {
     /// When the head was complete. The clock is read once, for all time limits and metrics that
     /// begin with the head.
@@ -44,14 +44,14 @@ impl Arrival {
         }
     }
 
-    /// Takes what the listener put into the extensions of a request, which an outer router carries
-    /// to the pipeline.
+    /// Returns the arrival of a request that is received now, with the facts that the listener put
+    /// into its extensions. The request came through an outer router.
     pub(crate) fn take_from(extensions: &mut Extensions) -> Self {
         let peer = extensions.get().map(|ConnectInfo(peer)| *peer);
         Self::new(peer, extensions.remove())
     }
 
-    /// Returns the timer, which completes at `deadline`.
+    /// Returns the timer after setting it to complete at `deadline`. Creates a timer if there is none.
     pub(crate) fn timer_until(&mut self, deadline: Instant) -> Pin<&mut Sleep> {
         let timer = self
             .timer
@@ -86,8 +86,8 @@ pub(crate) struct RequestState {
 }
 
 impl RequestState {
-    /// Creates the state of a request with `method`, which arrived as `arrival` says. `route` is the
-    /// route of its path, or `None` if the path matches no route.
+    /// Creates the state of a request with `method` from its `arrival`. `route` is the route of its
+    /// path, or `None` if the path matches no route.
     pub(crate) fn new(
         route: Option<Arc<Route>>,
         method: &Method,

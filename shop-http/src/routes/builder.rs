@@ -250,7 +250,8 @@ impl RouterBuilder {
 
     /// Builds the service of `listener`.
     ///
-    /// The layers of an embedder read what axum's router adds to a request, so they get a router.
+    /// If the embedder added layers, the service is a router, because the layers read what axum's
+    /// router adds to a request.
     fn build_service_for(self, listener: Listener) -> HttpService {
         let has_guards = !self.guards.is_empty();
         let routes = self.build_routes(listener);
@@ -330,7 +331,8 @@ impl RouterBuilder {
         )
     }
 
-    /// Splits this builder into those of the public listener and of the admin listener.
+    /// Splits this builder into the builder for the public listener and the one for the admin
+    /// listener.
     fn split_admin(self) -> (Self, Self) {
         let mut public = self.clone();
         public.policy.authorize = Some(Arc::new(WithoutOperations(self.policy.clone())));

@@ -18,7 +18,7 @@ impl Mount {
     /// Returns the prefix that outer routers removed from the path of the request with this `uri`
     /// and these `extensions`.
     ///
-    /// The prefix is empty if they removed nothing, or rewrote the path in another way.
+    /// The prefix is empty if the outer routers removed nothing, or rewrote the path in another way.
     pub fn from_request(uri: &Uri, extensions: &Extensions) -> Self {
         let original_path = original_uri(uri, extensions).path();
         let remaining_path = uri.path();

@@ -114,20 +114,24 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
             let (head, _body) = request.into_parts();
             handler(state.clone(), head).boxed()
         });
-        let compressed = CompressionLayer::new().layer(service);
-        let call = move |request: WriteRequest| {
+        let compressed_service = CompressionLayer::new().layer(service);
+        let route_handler = move |request: WriteRequest| {
             let context = request::context::request_context(request.headers());
-            let response = compressed.clone().oneshot(request.into_request());
+            let responding = compressed_service.clone().oneshot(request.into_request());
             async move {
                 let response = match context {
-                    Some(context) => Arc::<RequestContext>::from(context).scope(response).await?,
-                    None => response.await?,
+                    Some(context) => {
+                        Arc::<RequestContext>::from(context)
+                            .scope(responding)
+                            .await?
+                    }
+                    None => responding.await?,
                 };
                 Ok(response.map(Body::new))
             }
             .boxed()
         };
-        Route::new(spec, Arc::new(call), description)
+        Route::new(spec, Arc::new(route_handler), description)
     }
 
     /// Builds a route for `GET` whose responses are small, or not worth compressing.
@@ -138,11 +142,11 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
         handler: fn(S, Parts) -> F,
     ) -> Route {
         let state = self.0.clone();
-        let call = move |request: WriteRequest| {
+        let route_handler = move |request: WriteRequest| {
             let (head, _body) = request.into_request().into_parts();
             handler(state.clone(), head).boxed()
         };
-        Route::new(spec, Arc::new(call), description)
+        Route::new(spec, Arc::new(route_handler), description)
     }
 
     /// Builds a route for `POST`.
@@ -153,13 +157,13 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
         handler: fn(S, WriteRequest) -> F,
     ) -> Route {
         let state = self.0.clone();
-        let call = move |request| handler(state.clone(), request).boxed();
-        Route::new(spec, Arc::new(call), description)
+        let route_handler = move |request| handler(state.clone(), request).boxed();
+        Route::new(spec, Arc::new(route_handler), description)
     }
 }
 
-/// The group of a route, its path, and the class of its requests, which are `POST` if they write,
-/// else `GET`.
+/// The group of a route, its path, and the class of its requests. The method of the requests follows
+/// from the class: `POST` if they write, and `GET` if they read.
 pub type RouteSpec = (RouteGroup, &'static str, RequestClass);
 
 /// A path, and everything that is known about its requests before they arrive.
@@ -182,7 +186,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// Creates a route with one handler, for `POST` if the class of `spec` writes, else for `GET`.
+    /// Creates a route with one handler: for `POST` if requests of the class of `spec` write, and for
+    /// `GET` if they read.
     ///
     /// Only requests that authentication accepts reach the handler, and its errors are written as
     /// problems (RFC 9457).
@@ -278,13 +283,15 @@ impl Route {
         route.open()
     }
 
-    /// Splits the path of an action into the path of its object and its end, such as `:refund` in
-    /// `/v1/purchases/{id}:refund`. Returns `None` if this route is not an action.
+    /// Splits the path of an action into the path of its object and the name of the action with its
+    /// colon: `/v1/purchases/{id}:refund` becomes `/v1/purchases/{id}` and `:refund`. Returns `None`
+    /// if this route is not an action.
     pub(crate) fn split_action(&self) -> Option<(&str, &str)> {
-        self.path.split_at_checked(self.path.find("}:")? + 1)
+        let parameter_end = self.path.find("}:")? + 1;
+        self.path.split_at_checked(parameter_end)
     }
 
-    /// Returns the endpoint for `method`.
+    /// Returns the endpoint for `method`. `HEAD` has the endpoint of `GET`.
     pub(crate) fn endpoint(&self, method: &Method) -> Option<&Endpoint> {
         let method = if *method == Method::HEAD {
             &Method::GET
@@ -293,7 +300,11 @@ impl Route {
         };
         self.endpoints
             .iter()
-            .find(|endpoint| endpoint.method.as_ref().is_none_or(|own| own == method))
+            .find(|endpoint| match &endpoint.method {
+                Some(endpoint_method) => endpoint_method == method,
+                // This endpoint is for all methods.
+                None => true,
+            })
     }
 
     /// Returns the class of requests with `method`.
@@ -358,25 +369,28 @@ impl RouteIndex {
     pub(crate) fn new(routes: &[Route]) -> Self {
         let mut index = Self::default();
         for route in routes {
-            if route
+            // Only the endpoint of a redirect is for all methods.
+            let redirects = route
                 .endpoints
                 .iter()
-                .any(|endpoint| endpoint.method.is_some())
-            {
+                .all(|endpoint| endpoint.method.is_none());
+            if !redirects {
                 index.paths.push(route.path.clone());
             }
 
-            let path = route.listed_as.unwrap_or(&route.path);
+            let listed_path = route.listed_as.unwrap_or(&route.path);
             for endpoint in &route.endpoints {
                 if endpoint.description.is_empty() {
                     continue;
                 }
-                let path = match &endpoint.method {
-                    Some(method) if route.group == RouteGroup::V1 => format!("{method} {path}"),
+                let entry = match &endpoint.method {
+                    Some(method) if route.group == RouteGroup::V1 => {
+                        format!("{method} {listed_path}")
+                    }
                     // Outside of `/v1`, the descriptions name the methods.
-                    _ => path.to_owned(),
+                    _ => listed_path.to_owned(),
                 };
-                index.descriptions.push((path, endpoint.description));
+                index.descriptions.push((entry, endpoint.description));
             }
         }
         index

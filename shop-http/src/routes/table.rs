@@ -27,21 +27,21 @@ use crate::short_paths::short_path_routes;
 /// Returns the routes of `service`, including those of its roles.
 pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     let builder = RouteBuilder(Arc::clone(service));
-    let mut native = common_routes(&builder);
+    let mut native_routes = common_routes(&builder);
     for role in &service.roles {
-        native.extend(role.routes(service));
+        native_routes.extend(role.routes(service));
     }
     if let Some(purchases) = &service.purchases {
-        let builder = RouteBuilder(Arc::clone(purchases));
-        native.extend(purchase_routes(service, &builder));
+        let purchase_builder = RouteBuilder(Arc::clone(purchases));
+        native_routes.extend(purchase_routes(service, &purchase_builder));
     }
 
     let form_of_roles = service.roles.iter().find_map(|role| role.short_paths());
     let form = form_of_roles.unwrap_or(&ShortPathForm::DEFAULT);
     let mut routes = short_path_routes(service, form);
-    routes.extend_from_slice(&native);
+    routes.extend_from_slice(&native_routes);
     for role in &service.roles {
-        routes.extend(role.further_routes(service, &native));
+        routes.extend(role.further_routes(service, &native_routes));
     }
     routes.extend(operator_routes(service, &builder));
     routes.retain(|route| service.has(route.group));
@@ -52,7 +52,8 @@ pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     routes
 }
 
-/// Returns `description`, or an empty one, which the index does not list, if the route is hidden.
+/// Returns `description`, or an empty description if the route is hidden. The index lists no route
+/// with an empty description.
 const fn unless_hidden(is_hidden: bool, description: &'static str) -> &'static str {
     if is_hidden { "" } else { description }
 }

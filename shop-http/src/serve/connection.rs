@@ -121,7 +121,8 @@ impl ConnectionState {
 }
 
 impl Connection {
-    /// Returns a new connection of `client`, whose large heads extend `head_permit`.
+    /// Creates a connection of `client` that was opened now. `head_permit` is the empty permit that a
+    /// large head extends.
     pub(super) fn new(timeouts: Timeouts, client: ClientId, head_permit: Permit) -> Self {
         let opened_at = Instant::now();
         Self {
@@ -150,7 +151,8 @@ impl Connection {
     pub(super) async fn closing(&self) {
         loop {
             let now = Instant::now();
-            // A time limit that the client begins in the meantime ends after this check.
+            // A time limit may begin while this waits. It is not shorter than the shortest one, so it
+            // does not end before the next check.
             let mut next_check = now + self.timeouts.shortest();
             if let Some(deadline) = self.state.lock().deadline(&self.timeouts) {
                 if deadline <= now {
@@ -173,7 +175,8 @@ impl Connection {
         }
     }
 
-    /// Returns since when the connection is idle. `None` if it is in use, or chosen already.
+    /// Returns since when the connection is idle. Returns `None` if the connection is in use, or was
+    /// chosen already.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state.lock();
         let is_evictable = state.is_idle() && !state.is_chosen;
@@ -214,23 +217,22 @@ impl Connection {
                 })?;
         }
         if state.remaining_wait < self.timeouts.write {
-            let earned = Duration::from_millis(bytes as u64 * 1_000 / MIN_READ_RATE);
-            state.remaining_wait = (state.remaining_wait + earned).min(self.timeouts.write);
+            let earned_wait = Duration::from_millis(bytes as u64 * 1_000 / MIN_READ_RATE);
+            state.remaining_wait = (state.remaining_wait + earned_wait).min(self.timeouts.write);
         }
         Ok(())
     }
 
-    /// Records bytes that the client sent, if they belong to a head, and reserves room for a large
-    /// head.
+    /// Records that the client sent `bytes`. If they belong to a head, reserves room for a large head.
     ///
-    /// Most heads arrive whole: their time limit only begins with [`record_waiting`].
-    ///
-    /// [`record_waiting`]: Self::record_waiting
+    /// The time limit of a head begins later, with [`record_waiting`](Self::record_waiting), because
+    /// most heads arrive whole.
     ///
     /// # Errors
     /// If the half heads of all connections are too large together.
     pub(super) fn record_read(&self, bytes: usize) -> io::Result<()> {
         let mut state = self.state.lock();
+        // The bytes belong to the body of a request, or to any frame of HTTP/2.
         if state.requests_in_flight > 0 || state.http2_requests > 0 {
             return Ok(());
         }
@@ -257,12 +259,12 @@ impl Connection {
     /// Begins a request of this HTTP version whose head arrived, and releases the room of the head.
     /// The request is in flight until the result is dropped.
     ///
-    /// `permit` is the permit of a response over HTTP/2, which is held until its last byte is
-    /// written.
+    /// `response_permit` is the permit of a response over HTTP/2. It is held until the last byte of
+    /// the response is written.
     pub(super) fn begin(
         self: &Arc<Self>,
         version: Version,
-        permit: Option<Permit>,
+        response_permit: Option<Permit>,
     ) -> InFlightRequest {
         let mut state = self.state.lock();
         state.requests_in_flight += 1;
@@ -280,7 +282,7 @@ impl Connection {
         InFlightRequest {
             connection: Arc::clone(self),
             http2_number,
-            permit: permit.map(Arc::new),
+            response_permit: response_permit.map(Arc::new),
             timer: state.timer.take(),
             sent_at: None,
         }
@@ -292,7 +294,7 @@ pub(super) struct InFlightRequest {
     connection: Arc<Connection>,
     /// The number of a response over HTTP/2, whose client may read some responses and not others.
     http2_number: Option<u64>,
-    permit: Option<Arc<Permit>>,
+    response_permit: Option<Arc<Permit>>,
     /// The timer for the time-out of the request, which the connection keeps afterwards.
     pub(super) timer: Option<ReusedTimer>,
     /// When the response was made, if it is sent at once.
@@ -300,8 +302,8 @@ pub(super) struct InFlightRequest {
 }
 
 impl InFlightRequest {
-    /// Records whether the response over HTTP/2 waits for the client, or the client for the
-    /// response.
+    /// Records whether a response over HTTP/2 waits for the client to read it. Does nothing over
+    /// HTTP/1.
     fn set_unread(&self, is_unread: bool) {
         let Some(number) = self.http2_number else {
             return;
@@ -314,10 +316,10 @@ impl InFlightRequest {
         }
     }
 
-    /// Returns `body`, which was made at `made_at`, so that this request is in flight until the body
-    /// is sent.
+    /// Returns `body`, which was made at `made_at`. The returned body keeps this request in flight
+    /// until it is sent.
     ///
-    /// hyper polls the body only when the client accepts more: after a poll that was ready, the
+    /// hyper polls the body only when the client accepts more. So after a poll that was ready, the
     /// response waits for its client until the next poll.
     pub(super) fn until_sent(
         mut self,
@@ -339,7 +341,7 @@ impl InFlightRequest {
                     self.connection.state.lock().is_streaming =
                         !matches!(polled, Polled::Ready(None));
                 }
-                match &self.permit {
+                match &self.response_permit {
                     Some(permit) => permit.attach_to_frame(polled),
                     None => polled,
                 }

@@ -30,7 +30,7 @@ pub(super) struct Connections {
     pool: Arc<FairPool>,
     /// The pool of the bytes of half heads.
     head_bytes: Arc<FairPool>,
-    max_per_client: Option<NonZeroU32>,
+    max_connections_per_client: Option<NonZeroU32>,
     timeouts: Timeouts,
     /// The open connections by their numbers, in the order in which they were opened.
     open: Mutex<BTreeMap<u64, Arc<Connection>>>,
@@ -51,7 +51,7 @@ impl Connections {
             room: Arc::new(Semaphore::new(options.max_connections)),
             pool: FairPool::new(options.max_connections),
             head_bytes: FairPool::new(HEAD_BYTES),
-            max_per_client: options.client_connections,
+            max_connections_per_client: options.client_connections,
             timeouts: Timeouts::new(options),
             open: Mutex::default(),
         })
@@ -65,44 +65,46 @@ impl Connections {
         loop {
             let is_full = self.room.available_permits() == 0;
             if is_full {
-                self.evict_idle(|_| true, MIN_IDLE);
+                let any_client = |_client: ClientId| true;
+                self.evict_idle(any_client, MIN_IDLE);
             }
-            // The semaphore is never closed.
-            let room = Arc::clone(&self.room).acquire_owned();
-            if let Ok(Ok(room)) = timeout(EVICT_EVERY, room).await {
+            // The semaphore is never closed, so only the time-out makes this fail.
+            let acquisition = Arc::clone(&self.room).acquire_owned();
+            if let Ok(Ok(room)) = timeout(EVICT_EVERY, acquisition).await {
                 return room;
             }
         }
     }
 
-    /// Chooses the connections to be closed that are idle for longest among those of the eligible
-    /// clients.
+    /// Chooses connections of the eligible clients to be closed: those that are idle for longest, and
+    /// at least for `min_idle`.
     ///
-    /// Returns `false` if none of these connections has been idle for `min_idle`, or if all that
-    /// have been are chosen already.
+    /// Returns whether any connection was chosen. None is chosen if all idle ones were chosen before.
     fn evict_idle(&self, is_eligible: impl Fn(ClientId) -> bool, min_idle: Duration) -> bool {
         let open = self.open.lock();
-        let mut idle: Vec<_> = open
+        let mut idle_connections: Vec<_> = open
             .values()
             .filter(|connection| is_eligible(connection.client))
             .filter_map(|connection| Some((connection.idle_since()?, connection)))
-            .filter(|(idle_since, _)| idle_since.elapsed() >= min_idle)
+            .filter(|(idle_since, _connection)| idle_since.elapsed() >= min_idle)
             .collect();
-        idle.sort_by_key(|(idle_since, _)| *idle_since);
+        idle_connections.sort_by_key(|(idle_since, _connection)| *idle_since);
 
         // One in 64 idle connections is chosen, and at least one. A chosen connection that begins a
         // request stays open, so that choosing a single one for each new connection is not enough:
         // a client with a burst of connections then got 270 connections more than its fair share.
-        for (_, connection) in idle.iter().take(idle.len() / 64 + 1) {
+        let chosen_count = idle_connections.len() / 64 + 1;
+        for (_idle_since, connection) in idle_connections.iter().take(chosen_count) {
             connection.choose();
         }
-        !idle.is_empty()
+        !idle_connections.is_empty()
     }
 
-    /// Adds a connection of `client` that has `room`. The client may exceed its limit, or its fair
-    /// share of the listener, by one while an idle connection of its own is closed for this one.
+    /// Adds a connection of `client`, which holds `room` until it is closed.
     ///
-    /// Returns `None` if the client has too many connections, and all of them are in use.
+    /// A client with too many connections exceeds its limit, or its fair share of the listener, by
+    /// one for a moment: one of its idle connections is closed for this one. Returns `None` if all of
+    /// its connections are in use.
     pub(super) fn register(
         self: &Arc<Self>,
         client: ClientId,
@@ -110,14 +112,21 @@ impl Connections {
     ) -> Option<OpenConnection> {
         let mut permit = self.pool.empty_permit(client);
         let is_within_limits = permit.force_extend(1) && self.is_below_client_limit(client);
-        if !is_within_limits && !self.evict_idle(|other| other == client, Duration::ZERO) {
-            return None;
+        if !is_within_limits {
+            let is_own = |other_client: ClientId| other_client == client;
+            let any_idle_time = Duration::ZERO;
+            let makes_room = self.evict_idle(is_own, any_idle_time);
+            if !makes_room {
+                return None;
+            }
         }
 
         let head_permit = self.head_bytes.empty_permit(client);
         let connection = Arc::new(Connection::new(self.timeouts, client, head_permit));
         let mut open = self.open.lock();
-        let number = open.last_key_value().map_or(0, |(last, _)| last + 1);
+        let number = open
+            .last_key_value()
+            .map_or(0, |(last_number, _connection)| last_number + 1);
         open.insert(number, Arc::clone(&connection));
         Some(OpenConnection {
             listener: Arc::clone(self),
@@ -130,7 +139,7 @@ impl Connections {
 
     /// Returns whether the options allow `client` one more connection.
     fn is_below_client_limit(&self, client: ClientId) -> bool {
-        let Some(limit) = self.max_per_client else {
+        let Some(limit) = self.max_connections_per_client else {
             return true;
         };
         if client == ClientId::Unknown {

@@ -160,8 +160,8 @@ struct HttpServer {
     http2: http2::Builder<TokioExecutor>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
-    /// The pool of responses over HTTP/2 that clients have not read to the end, each counted from
-    /// the beginning of its request: each stream of a connection can occupy one unit.
+    /// The pool of responses over HTTP/2 that clients have not read to the end. A request takes one
+    /// unit when it begins, so each stream of a connection can occupy one unit.
     unread_responses: Arc<FairPool>,
     /// Hashes the addresses of clients.
     hasher: RandomState,
@@ -204,10 +204,11 @@ impl HttpServer {
         let server = Arc::new(self);
         let mut shutdown = pin!(shutdown);
         // Every connection holds a receiver until it ends.
-        let (stop, _) = watch::channel(());
+        // `closed` below waits for all receivers, so only connections have one.
+        let stop_sender = watch::Sender::new(());
 
         loop {
-            let accepted = async {
+            let accepting = async {
                 // A connection beyond the limit waits in the listener's queue.
                 let room = server.connections.wait_for_room().await;
                 // Waits and tries again when the listener fails, such as without free file handles.
@@ -215,7 +216,7 @@ impl HttpServer {
                 (room, stream, peer)
             };
             let (room, stream, peer) = tokio::select! {
-                accepted = accepted => accepted,
+                accepted = accepting => accepted,
                 () = &mut shutdown => break,
             };
 
@@ -226,31 +227,31 @@ impl HttpServer {
             };
 
             let server = Arc::clone(&server);
-            let mut stopping = stop.subscribe();
+            let mut stop_receiver = stop_sender.subscribe();
             tokio::spawn(async move {
                 server
-                    .serve_connection(stream, peer, &registered.connection, &mut stopping)
+                    .serve_connection(stream, peer, &registered.connection, &mut stop_receiver)
                     .await;
-                // `run` returns once every task has dropped its receiver `stopping`, so the
-                // connection is removed from the listener before that.
+                // `run` returns once every task has dropped its `stop_receiver`. So the connection
+                // is removed from the listener before the receiver is dropped.
                 drop(registered);
             });
         }
 
         drop(listener);
-        stop.send_replace(());
-        stop.closed().await;
+        stop_sender.send_replace(());
+        stop_sender.closed().await;
         Ok(())
     }
 
-    /// Serves a connection until it ends, is to be closed, or its requests in flight are completed
-    /// after the server stopped.
+    /// Serves a connection until one of three things happens: the connection ends, it is to be
+    /// closed, or the server stopped and the requests in flight are completed.
     async fn serve_connection(
         self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         connection: &Arc<Connection>,
-        stopping: &mut watch::Receiver<()>,
+        stop_receiver: &mut watch::Receiver<()>,
     ) {
         // Responses are small and written at once: waiting for more to send only delays them.
         if let Err(error) = stream.set_nodelay(true) {
@@ -266,11 +267,12 @@ impl HttpServer {
 
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            // Boxed, because it would make the future of every connection four times as large.
-            let served = async {
+            // Boxed, because this future would make the future of every connection four times as
+            // large, also without TLS.
+            let serving = async {
                 let accepted = tokio::select! {
                     accepted = tls.accept(stream) => accepted,
-                    _ = stopping.changed() => None,
+                    _ = stop_receiver.changed() => None,
                     () = connection.closing() => None,
                 };
                 let Some(stream) = accepted else { return };
@@ -279,22 +281,24 @@ impl HttpServer {
                 let io = TokioIo::new(stream);
                 if is_http2 {
                     let http = self.http2.serve_connection(io, service);
-                    serve_until_end(http, connection, stopping).await;
+                    serve_until_end(http, connection, stop_receiver).await;
                 } else {
                     let http = self.http1.serve_connection(io, service);
-                    serve_until_end(http, connection, stopping).await;
+                    serve_until_end(http, connection, stop_receiver).await;
                 }
             };
-            Box::pin(served).await;
+            Box::pin(serving).await;
             return;
         }
 
         let http = self.http1.serve_connection(TokioIo::new(stream), service);
-        serve_until_end(http, connection, stopping).await;
+        serve_until_end(http, connection, stop_receiver).await;
     }
 
-    /// Returns the response of the service to a request on `connection`, where the request is in
-    /// flight until the response is sent.
+    /// Returns the response of the service to a request on `connection`. The request is in flight
+    /// until the response is sent.
+    ///
+    /// Over HTTP/2, the response is a 503 if the client has not read too many other responses yet.
     fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
@@ -308,19 +312,20 @@ impl HttpServer {
     > + Send
     + use<> {
         let version = request.version();
-        let mut permit = None;
+        let mut unread_permit = None;
         let mut has_room = true;
         if version == Version::HTTP_2 {
-            permit = self.unread_responses.try_acquire(connection.client, 1);
-            has_room = permit.is_some();
+            unread_permit = self.unread_responses.try_acquire(connection.client, 1);
+            has_room = unread_permit.is_some();
         }
-        let mut in_flight = connection.begin(version, permit);
+        let mut in_flight = connection.begin(version, unread_permit);
 
         async move {
             if !has_room {
-                let refused = StatusCode::SERVICE_UNAVAILABLE;
-                let response = (refused, [(header::RETRY_AFTER, "1")]).into_response();
-                return Ok(response.map(|body| in_flight.until_sent(body, None)));
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let response = (status, [(header::RETRY_AFTER, "1")]).into_response();
+                let made_at = None;
+                return Ok(response.map(|body| in_flight.until_sent(body, made_at)));
             }
 
             let (response, made_at) = match &self.service.0 {
@@ -339,7 +344,7 @@ impl HttpServer {
         }
     }
 
-    /// Returns the client at `peer`, which is unknown behind a trusted proxy.
+    /// Returns the client at `peer`. The client behind a trusted proxy is unknown.
     fn client_at(&self, peer: SocketAddr) -> ClientId {
         if self.trusted_proxies.contains(peer.ip()) {
             return ClientId::Unknown;
@@ -348,8 +353,8 @@ impl HttpServer {
     }
 }
 
-/// Returns the response of `router` to a request from `peer`. The extensions of the request carry
-/// what the listener knows about it.
+/// Returns the response of `router` to a request from `peer`. The extensions of the request tell the
+/// router the address of the peer, and the fault in the head if there is one.
 async fn call_router(
     router: &Router,
     mut request: Request<Incoming>,
@@ -367,9 +372,9 @@ async fn call_router(
 
 /// Returns the maximum size of the head of a request.
 ///
-/// It is above the limits of the options, so that a head a little above one of these gets a
-/// response with a body from the router. A head beyond this maximum gets the status 431 without a
-/// body from hyper.
+/// The maximum is larger than the limits of the options, so that the router responds to a head that
+/// exceeds them a little, with a body. hyper responds to a head beyond the maximum: with a 431
+/// without a body.
 fn max_head_bytes(options: &HttpOptions) -> usize {
     options
         .max_uri_bytes
@@ -403,12 +408,12 @@ fn create_http2_builder(max_head: usize) -> http2::Builder<TokioExecutor> {
 async fn serve_until_end<C: GracefulConnection<Error = hyper::Error>>(
     http: C,
     connection: &Connection,
-    stopping: &mut watch::Receiver<()>,
+    stop_receiver: &mut watch::Receiver<()>,
 ) {
     let mut http = pin!(http);
     let is_stopping = tokio::select! {
-        ended = &mut http => return log_failure(ended),
-        _ = stopping.changed() => true,
+        result = &mut http => return log_failure(result),
+        _ = stop_receiver.changed() => true,
         () = connection.closing() => {
             tracing::debug!("connection closed: its client does nothing");
             false
@@ -418,20 +423,21 @@ async fn serve_until_end<C: GracefulConnection<Error = hyper::Error>>(
     http.as_mut().graceful_shutdown();
     // Requests in flight when the server stops keep their time limits. In any case, the client gets
     // some time to notice the end of the connection.
-    let cut_off = async {
+    let time_to_close = async {
         if is_stopping {
             connection.closing().await;
         }
         tokio::time::sleep(CLOSE_TIMEOUT).await;
     };
     tokio::select! {
-        ended = http => log_failure(ended),
-        () = cut_off => {}
+        result = http => log_failure(result),
+        () = time_to_close => {}
     }
 }
 
-fn log_failure(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
+/// Logs the error with which a connection ended, if there is one.
+fn log_failure(result: hyper::Result<()>) {
+    if let Err(error) = result {
         tracing::debug!(%error, "connection failed");
     }
 }

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 
-/// Chooses whether closing `stream` resets the connection, also when the end of the process closes
-/// it.
+/// Sets whether closing `stream` resets the connection. This also applies if the end of the process
+/// closes the stream.
 pub(super) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<()> {
     #[expect(deprecated, reason = "no time to linger never blocks")]
     if is_reset {
@@ -25,8 +25,8 @@ pub(super) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<(
 /// The stream of a client, which records in its connection what arrives, and what the client
 /// accepts.
 ///
-/// Closing the stream after a part of a streamed response resets the connection: otherwise a client
-/// of HTTP/1.0 would take the part for the whole.
+/// Closing the stream after a part of a streamed response resets the connection, because a client of
+/// HTTP/1.0 would take the part for the whole response.
 pub(super) struct ClientStream<S> {
     stream: S,
     connection: Arc<Connection>,
@@ -48,7 +48,7 @@ impl<S> ClientStream<S> {
         }
     }
 
-    /// Chooses whether closing the stream from now on resets the connection.
+    /// Sets whether closing the stream resets the connection from now on.
     fn set_reset(&mut self, is_reset: bool) {
         if self.is_reset == is_reset {
             return;
@@ -67,15 +67,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let filled_before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if read.is_ready() {
+        let filled_bytes = buffer.filled().len();
+        let poll = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if poll.is_ready() {
             this.connection
-                .record_read(buffer.filled().len() - filled_before)?;
+                .record_read(buffer.filled().len() - filled_bytes)?;
         } else {
             this.connection.record_waiting();
         }
-        read
+        poll
     }
 }
 
@@ -97,13 +97,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         if this.connection.is_streaming() {
             this.set_reset(true);
         }
-        let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
-        match &written {
+        let poll = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        match &poll {
             Poll::Ready(Ok(bytes)) => this.connection.record_accepted(*bytes)?,
+            // hyper ends the connection.
             Poll::Ready(Err(_)) => {}
             Poll::Pending => this.connection.record_blocked(),
         }
-        written
+        poll
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -112,11 +113,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.stream).poll_flush(context);
-        if flushed.is_ready() && !this.connection.is_streaming() {
+        let poll = Pin::new(&mut this.stream).poll_flush(context);
+        // The whole response was passed on, so closing the stream cuts nothing off.
+        if poll.is_ready() && !this.connection.is_streaming() {
             this.set_reset(false);
         }
-        flushed
+        poll
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

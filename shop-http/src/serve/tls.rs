@@ -35,10 +35,10 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 /// connects. New connections get the new certificate; open ones are not interrupted. Files that
 /// cannot be read, or do not fit together, are logged, and the last valid ones stay in use.
 #[derive(Debug, Clone)]
-pub struct Tls(Arc<Refreshed<Certified>>);
+pub struct Tls(Arc<Refreshed<TlsConfig>>);
 
 /// The configuration of a listener, and the end of the validity of its certificate.
-struct Certified {
+struct TlsConfig {
     config: Arc<ServerConfig>,
     not_after: Option<Timestamp>,
 }
@@ -59,13 +59,15 @@ impl Tls {
         let source = client_ca
             .into_iter()
             .fold(FileSource::new(certificate).and(key), FileSource::and);
-        let mut certified = Refreshed::new(source, parse, MAX_AGE, Arc::new(SystemClock));
-        certified.expiry = |certified| certified.not_after;
-        certified.try_read().await?;
-        Ok(Self(Arc::new(certified)))
+        let mut refreshed_config =
+            Refreshed::new(source, parse_files, MAX_AGE, Arc::new(SystemClock));
+        refreshed_config.expiry = |tls_config| tls_config.not_after;
+        refreshed_config.try_read().await?;
+        Ok(Self(Arc::new(refreshed_config)))
     }
 
-    /// Returns the end of the validity of the certificate in use. `None` if it cannot be found.
+    /// Returns the end of the validity of the certificate in use, or `None` if it cannot be read from
+    /// the certificate.
     pub async fn not_after(&self) -> Option<Timestamp> {
         self.0.get().await?.not_after
     }
@@ -80,11 +82,11 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let Some(certified) = self.0.get().await else {
+        let Some(tls_config) = self.0.get().await else {
             tracing::debug!("there is no certificate");
             return None;
         };
-        TlsAcceptor::from(Arc::clone(&certified.config))
+        TlsAcceptor::from(Arc::clone(&tls_config.config))
             .accept(stream)
             .await
             .inspect_err(|error| tracing::debug!(%error, "TLS handshake failed"))
@@ -92,8 +94,13 @@ impl Tls {
     }
 }
 
-/// Parses the texts of the certificate, of the key, and if there is one, of the file of client CAs.
-fn parse(text: &str) -> Result<Certified> {
+/// Parses the texts of the certificate file, of the key file, and of the file of client CAs, if there
+/// is one. The texts are joined as [`FileSource`] joins them.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) if a file is not valid, or if the key does not belong to the
+/// certificate.
+fn parse_files(text: &str) -> Result<TlsConfig> {
     let mut files = text.split(FileSource::SEPARATOR);
     let chain = parse_certificates(files.next(), "the certificate file is invalid")?;
     let key = PrivateKeyDer::from_pem_slice(files.next().unwrap_or_default().as_bytes())
@@ -105,10 +112,10 @@ fn parse(text: &str) -> Result<Certified> {
         .map_err(invalid("TLS cannot be used"))?;
     let builder = match files.next() {
         None => builder.with_no_client_auth(),
-        Some(text) => {
+        Some(client_ca_text) => {
             const INVALID: &str = "the file of client CAs is invalid";
             let mut roots = RootCertStore::empty();
-            for certificate in parse_certificates(Some(text), INVALID)? {
+            for certificate in parse_certificates(Some(client_ca_text), INVALID)? {
                 roots.add(certificate).map_err(invalid(INVALID))?;
             }
             let verifier =
@@ -117,7 +124,9 @@ fn parse(text: &str) -> Result<Certified> {
         }
     };
 
-    let not_after = chain.first().and_then(|certificate| not_after(certificate));
+    let not_after = chain
+        .first()
+        .and_then(|certificate| read_not_after(certificate));
     if not_after.is_none() {
         tracing::warn!("the end of the certificate's validity cannot be read, and is not exported");
     }
@@ -128,14 +137,14 @@ fn parse(text: &str) -> Result<Certified> {
     // In the order of preference.
     config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
 
-    Ok(Certified {
+    Ok(TlsConfig {
         config: Arc::new(config),
         not_after,
     })
 }
 
-/// Returns the end of the validity of a certificate in DER.
-fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+/// Returns the end of the validity of a `certificate` in DER, or `None` if it cannot be read.
+fn read_not_after(certificate: &[u8]) -> Option<Timestamp> {
     let end = Certificate::from_der(certificate)
         .ok()?
         .tbs_certificate
@@ -145,10 +154,11 @@ fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     Timestamp::from_millis(end.as_millis().try_into().ok()?).ok()
 }
 
-/// Parses the certificates in `text`.
+/// Parses the certificates in the PEM `text`. A missing text contains no certificate.
 ///
 /// # Errors
-/// If a certificate is invalid, or there is none.
+/// [`Invalid`](ErrorKind::Invalid) with the message `problem` if a certificate is not valid, or if
+/// there is none.
 fn parse_certificates(
     text: Option<&str>,
     problem: &'static str,
@@ -162,7 +172,7 @@ fn parse_certificates(
     Ok(certificates)
 }
 
-/// Returns a function that makes an error with this message from its source.
+/// Returns a function that wraps an error in an [`Invalid`](ErrorKind::Invalid) error with `message`.
 fn invalid<E: std::error::Error + Send + Sync + 'static>(
     message: &'static str,
 ) -> impl FnOnce(E) -> Error {
@@ -187,10 +197,10 @@ mod tests {
             (params.not_before, params.not_after) =
                 (date_time_ymd(1_990, 1, 1), date_time_ymd(year, 3, 1));
             let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-            assert_eq!(not_after(der.der()), Some(text.parse().unwrap()));
+            assert_eq!(read_not_after(der.der()), Some(text.parse().unwrap()));
             for end in 0..der.der().len().min(120) {
                 assert_eq!(
-                    not_after(&der.der()[..end]),
+                    read_not_after(&der.der()[..end]),
                     None,
                     "a certificate that is cut off"
                 );
