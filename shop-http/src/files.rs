@@ -32,8 +32,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// - the text is not UTF-8
 /// - the file system returns an error, or does not respond in time
 pub fn read_small_file(path: &Path, max_bytes: u64) -> io::Result<String> {
-    let read = move |path: &Path| read_regular_file(path, max_bytes);
-    let bytes = within_time_limit(READ_TIMEOUT, path, read)?;
+    let read_file = move |path: &Path| read_regular_file(path, max_bytes);
+    let bytes = within_time_limit(READ_TIMEOUT, path, read_file)?;
     let mut text = String::from_utf8(bytes).map_err(|_invalid| fault("it is not UTF-8"))?;
     if text.starts_with('\u{feff}') {
         text.remove(0);
@@ -41,14 +41,14 @@ pub fn read_small_file(path: &Path, max_bytes: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// Checks that the file at `path`, which another library reads, is a regular file of at most
-/// `max_bytes`. Blocks for at most two seconds.
+/// Checks that the file at `path` is a regular file of at most `max_bytes`, for a file that another
+/// library reads. Blocks for at most two seconds.
 ///
 /// # Errors
-/// The errors of [`read_small_file`] but the one of a text that is not UTF-8.
+/// The errors of [`read_small_file`], except for a text that is not UTF-8.
 pub fn check_small_file(path: &Path, max_bytes: u64) -> io::Result<()> {
-    let read = move |path: &Path| read_regular_file(path, max_bytes);
-    within_time_limit(READ_TIMEOUT, path, read).map(drop)
+    let read_file = move |path: &Path| read_regular_file(path, max_bytes);
+    within_time_limit(READ_TIMEOUT, path, read_file).map(drop)
 }
 
 /// Reads the regular file at `path`, of at most `max_bytes`.
@@ -59,9 +59,10 @@ fn read_regular_file(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     }
 
     let mut bytes = Vec::new();
-    // A file may grow, and the files of `/proc` state no size. So the bytes are counted.
-    let mut limited = File::open(path)?.take(max_bytes.saturating_add(1));
-    limited.read_to_end(&mut bytes)?;
+    // A file may grow, and the files of `/proc` state no size. So the bytes are counted, up to one
+    // byte too many.
+    let mut limited_file = File::open(path)?.take(max_bytes.saturating_add(1));
+    limited_file.read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
         let kibibytes = max_bytes / 1024;
         return Err(fault(format!("it is larger than {kibibytes} KiB")));
@@ -69,14 +70,15 @@ fn read_regular_file(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Calls `read` with `path` on a thread of its own, and waits for its result for at most `limit`.
+/// Calls `read` with `path` on a thread of its own, and waits for the result for at most
+/// `time_limit`.
 ///
 /// A read that takes longer continues on its thread, which ends with the read or with the process.
 ///
 /// # Errors
-/// The error of `read`, or an error if it takes longer than `limit`.
+/// The error of `read`, or an error if `read` takes longer than `time_limit`.
 fn within_time_limit<T: Send + 'static>(
-    limit: Duration,
+    time_limit: Duration,
     path: &Path,
     read: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -85,11 +87,11 @@ fn within_time_limit<T: Send + 'static>(
     thread::Builder::new()
         .name("read-file".to_owned())
         .spawn(move || {
-            // Sending fails if the caller stopped waiting, because the limit had passed.
-            let _is_late = sender.send(read(&path));
+            // Sending fails if the caller no longer waits. The result is then not needed.
+            let _late_result = sender.send(read(&path));
         })?;
     receiver
-        .recv_timeout(limit)
+        .recv_timeout(time_limit)
         .unwrap_or_else(|_elapsed| Err(fault("it was not read in time")))
 }
 

@@ -221,9 +221,11 @@ impl FromStr for AccessLog {
             "off" => Ok(Self::Off),
             "on" => Ok(Self::All),
             fraction => {
-                let number = fraction.strip_prefix("1/").ok_or(InvalidAccessLog)?;
-                let number = number.parse().map_err(|_not_a_number| InvalidAccessLog)?;
-                Ok(Self::OneIn(number))
+                let divisor_text = fraction.strip_prefix("1/").ok_or(InvalidAccessLog)?;
+                let divisor = divisor_text
+                    .parse()
+                    .map_err(|_not_a_number| InvalidAccessLog)?;
+                Ok(Self::OneIn(divisor))
             }
         }
     }
@@ -231,9 +233,9 @@ impl FromStr for AccessLog {
 
 /// The hosts that a service responds for, by the header `Host`.
 ///
-/// A page of another site can reach a service on the machine or in the network of its reader: by a
-/// name that resolves to an address there (DNS rebinding). The page cannot choose the `Host` of its
-/// requests, which is that name.
+/// A page of another site can reach a service on the machine or in the network of its reader, by a
+/// name that resolves to an address there (DNS rebinding). But the `Host` of its requests is this
+/// name, and the page cannot change it.
 ///
 /// ```
 /// use shop_http::Hosts;
@@ -249,8 +251,8 @@ pub enum Hosts {
     Any,
     /// These hosts. A host without a port allows all ports.
     List(Vec<Authority>),
-    /// These hosts, and all that a page of another site cannot rebind: `localhost` and names below
-    /// it, addresses, and requests that name no host.
+    /// These hosts, and all hosts that a page of another site cannot rebind: `localhost` and names
+    /// below it, and addresses. Requests that name no host are allowed, too.
     Local(Vec<Authority>),
 }
 
@@ -266,8 +268,8 @@ impl FromStr for Hosts {
 }
 
 impl Hosts {
-    /// Adds the hosts that [`Local`](Self::Local) always allows. [`Any`](Self::Any) becomes these
-    /// hosts alone.
+    /// Adds the hosts that [`Local`](Self::Local) always allows. [`Any`](Self::Any) becomes `Local`
+    /// without further hosts.
     #[must_use]
     pub fn or_local(self) -> Self {
         match self {
@@ -320,16 +322,18 @@ pub(crate) fn parse_host(text: &str) -> Option<Authority> {
     Some(host)
 }
 
-/// Reads a host with an optional port that a request can name. A host with other characters, such as
-/// the wildcard in `*.shop.example`, would allow no request.
+/// Reads a host with an optional port for the list of allowed hosts.
+///
+/// Returns `None` for a host with characters that no request sends, such as the wildcard in
+/// `*.shop.example`: it would allow nothing.
 fn parse_allowed_host(text: &str) -> Option<Authority> {
-    let allowed = parse_host(text)?;
-    let host = allowed.host();
-    let is_address = host.starts_with('[');
+    let authority = parse_host(text)?;
+    let host = authority.host();
+    let is_ipv6_address = host.starts_with('[');
     let is_name = host
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-    (is_address || is_name).then_some(allowed)
+    (is_ipv6_address || is_name).then_some(authority)
 }
 
 /// The proxies whose header `X-Forwarded-For` is believed (default none).
@@ -394,13 +398,13 @@ fn parse_list<T>(
 ) -> Result<Vec<T>, InvalidList> {
     let mut items = Vec::new();
     for item in text.split(',').map(str::trim) {
-        let Some(parsed) = parse_item(item) else {
+        let Some(parsed_item) = parse_item(item) else {
             return Err(InvalidList {
                 given: item.to_owned(),
                 expected,
             });
         };
-        items.push(parsed);
+        items.push(parsed_item);
     }
     Ok(items)
 }

@@ -29,7 +29,7 @@ use shop_core::Error;
 use shop_core::ports::RecentOutcomes;
 
 /// The name of the report about failing writes.
-const WRITES: &str = "writes";
+const WRITES_REPORT: &str = "writes";
 
 /// What a report says about a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,24 +54,26 @@ pub enum PartReport {
 /// });
 /// ```
 #[derive(Clone, Default)]
-pub struct PartReports(Arc<Mutex<Sources>>);
+pub struct PartReports(Arc<Mutex<ReportSources>>);
 
 /// The sources of the reports.
 #[derive(Default)]
-struct Sources {
-    reports: Vec<Source>,
-    /// The outcomes of the writes to each part.
-    writes: BTreeMap<&'static str, Arc<RecentOutcomes>>,
+struct ReportSources {
+    /// The sources of the reports of the program.
+    added: Vec<ReportSource>,
+    /// The outcomes of the last writes to each part, which are the source of the report `writes`.
+    write_outcomes: BTreeMap<&'static str, Arc<RecentOutcomes>>,
 }
 
 /// The source of one report.
-struct Source {
+struct ReportSource {
     part: &'static str,
     name: &'static str,
     read: Box<dyn Fn() -> PartReport + Send + Sync>,
 }
 
-/// The reports about parts that do not work, or may not work, by part and name.
+/// The reports that a part [fails](PartReport::Fails) or that its state is
+/// [unknown](PartReport::Unknown), by part and name.
 pub(crate) type CurrentReports = BTreeMap<&'static str, BTreeMap<&'static str, PartReport>>;
 
 impl PartReports {
@@ -91,39 +93,42 @@ impl PartReports {
         name: &'static str,
         read: impl Fn() -> PartReport + Send + Sync + 'static,
     ) {
-        self.0.lock().reports.push(Source {
+        self.0.lock().added.push(ReportSource {
             part,
             name,
             read: Box::new(read),
         });
     }
 
-    /// Returns the outcomes of the writes to `part`, to which each writer adds its results. They are
-    /// the report `writes`.
+    /// Returns the outcomes of the writes to `part`. Each writer adds its results to them, and the
+    /// report `writes` is made of them.
     pub(crate) fn writes(&self, part: &'static str) -> Arc<RecentOutcomes> {
-        Arc::clone(self.0.lock().writes.entry(part).or_default())
+        Arc::clone(self.0.lock().write_outcomes.entry(part).or_default())
     }
 
-    /// Returns the reports about parts that do not work, or may not work.
-    pub(crate) fn read(&self) -> CurrentReports {
+    /// Reads all sources, and returns the reports that a part [fails](PartReport::Fails) or that its
+    /// state is [unknown](PartReport::Unknown).
+    pub(crate) fn current_reports(&self) -> CurrentReports {
         let sources = self.0.lock();
-        let mut current = CurrentReports::new();
-        for (part, outcomes) in &sources.writes {
+        let mut current_reports = CurrentReports::new();
+        for (part, outcomes) in &sources.write_outcomes {
+            // There is a failure if none of the writes in the window of `RecentOutcomes`, which is
+            // ten seconds, succeeded.
             if let Some(error) = outcomes.failure() {
-                let error = describe_error(&error);
-                let text = format!("no write of the last ten seconds succeeded: {error}");
-                let reports = current.entry(*part).or_default();
-                reports.insert(WRITES, PartReport::Fails(text));
+                let error_text = describe_error(&error);
+                let text = format!("no write of the last ten seconds succeeded: {error_text}");
+                let part_reports = current_reports.entry(*part).or_default();
+                part_reports.insert(WRITES_REPORT, PartReport::Fails(text));
             }
         }
-        for source in &sources.reports {
+        for source in &sources.added {
             let report = (source.read)();
             if report != PartReport::Works {
-                let reports = current.entry(source.part).or_default();
-                reports.insert(source.name, report);
+                let part_reports = current_reports.entry(source.part).or_default();
+                part_reports.insert(source.name, report);
             }
         }
-        current
+        current_reports
     }
 }
 
@@ -144,7 +149,9 @@ impl PartReport {
 
 impl fmt::Debug for PartReports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PartReports").field(&self.read()).finish()
+        f.debug_tuple("PartReports")
+            .field(&self.current_reports())
+            .finish()
     }
 }
 
@@ -159,7 +166,7 @@ mod tests {
     fn clones_share_writes_and_reports() {
         let reports = PartReports::new();
         let other_router = reports.clone();
-        assert_eq!(reports.read(), CurrentReports::new());
+        assert_eq!(reports.current_reports(), CurrentReports::new());
 
         let failed: Result<()> = Err(Error::new(ErrorKind::Unavailable, "the disk is full"));
         other_router
@@ -168,13 +175,13 @@ mod tests {
         other_router.add("log", "file", || PartReport::Unknown("by hand".to_owned()));
         other_router.add("listings", "file", || PartReport::Works);
 
-        let current = reports.read();
+        let current = reports.current_reports();
         assert_eq!(current.len(), 2, "{current:?}");
         let writes = current["store"]["writes"].text().unwrap();
         assert!(writes.contains("the disk is full"), "{writes}");
         assert_eq!(current["log"]["file"].text(), Some("by hand"));
 
         reports.writes("store").record(Instant::now(), &[Ok(())]);
-        assert!(!reports.read().contains_key("store"));
+        assert!(!reports.current_reports().contains_key("store"));
     }
 }

@@ -68,11 +68,15 @@ impl TextSource for FileSource {
         let mut texts = Vec::with_capacity(self.0.len());
         for path in &self.0 {
             let file = path.clone();
-            let read = spawn_blocking(move || read_small_file(&file, MAX_FILE_BYTES)).await;
-            let text = read.map_err(io::Error::other).flatten().map_err(|error| {
-                let message = format!("failed to read {}", path.display());
-                Error::new(ErrorKind::Unavailable, message).with_source(error)
-            })?;
+            // The outer result is an error if the task panicked.
+            let result = spawn_blocking(move || read_small_file(&file, MAX_FILE_BYTES)).await;
+            let text = result
+                .map_err(io::Error::other)
+                .flatten()
+                .map_err(|error| {
+                    let message = format!("failed to read {}", path.display());
+                    Error::new(ErrorKind::Unavailable, message).with_source(error)
+                })?;
             texts.push(text);
         }
         Ok(texts.join(Self::SEPARATOR))
@@ -81,9 +85,10 @@ impl TextSource for FileSource {
 
 /// A value that is parsed from a text, and read again while it is in use.
 ///
-/// A value older than the maximum age is never used before its source was read again: what the text
-/// no longer allows is refused at once. A failed read or an invalid text keeps the last valid value
-/// and is logged. There is no task behind it: [`get`](Self::get) reads when that is due.
+/// A value older than the maximum age is never used before its source was read again, so what the
+/// text no longer allows is refused at once. A failed read or an invalid text is logged, and the last
+/// valid value stays in use. No background task reads the source: [`get`](Self::get) starts a read
+/// when one is due.
 pub struct Refreshed<T> {
     source: Box<dyn TextSource>,
     parse: fn(&str) -> Result<T>,
@@ -112,9 +117,9 @@ struct RefreshedState<T> {
     /// The text of the value. An unchanged text keeps the value, and what its users derived from
     /// it.
     text: String,
-    /// When the last successful read was started; before that, when this was created.
+    /// When the last successful read was started. Before the first one, when this was created.
     valid_at: Timestamp,
-    /// When the last read failed, unless it succeeded.
+    /// When the last read ended, if it failed.
     failed_at: Option<Timestamp>,
 }
 
@@ -164,17 +169,18 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         self.no_older_than(self.max_age).await
     }
 
-    /// Returns the value like [`get`](Self::get), with `age` as its maximum age.
+    /// Returns the value like [`get`](Self::get), with `max_age` as its maximum age.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop a read, for which others may wait.
-    pub async fn no_older_than(self: &Arc<Self>, age: Duration) -> Option<Arc<T>> {
-        // A read that another caller started may have begun too early: then a second one follows.
+    pub async fn no_older_than(self: &Arc<Self>, max_age: Duration) -> Option<Arc<T>> {
+        // A read that another caller started may have begun too early. A second read follows then.
         for _read in 0..2 {
-            let Some(max_wait) = self.max_wait_if_read_is_due(age) else {
+            let Some(max_wait) = self.max_wait_if_read_is_due(max_age) else {
                 break;
             };
-            let _end = timeout(max_wait, self.start_read().changed()).await;
+            // The channel closes when the read ends. After a time-out, the last value is used.
+            let _ended_or_elapsed = timeout(max_wait, self.start_read().changed()).await;
         }
         self.state.read().value.clone()
     }
@@ -197,11 +203,12 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     ///
     /// Returns a receiver whose channel closes when the read ends.
     fn start_read(self: &Arc<Self>) -> watch::Receiver<()> {
-        let mut reading = self.reading.lock();
-        if let Some(under_way) = &*reading
-            && under_way.has_changed().is_ok()
+        let mut current_read = self.reading.lock();
+        // `has_changed` is an error once the task of the read dropped its sender.
+        if let Some(receiver) = &*current_read
+            && receiver.has_changed().is_ok()
         {
-            return under_way.clone();
+            return receiver.clone();
         }
 
         let (sender, receiver) = watch::channel(());
@@ -212,7 +219,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                 tracing::warn!(source = ?this.source, error = %error.chain(), "refresh failed, the last valid value is used");
             }
         });
-        *reading = Some(receiver.clone());
+        *current_read = Some(receiver.clone());
         receiver
     }
 
@@ -238,14 +245,17 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                 state.valid_at = start;
                 state.failed_at = None;
             }
-            // The end of the read counts here: those who waited for a slow read that failed do not
-            // repeat it at once.
+            // The end of the read counts here, so that callers who waited for a slow read that
+            // failed do not repeat it at once.
             Err(_) => state.failed_at = Some(self.clock.now()),
         }
         result
     }
 
-    /// Parses `text` and uses its value from now on, unless the text is unchanged.
+    /// Parses `text` and uses its value from now on. Does nothing if the text is unchanged.
+    ///
+    /// # Errors
+    /// The error of `parse` if the text is not valid.
     fn set_text(&self, text: String) -> Result<()> {
         let state = self.state.read();
         let is_unchanged = state.value.is_some() && state.text == text;
@@ -254,7 +264,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             return Ok(());
         }
 
-        // The lock is not held meanwhile: parsing takes time.
+        // Parsing takes time, so the lock is not held here.
         let value = (self.parse)(&text)?;
 
         let mut state = self.state.write();
@@ -265,26 +275,29 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 
     /// Returns the maximum time that a caller waits for a read, or `None` if no read is due.
     ///
-    /// A read is due without a value, or if the last read was started `age` ago or earlier. After a
-    /// failed read, it is due once a pause has passed since that read ended.
-    fn max_wait_if_read_is_due(&self, age: Duration) -> Option<Duration> {
+    /// After a successful read, the next read is due once the value is older than `max_age`. After a
+    /// failed read, the next one is due after a pause. Without any read, one is due at once.
+    fn max_wait_if_read_is_due(&self, max_age: Duration) -> Option<Duration> {
         let state = self.state.read();
         let now = self.clock.now();
         let Some(failed_at) = state.failed_at else {
-            let is_current = state.value.is_some() && is_within(age, state.valid_at, now);
+            let is_current = state.value.is_some() && is_within(max_age, state.valid_at, now);
             return (!is_current).then_some(Duration::MAX);
         };
 
         let pause = match state.value {
-            Some(_) => age.min(RETRY_WITH_VALUE),
+            Some(_) => max_age.min(RETRY_WITH_VALUE),
             None => RETRY_WITHOUT_VALUE,
         };
+        if is_within(pause, failed_at, now) {
+            return None;
+        }
         // A source that failed, and now hangs, delays the caller only a little.
-        (!is_within(pause, failed_at, now)).then_some(FAILED_SOURCE_WAIT)
+        Some(FAILED_SOURCE_WAIT)
     }
 }
 
-/// Returns whether `time` is less than `age` before `now`.
+/// Returns whether `time` is at most `age` before `now`, without the limit itself.
 ///
 /// A time after `now` is not within any age, so that a clock that was set back does not stop reads.
 fn is_within(age: Duration, time: Timestamp, now: Timestamp) -> bool {

@@ -14,13 +14,14 @@ use hyper::body::{Frame, SizeHint};
 /// The result of polling a body for its next frame.
 pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
-/// A body that passes each polled frame through `watch`, and drops `watch` when it is dropped.
+/// A body that passes the result of each poll through `watch`. `watch` is dropped with the body.
 pub(crate) struct WatchedBody<F> {
     pub(crate) body: Body,
     pub(crate) watch: F,
 }
 
-/// Passes each frame of the body of `response` through `watch`, and drops `watch` with the body.
+/// Returns `response` with a body that passes the result of each poll through `watch`. `watch` is
+/// dropped with the body.
 pub(crate) fn watch_body(
     response: Response,
     watch: impl FnMut(Polled) -> Polled + Send + Unpin + 'static,

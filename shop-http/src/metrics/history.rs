@@ -98,8 +98,8 @@ impl History {
         self.number_at(Instant::now())
     }
 
-    /// Applies `update` to the interval `number`, or to the last stored interval if that is later:
-    /// another response may have begun the next interval meanwhile.
+    /// Applies `update` to the interval `number`. If another response has begun a later interval in
+    /// the meantime, applies `update` to that interval.
     ///
     /// Drops the oldest interval if more are stored than fit into an hour.
     fn update_last(&self, number: u64, update: impl FnOnce(&mut Interval)) {
@@ -127,8 +127,12 @@ impl History {
             interval.responses += 1;
             interval.errors += u64::from(is_error);
             if let Some(seconds) = seconds {
-                let bucket = REQUEST_SECONDS.iter().position(|&bound| seconds <= bound);
-                interval.durations[bucket.unwrap_or(BUCKETS - 1)] += 1;
+                let slowest_bucket = BUCKETS - 1;
+                let bucket = REQUEST_SECONDS
+                    .iter()
+                    .position(|&bound| seconds <= bound)
+                    .unwrap_or(slowest_bucket);
+                interval.durations[bucket] += 1;
             }
         });
     }
@@ -147,8 +151,9 @@ impl History {
         let passed_records: Option<u64> = last_positions.as_ref().map(|last_positions| {
             positions
                 .iter()
-                .map(|(partition, next)| {
-                    next.saturating_sub(*last_positions.get(partition).unwrap_or(next))
+                .map(|(partition, position)| {
+                    let last_position = last_positions.get(partition).unwrap_or(position);
+                    position.saturating_sub(*last_position)
                 })
                 .sum()
         });
@@ -173,14 +178,15 @@ impl History {
     ///
     /// Each figure is a list with an entry for each interval, the newest last.
     pub(super) fn to_json(&self) -> Value {
-        let now = self.current_number();
-        let idle = Interval::default();
+        let current_number = self.current_number();
+        let idle_interval = Interval::default();
         let intervals = self.intervals.lock();
-        let hour: Vec<_> = (now.saturating_sub(INTERVALS)..now)
+        let hour: Vec<_> = (current_number.saturating_sub(INTERVALS)..current_number)
             .map(|number| {
+                // An interval in which nothing happened is not stored.
                 intervals
                     .binary_search_by_key(&number, |interval| interval.number)
-                    .map_or(&idle, |index| &intervals[index])
+                    .map_or(&idle_interval, |index| &intervals[index])
             })
             .collect();
 

@@ -23,6 +23,8 @@ use super::registry::{Labels, Metrics, Scrape};
 
 /// The phase of an ingest that runs and consumes no partition.
 const STANDBY: &str = "standby";
+/// The number of histogram samples that a batch adds at most.
+const SAMPLES_PER_BATCH: usize = 4;
 
 /// An observer of an ingest that records each batch in histograms.
 #[derive(Debug)]
@@ -30,7 +32,9 @@ struct BatchMetrics {
     metrics: Metrics,
     records: Histogram,
     bytes: Histogram,
-    processing: Histogram,
+    /// The time from reading a batch until its records are durable, in seconds.
+    processing_time: Histogram,
+    /// The age of the oldest record when its batch is durable, in seconds.
     freshness: Histogram,
 }
 
@@ -40,11 +44,11 @@ impl IngestObserver for BatchMetrics {
         self.bytes.record(count_value(batch.bytes));
         // One sample per batch: a sample for each record costs as much as a tenth of its
         // processing.
-        self.processing.record(batch.duration);
+        self.processing_time.record(batch.duration);
         if let Some(freshness) = batch.freshness {
             self.freshness.record(freshness);
         }
-        self.metrics.count_samples(4);
+        self.metrics.count_samples(SAMPLES_PER_BATCH);
     }
 }
 
@@ -52,7 +56,8 @@ impl Metrics {
     /// Returns an [observer](shop_core::ingest::Ingest::with_observer) for the
     /// [`Ingest`](shop_core::ingest::Ingest) of this process.
     ///
-    /// The observer records batches. The other metrics of the ingest come from its monitor.
+    /// The observer records the size, the duration and the freshness of each batch. The other metrics
+    /// of the ingest come from its [`IngestMonitor`] at each scrape.
     #[must_use]
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
         let registry = &self.shared.registry;
@@ -60,7 +65,8 @@ impl Metrics {
             metrics: self.clone(),
             records: registry.histogram(names::INGEST_BATCH_RECORDS, &[]),
             bytes: registry.histogram(names::INGEST_BATCH_BYTES, &[]),
-            processing: registry.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
+            // This metric is named after Kafka for the dashboards that exist, but every log has it.
+            processing_time: registry.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
             freshness: registry.histogram(names::INGEST_FRESHNESS, &[]),
         })
     }
@@ -77,17 +83,19 @@ impl Metrics {
             .set_gauge(names::LOG_RETENTION, &[("topic", topic)], seconds);
     }
 
-    /// Exports the last inspection of the log of `topic` by an ingest of this process.
+    /// Records the last inspection of the log of `topic` by an ingest of this process.
     ///
-    /// A log that manages its own files reports its size. The pending dead letters of the log are
-    /// exported at each scrape. `/health` names its gaps, and is degraded until there are none.
+    /// Sets the gauges of the log's size and age, if the log manages its own files and so reports a
+    /// usage. Keeps the inspection, from which each scrape exports the pending dead letters, and
+    /// `/health` shows the gaps.
     pub fn note_log(&self, topic: &str, inspection: LogInspection) {
         if let Some(usage) = &inspection.usage {
+            // The gauges of a log without records or without groups are 0.
             let oldest_age = usage
                 .oldest
                 .map(|oldest| SystemClock.now().saturating_since(oldest))
                 .unwrap_or_default();
-            let slowest_group = usage
+            let slowest_group_records = usage
                 .groups
                 .iter()
                 .map(|group| group.behind)
@@ -96,8 +104,11 @@ impl Metrics {
             for (metric, value) in [
                 (names::LOG_BYTES, gauge_value(usage.bytes)),
                 (names::LOG_FREE_BYTES, gauge_value(usage.free_bytes)),
-                (names::LOG_OLDEST, oldest_age.as_secs_f64()),
-                (names::LOG_SLOWEST_GROUP, gauge_value(slowest_group)),
+                (names::LOG_OLDEST_AGE, oldest_age.as_secs_f64()),
+                (
+                    names::LOG_SLOWEST_GROUP_RECORDS,
+                    gauge_value(slowest_group_records),
+                ),
             ] {
                 self.shared
                     .registry
@@ -121,14 +132,19 @@ impl Metrics {
         self.shared.history.record_positions(positions);
     }
 
+    /// Returns the last inspection of every log.
+    pub(crate) fn all_log_inspections(&self) -> Vec<LogInspection> {
+        self.shared.logs.lock().values().cloned().collect()
+    }
+
     /// Returns the last inspection of each log whose topic `includes` accepts.
     pub(crate) fn log_inspections(&self, includes: impl Fn(&str) -> bool) -> Vec<LogInspection> {
         self.shared
             .logs
             .lock()
             .iter()
-            .filter(|(topic, _)| includes(topic))
-            .map(|(_, inspection)| inspection.clone())
+            .filter(|(topic, _inspection)| includes(topic))
+            .map(|(_topic, inspection)| inspection.clone())
             .collect()
     }
 }
@@ -138,8 +154,11 @@ impl Metrics {
 /// An ingest that runs without a partition, or without the lock of an embedded log, is a standby:
 /// another member consumes, or the log refuses this one.
 pub(crate) fn phase_name(status: &IngestStatus, lag: Option<&Lag>) -> &'static str {
-    let is_refused = status.errors.contains_key(&Component::Source);
-    let is_consuming = lag.map_or(!is_refused, |lag| !lag.records.is_empty());
+    let is_consuming = match lag {
+        Some(lag) => !lag.records.is_empty(),
+        // The lag is unknown. An embedded log refuses a second reader with an error of the source.
+        None => !status.errors.contains_key(&Component::Source),
+    };
     if status.phase == Phase::Running && !is_consuming {
         STANDBY
     } else {
@@ -207,8 +226,8 @@ impl Scrape {
 
     /// Exports the state of the outbox of `role` at `now`.
     ///
-    /// `pending` is the number of pending events and the time of the oldest one, or `None` if the
-    /// query of them failed.
+    /// `pending` is the number of pending events and the time of the oldest event, or `None` if the
+    /// store could not be asked. The gauges are then absent.
     pub(crate) fn export_outbox(
         &self,
         role: &str,
@@ -219,11 +238,11 @@ impl Scrape {
         let labels = [("role", role)];
         self.set_counter(names::OUTBOX_PUBLISHED, &labels, published);
         if let Some((count, oldest)) = pending {
-            let age = oldest
+            let oldest_age = oldest
                 .map(|oldest| now.saturating_since(oldest))
                 .unwrap_or_default();
             self.set_gauge(names::OUTBOX_PENDING, &labels, gauge_value(count));
-            self.set_gauge(names::OUTBOX_OLDEST, &labels, age);
+            self.set_gauge(names::OUTBOX_OLDEST, &labels, oldest_age);
         }
     }
 
@@ -274,9 +293,10 @@ impl Scrape {
         }
     }
 
-    /// Exports how far an ingest is: its stuck record, its oldest records, losses, and its lag.
+    /// Exports how far an ingest is: its stuck record, its oldest records, its losses and its lag.
     ///
-    /// For `topic`, the series of ages exist even before its first record is consumed.
+    /// The ages of the oldest records are exported for all consumed topics, and for `topic` even
+    /// before its first record is consumed.
     fn export_progress(
         &self,
         status: &IngestStatus,
@@ -298,11 +318,12 @@ impl Scrape {
             self.export_lag(lag);
         }
         for ((topic, partition), count) in &status.lost {
-            self.export_lost(topic, *partition, *count);
+            self.export_lost_records(topic, *partition, *count);
         }
     }
 
-    /// Exports the time since a record was read that the healthy store refuses.
+    /// Exports the time since the stuck `record` was read. The store refuses this record, but accepts
+    /// others.
     fn export_stuck_record(&self, record: &StuckRecord) {
         let labels = [
             ("topic", &*record.topic),
@@ -313,25 +334,27 @@ impl Scrape {
         self.set_gauge(names::INGEST_STUCK, &labels, record.since.elapsed());
     }
 
-    /// Exports the ages of the oldest record of `topic` that is not committed; 0 without any.
+    /// Exports two ages of the oldest records of `topic`, which are 0 without such a record: the time
+    /// since the oldest uncommitted record was read, and since the oldest unread record was appended.
     fn export_oldest_records(&self, status: &IngestStatus, topic: &str, now: Timestamp) {
         let labels = [("topic", topic)];
 
         let read_at = status.oldest_uncommitted.get(topic).copied().flatten();
-        let since_read = read_at.map(|read_at| read_at.elapsed()).unwrap_or_default();
-        self.set_gauge(names::INGEST_OLDEST_UNCOMMITTED, &labels, since_read);
+        let uncommitted_age = read_at.map(|read_at| read_at.elapsed()).unwrap_or_default();
+        self.set_gauge(names::INGEST_OLDEST_UNCOMMITTED, &labels, uncommitted_age);
 
         let appended_at = status.oldest_unread.get(topic).copied().flatten();
-        let age = appended_at
-            .map(|time| now.saturating_since(time))
+        let unread_age = appended_at
+            .map(|appended_at| now.saturating_since(appended_at))
             .unwrap_or_default();
-        self.set_gauge(names::INGEST_OLDEST_UNREAD, &labels, age);
+        self.set_gauge(names::INGEST_OLDEST_UNREAD, &labels, unread_age);
     }
 
     /// Exports the number of records of a partition that the log lost before they were read.
     ///
-    /// A counter never decreases, so the 0 of an assigned partition does not replace its losses.
-    fn export_lost(&self, topic: &str, partition: u32, count: u64) {
+    /// Two calls may export the same partition: 0 for an assigned partition, and its losses. The
+    /// higher number stays, because a counter never decreases.
+    fn export_lost_records(&self, topic: &str, partition: u32, count: u64) {
         let labels = [("topic", topic), ("partition", &*partition.to_string())];
         self.set_counter(names::INGEST_LOST, &labels, count);
     }
@@ -362,17 +385,17 @@ impl Scrape {
     /// Exports the lag of a group in the partitions that are assigned to this process. Also sets the
     /// counters of the lost records of these partitions to 0, so that they exist before a loss.
     fn export_lag(&self, lag: &Lag) {
-        let waiting = lag
+        let transaction_age = lag
             .transaction_since()
             .map(|since| since.elapsed())
             .unwrap_or_default();
         self.set_gauge(
             names::INGEST_OPEN_TRANSACTION,
             &[("topic", &*lag.topic)],
-            waiting,
+            transaction_age,
         );
 
-        for (partition, behind) in &lag.records {
+        for (partition, lag_records) in &lag.records {
             let labels = [
                 ("topic", &*lag.topic),
                 ("group", &*lag.group),
@@ -381,9 +404,10 @@ impl Scrape {
             self.set_gauge(
                 names::KAFKA_CONSUMER_GROUP_LAG,
                 &labels,
-                gauge_value(*behind),
+                gauge_value(*lag_records),
             );
-            self.export_lost(&lag.topic, *partition, 0);
+            let no_loss = 0;
+            self.export_lost_records(&lag.topic, *partition, no_loss);
         }
     }
 }

@@ -180,9 +180,9 @@ names! {
         "shop_log_truncated_records_total",
         "Records that the log had acknowledged to this process and then lost before anybody read them.");
     LOG_FREE_BYTES = Gauge("shop_log_free_bytes", "Available space on the disk of an embedded log.");
-    LOG_OLDEST = Gauge(
+    LOG_OLDEST_AGE = Gauge(
         "shop_log_oldest_record_seconds", "Age of the oldest record of an embedded log; 0 when it has none.");
-    LOG_SLOWEST_GROUP = Gauge(
+    LOG_SLOWEST_GROUP_RECORDS = Gauge(
         "shop_log_slowest_group_records",
         "Records of an embedded log that its slowest group has not consumed; they are not deleted.");
     WAITING_REFUNDS = Gauge(

@@ -43,22 +43,23 @@ impl PublishMetrics {
 
     /// Records the results of purchases that were published together, which took `duration`.
     pub(crate) fn record_results(&self, duration: Duration, results: &[Result<Receipt>]) {
-        let not_sent = count_failures(results, Outcome::NotApplied);
-        let unknown = count_failures(results, Outcome::Unknown);
-        let acknowledged = results.len() as u64 - not_sent - unknown;
+        let not_sent_count = count_failures(results, Outcome::NotApplied);
+        let unknown_count = count_failures(results, Outcome::Unknown);
+        let acknowledged_count = results.len() as u64 - not_sent_count - unknown_count;
 
-        self.acknowledged.increment(acknowledged);
-        self.metrics.shared.history.record_purchases(acknowledged);
-        self.log_messages.increment(acknowledged);
-        self.not_sent.increment(not_sent);
-        self.unknown.increment(unknown);
+        self.acknowledged.increment(acknowledged_count);
+        let history = &self.metrics.shared.history;
+        history.record_purchases(acknowledged_count);
+        self.log_messages.increment(acknowledged_count);
+        self.not_sent.increment(not_sent_count);
+        self.unknown.increment(unknown_count);
 
         self.duration.record_many(duration, results.len());
         self.metrics.count_samples(results.len());
     }
 }
 
-/// Registers the counter of the attempts with this outcome, which is exported as 0 from now on.
+/// Registers the counter of the attempts with this outcome. It is exported as 0 before the first one.
 fn register_outcome(metrics: &Metrics, outcome: &str) -> Counter {
     let labels = [("outcome", outcome)];
     let counter = metrics.shared.registry.counter(names::PUBLISH, &labels);
@@ -66,7 +67,7 @@ fn register_outcome(metrics: &Metrics, outcome: &str) -> Counter {
     counter
 }
 
-/// Counts the failures with this outcome.
+/// Returns the number of failures with this outcome.
 fn count_failures(results: &[Result<Receipt>], outcome: Outcome) -> u64 {
     results
         .iter()

@@ -161,12 +161,12 @@ impl Metrics {
         *self.shared.source.lock() = Some(source);
     }
 
-    /// Exports the metrics of `family` as well, unless there is another family already.
+    /// Exports the metrics of `family` as well, unless a family was added before.
     pub(crate) fn add_request_family(&self, family: &'static RequestFamily) {
         self.shared.request_family.get_or_init(|| {
             let registry = &self.shared.registry;
-            let always = [family.requests(), family.panics(), family.version()];
-            for metric in always.into_iter().chain(family.durations()) {
+            let required_metrics = [family.requests(), family.panics(), family.version()];
+            for metric in required_metrics.into_iter().chain(family.durations()) {
                 describe(&registry.0, metric);
             }
 
@@ -236,7 +236,7 @@ impl Metrics {
             .push((metric, Box::new(count)));
     }
 
-    /// Exports how current `value` is, under the name `what`, in the metrics and in `/health`.
+    /// Exports how current `value` is, with the label `what`, in the metrics and in `/health`.
     ///
     /// Each scrape, and each `/health`, starts a read in the background if one is due.
     pub fn watch<T: Send + Sync + 'static>(&self, what: &'static str, value: &Arc<Refreshed<T>>) {
@@ -270,11 +270,12 @@ impl Metrics {
         }
     }
 
-    /// Counts histogram samples, and moves them into their buckets when there are many.
+    /// Adds `count` to the number of histogram samples. After every [`SAMPLES_PER_UPKEEP`] samples,
+    /// moves them into their buckets.
     pub(super) fn count_samples(&self, count: usize) {
-        let before = self.shared.samples.fetch_add(count, Ordering::Relaxed);
-        let after = before.wrapping_add(count);
-        if before / SAMPLES_PER_UPKEEP != after / SAMPLES_PER_UPKEEP {
+        let previous_total = self.shared.samples.fetch_add(count, Ordering::Relaxed);
+        let total = previous_total.wrapping_add(count);
+        if previous_total / SAMPLES_PER_UPKEEP != total / SAMPLES_PER_UPKEEP {
             self.shared.registry.0.handle().run_upkeep();
         }
     }
@@ -294,7 +295,8 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    /// Exports the metrics of the process, which a program does once per scrape.
+    /// Exports the metrics of the process, such as its memory. A program with several services does
+    /// this once per scrape.
     pub(crate) fn export_process(&self) {
         let process = Collector::default();
         with_local_recorder(&self.registry.0, || {
@@ -303,7 +305,7 @@ impl Scrape {
         });
     }
 
-    /// Renders all metrics as [`text`](Self::text) does, after other scrapes rendered theirs.
+    /// Renders all metrics as [`text`](Self::text) does. Waits until other scrapes are rendered.
     pub(crate) async fn into_text(self) -> String {
         let _rendering = self.metrics.shared.rendering.lock().await;
         self.text()
@@ -316,8 +318,9 @@ impl Scrape {
         self.export_freshness();
         self.export_pending_dead_letters();
 
-        let counted = self.metrics.shared.registry.0.handle().render();
-        let mut text = counted + &self.registry.0.handle().render();
+        let counts_text = self.metrics.shared.registry.0.handle().render();
+        let state_text = self.registry.0.handle().render();
+        let mut text = counts_text + &state_text;
         for (written, expected) in PROCESS_CORRECTIONS {
             text = text.replacen(written, expected, 1);
         }
@@ -336,10 +339,10 @@ impl Scrape {
 
     /// Exports the metrics that are counted elsewhere.
     fn export_external_counts(&self) {
-        for (metric, count) in &*self.metrics.shared.external_counts.lock() {
+        for (metric, read_count) in &*self.metrics.shared.external_counts.lock() {
             match metric.kind {
-                MetricKind::Counter => self.set_counter(*metric, &[], count()),
-                _ => self.set_gauge(*metric, &[], gauge_value(count())),
+                MetricKind::Counter => self.set_counter(*metric, &[], read_count()),
+                _ => self.set_gauge(*metric, &[], gauge_value(read_count())),
             }
         }
     }
@@ -410,7 +413,7 @@ fn describe(recorder: &PrometheusRecorder, metric: MetricDefinition) {
 }
 
 impl Registry {
-    /// Returns the counter with these labels, and registers it at first.
+    /// Returns the counter with these labels. The first call registers the counter.
     pub(super) fn counter(&self, metric: MetricDefinition, labels: Labels<'_>) -> Counter {
         self.0
             .register_counter(&series_key(metric, labels), &METADATA)
@@ -428,7 +431,7 @@ impl Registry {
             .set(value);
     }
 
-    /// Returns the histogram with these labels, and registers it at first.
+    /// Returns the histogram with these labels. The first call registers the histogram.
     pub(super) fn histogram(&self, metric: MetricDefinition, labels: Labels<'_>) -> Histogram {
         self.0
             .register_histogram(&series_key(metric, labels), &METADATA)

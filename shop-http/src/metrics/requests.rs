@@ -62,14 +62,14 @@ impl RouteSeries {
         })
     }
 
-    /// Returns the template of the whole path below the prefix `outer`, or `None` without a route.
-    pub(crate) fn template(&self, outer: &str) -> Option<Cow<'_, str>> {
+    /// Returns the template of the whole path below `outer_prefix`, or `None` without a route.
+    pub(crate) fn template(&self, outer_prefix: &str) -> Option<Cow<'_, str>> {
         let path = self.path.as_deref()?;
-        Some(match (outer, path) {
+        Some(match (outer_prefix, path) {
             ("", path) => path.into(),
             // The root of a service that is mounted at `/shop` is `/shop`, without a slash.
-            (outer, "/") => outer.to_owned().into(),
-            (outer, path) => format!("{outer}{path}").into(),
+            (prefix, "/") => prefix.to_owned().into(),
+            (prefix, path) => format!("{prefix}{path}").into(),
         })
     }
 }
@@ -77,11 +77,11 @@ impl RouteSeries {
 /// The metrics of requests with one route, method and status.
 struct Series {
     /// The template of the prefix of outer routers.
-    outer: String,
+    outer_prefix: String,
     method: &'static str,
     status: StatusCode,
-    /// The metrics of this service, which leave out `/health` and `/metrics`, and those of a role, if
-    /// they are exported.
+    /// The metrics of this service, unless the route is `/health` or `/metrics`, and the metrics of a
+    /// role, if they are exported.
     metrics: Vec<RequestMetrics>,
 }
 
@@ -92,11 +92,11 @@ struct RequestMetrics {
 }
 
 impl Metrics {
-    /// Starts measuring a request of `route`, below the prefix `outer`, whose head came at `start`.
+    /// Starts measuring a request of `route`, below `outer_prefix`, whose head came at `start`.
     pub(crate) fn start_request(
         &self,
         route: Arc<RouteSeries>,
-        outer: String,
+        outer_prefix: String,
         method: &Method,
         start: Instant,
     ) -> RequestTimer {
@@ -106,8 +106,8 @@ impl Metrics {
         RequestTimer {
             metrics: self.clone(),
             route,
-            outer,
-            method: defined_name(method),
+            outer_prefix,
+            method: method_label_value(method),
             start,
             made_at: None,
             status: None,
@@ -122,7 +122,7 @@ pub(crate) struct RequestTimer {
     metrics: Metrics,
     route: Arc<RouteSeries>,
     /// The template of the prefix of outer routers.
-    outer: String,
+    outer_prefix: String,
     method: &'static str,
     start: Instant,
     /// When the response was made, if its body is of a known size, which is written at once.
@@ -131,13 +131,13 @@ pub(crate) struct RequestTimer {
     status: Option<StatusCode>,
     /// Whether the handler panicked.
     has_panicked: bool,
-    /// Whether the reader of the response determines how long it takes.
+    /// Whether the response is a stream, whose reader determines how long it takes.
     is_stream: bool,
 }
 
 impl RequestTimer {
-    /// Measures the request until `response`, which was made at `made_at`, was sent, or the client
-    /// disconnected.
+    /// Measures the request until `response` is sent or the client disconnects. `made_at` is the time
+    /// at which the response was made.
     pub(crate) fn until_sent(mut self, response: Response, made_at: Instant) -> Response {
         self.status = Some(response.status());
         self.has_panicked = response.extensions().get::<HasPanicked>().is_some();
@@ -156,11 +156,15 @@ impl RequestTimer {
         })
     }
 
-    /// Returns the series of the route for a response with `status`, and registers it at first.
+    /// Returns the series of the route for a response with `status`. The first call registers the
+    /// series.
     fn get_or_register_series(&self, status: StatusCode) -> Arc<Series> {
-        if let Some(series) = self.route.series.read().iter().find(|series| {
-            series.status == status && series.method == self.method && series.outer == self.outer
-        }) {
+        let is_same_series = |series: &&Arc<Series>| {
+            series.status == status
+                && series.method == self.method
+                && series.outer_prefix == self.outer_prefix
+        };
+        if let Some(series) = self.route.series.read().iter().find(is_same_series) {
             return Arc::clone(series);
         }
 
@@ -173,7 +177,10 @@ impl RequestTimer {
     fn register_series(&self, status: StatusCode) -> Series {
         let shared = &self.metrics.shared;
         let registry = &shared.registry;
-        let template = self.route.template(&self.outer).unwrap_or(UNMATCHED.into());
+        let template = self
+            .route
+            .template(&self.outer_prefix)
+            .unwrap_or(UNMATCHED.into());
         let method_label = ("method", self.method);
         let status_label = ("status", status.as_str());
         let route_label = ("route", &*template);
@@ -202,7 +209,7 @@ impl RequestTimer {
             });
         }
         Series {
-            outer: self.outer.clone(),
+            outer_prefix: self.outer_prefix.clone(),
             method: self.method,
             status,
             metrics,
@@ -230,10 +237,10 @@ impl Drop for RequestTimer {
         let ended_at = self.made_at.unwrap_or_else(Instant::now);
         let seconds = (ended_at - self.start).as_secs_f64();
         if families == MetricFamilies::All {
-            let seconds = (!self.is_stream).then_some(seconds);
+            let counted_seconds = if self.is_stream { None } else { Some(seconds) };
             shared
                 .history
-                .record_response(ended_at, seconds, status.is_server_error());
+                .record_response(ended_at, counted_seconds, status.is_server_error());
         }
         for metrics in &series.metrics {
             metrics.requests.increment(1);
@@ -246,16 +253,18 @@ impl Drop for RequestTimer {
             let panics = shared.registry.counter(family.panics(), &labels);
             panics.increment(1);
         }
+        // The durations of up to two families.
         self.metrics.count_samples(2);
     }
 }
 
-/// Returns the name of the method if HTTP defines it, else `OTHER`: a client may send any method.
-fn defined_name(method: &Method) -> &'static str {
-    const DEFINED: [&str; 9] = [
+/// Returns the label of `method`: its name if HTTP defines the method, else `OTHER`. A client may
+/// send any method, and the number of labels must be bounded.
+fn method_label_value(method: &Method) -> &'static str {
+    const DEFINED_METHODS: [&str; 9] = [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
     ];
-    DEFINED
+    DEFINED_METHODS
         .into_iter()
         .find(|name| *name == method.as_str())
         .unwrap_or("OTHER")

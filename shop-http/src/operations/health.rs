@@ -57,6 +57,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         return Ok((code, Json(json!({"status": status}))).into_response());
     }
 
+    // The member is named after MongoDB, whichever store the service uses.
     let mongodb = match report.is_store_ready {
         Some(true) if form.reports_store => Some("connected"),
         Some(false) if form.reports_store => Some("disconnected"),
@@ -127,32 +128,48 @@ impl<'a> HealthReport<'a> {
         }
 
         let has_failing_part = self.parts.values().any(|works| !works);
-        if self.is_degraded() || (form.counts_parts && has_failing_part) {
+        if self.is_degraded_beside_parts() || (form.counts_parts && has_failing_part) {
             return (StatusCode::OK, "degraded");
         }
         (StatusCode::OK, form.healthy)
     }
 
-    /// Returns whether the service is degraded for another reason than a part that does not work.
-    fn is_degraded(&self) -> bool {
-        let transaction_seconds = self
+    /// Returns whether the service is degraded whatever the state of its parts is, which the caller
+    /// checks. One of these needs an operator:
+    ///
+    /// - an ingest that is stuck or does not recover, or that waits too long for a transaction
+    /// - a gap in a log that ingest reads
+    /// - a fault of the log or of the embedded files that this process writes
+    /// - a file that cannot be read again, such as keys, or an expired certificate
+    /// - the diagnostic log of the program
+    fn is_degraded_beside_parts(&self) -> bool {
+        let has_failing_ingest = self
+            .checks
+            .any_ingest(|status| status.stuck.is_some() || needs_operator(status));
+        let has_long_transaction = self
             .ingest
             .as_ref()
-            .and_then(|ingest| ingest.open_transaction_seconds);
-        let logs = self.service.metrics.log_inspections(|_topic| true);
-        let now = self.service.clock.now();
+            .and_then(|ingest| ingest.open_transaction_seconds)
+            .is_some_and(|seconds| seconds >= MAX_TRANSACTION_SECONDS);
+        let log_inspections = self.service.metrics.all_log_inspections();
+        let has_gap = log_inspections.iter().any(|log| !log.gaps.is_empty());
 
-        self.checks
-            .has_ingest(|status| status.stuck.is_some() || needs_operator(status))
-            || transaction_seconds >= Some(MAX_TRANSACTION_SECONDS)
-            || logs.iter().any(|log| !log.gaps.is_empty())
-            || !self.faults.unavailable.is_empty()
-            || !self.faults.lost.is_empty()
-            || !self.faults.files.is_empty()
-            || self
-                .reloads
-                .values()
-                .any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now))
+        let faults = &self.faults;
+        let has_log_fault = !faults.unavailable.is_empty() || !faults.lost.is_empty();
+        let has_file_fault = !faults.files.is_empty();
+
+        let now = self.service.clock.now();
+        let has_stale_file = self.reloads.values().any(|reload| {
+            let is_expired = reload.not_after.is_some_and(|expiry| expiry < now);
+            reload.is_failing || is_expired
+        });
+
+        has_failing_ingest
+            || has_long_transaction
+            || has_gap
+            || has_log_fault
+            || has_file_fault
+            || has_stale_file
             || self.is_diagnostic_log_failing
     }
 
@@ -169,7 +186,7 @@ impl<'a> HealthReport<'a> {
         let currency = self.service.currency();
         // Facing writes the log, so it does not matter whether its ingest can read it.
         let can_read_log = self.service.kind == ServiceKind::Facing
-            || !checks.has_ingest(|status| status.errors.contains_key(&Component::Source));
+            || !checks.any_ingest(|status| status.errors.contains_key(&Component::Source));
 
         let mut body = without_nulls(json!({
             "status": status,
@@ -219,7 +236,7 @@ fn has_parameter(uri: &Uri, parameter: &str) -> bool {
     query.split('&').any(|pair| pair == parameter)
 }
 
-/// Returns `body` without its members that are `null`. The members of its members stay as they are.
+/// Returns `body` without its members that are `null`. Members of inner objects stay as they are.
 fn without_nulls(mut body: Value) -> Value {
     if let Some(members) = body.as_object_mut() {
         members.retain(|_name, member| !member.is_null());
@@ -230,9 +247,10 @@ fn without_nulls(mut body: Value) -> Value {
 /// Reads the state of another role, and returns it with the name of the role.
 async fn read_role(service: &Service, role: RoleState<'_>) -> (&'static str, EntityHealth) {
     let outbox_error = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
+    // An unknown count is reported as `null`.
     let count_events = async {
-        let events = check_with_timeout(role.outbox?.pending).await.ok()?;
-        Some(events.count)
+        let pending_events = check_with_timeout(role.outbox?.pending).await.ok()?;
+        Some(pending_events.count)
     };
     let read_events = async {
         let is_subscribed = |topic: &str| role.subscribed_topic == Some(topic);
@@ -257,7 +275,7 @@ async fn read_purchase_ingest(service: &Service) -> Option<IngestHealth> {
     Some(read_ingest(service, service.ingest()?, is_of_purchases).await)
 }
 
-/// Reads the state of `ingest`, which consumes the topics for which `consumes` holds.
+/// Reads the state of `ingest`. `consumes` returns whether the ingest consumes a topic.
 async fn read_ingest(
     service: &Service,
     ingest: &IngestMonitor,

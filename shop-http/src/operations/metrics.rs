@@ -23,13 +23,13 @@ use crate::service::{Service, check_with_timeout};
 /// The media type of Prometheus' text format.
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Exports the current state of the outbox and of the ingest of another role, as far as they run in
-/// this process.
+/// Exports the current state of the outbox and of the ingest of another role, if they run in this
+/// process. A value that cannot be queried in time is left out of this scrape.
 async fn export_role(scrape: &Scrape, service: &Service, role: RoleState<'_>) {
     let export_outbox = async {
         if let Some(outbox) = role.outbox {
-            let pending = check_with_timeout(outbox.pending).await.ok();
-            let pending = pending.map(|events| (events.count, events.oldest));
+            let pending_events = check_with_timeout(outbox.pending).await.ok();
+            let pending = pending_events.map(|events| (events.count, events.oldest));
             scrape.export_outbox(role.name, outbox.published, pending, service.clock.now());
         }
     };

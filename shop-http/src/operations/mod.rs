@@ -28,9 +28,8 @@ use crate::role::RoleState;
 use crate::service::{Service, ServiceKind, check_with_timeout};
 
 /// The name of the report about a failed check.
-const CHECK: &str = "check";
-/// The time of failing inserts without a success after which the store of an ingest no longer
-/// counts as ready.
+const CHECK_REPORT: &str = "check";
+/// The time for which the inserts of an ingest may fail before its store no longer counts as ready.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The ports that a check calls.
@@ -72,8 +71,8 @@ impl<'a> Checks<'a> {
         Self::run(service, CheckedPorts::ALL).await
     }
 
-    /// Checks the ports on which readiness depends. Facing accepts purchases while listings are
-    /// unavailable.
+    /// Checks the ports on which readiness depends. On facing, this is only the sink, because facing
+    /// accepts purchases while listings are unavailable.
     async fn run_for_readiness(service: &'a Service) -> Self {
         let ports = match service.kind {
             ServiceKind::Facing => CheckedPorts {
@@ -112,7 +111,7 @@ impl<'a> Checks<'a> {
 
         let (sink_result, listings_result, role_results) =
             tokio::join!(check_sink, check_listings, check_roles);
-        let mut reports = service.reports.read();
+        let mut reports = service.reports.current_reports();
         report_failure(&mut reports, service.kind.sink_part(), &sink_result);
         report_failure(&mut reports, "listings", &listings_result);
         for (role, result) in &role_results {
@@ -124,7 +123,7 @@ impl<'a> Checks<'a> {
             listings: listings_result.is_ok(),
             roles: role_results
                 .iter()
-                .map(|(_, result)| result.is_ok())
+                .map(|(_name, result)| result.is_ok())
                 .collect(),
             reports,
         }
@@ -150,26 +149,27 @@ impl<'a> Checks<'a> {
         purchases.is_none_or(|purchases| purchases.shop.shop_currency().accepts_purchases())
     }
 
-    /// Returns whether the store has another currency than this process.
+    /// Returns whether the currency of the store differs from the currency in the settings.
     fn has_other_currency(&self) -> bool {
         matches!(self.service.currency(), Some(CurrencyState::Other { .. }))
     }
 
-    /// Returns whether an ingest of this process is in the state that `is_in_state` recognizes.
-    fn has_ingest(&self, is_in_state: fn(&IngestStatus) -> bool) -> bool {
+    /// Returns whether the status of any ingest of this process has the property `has_property`.
+    fn any_ingest(&self, has_property: fn(&IngestStatus) -> bool) -> bool {
         let mut statuses = self.service.ingest_statuses();
-        statuses.any(|status| is_in_state(&status))
+        statuses.any(|status| has_property(&status))
     }
 
-    /// Returns whether the log is ready: on facing, whether it accepts purchases.
+    /// Returns whether the log is ready. On facing, the log must accept purchases. On management, the
+    /// ingests that read the log must run, and the log must not refuse them.
     ///
-    /// On management, whether the ingests that read the log run. They also run while they wait to
-    /// become the active consumer, or for the end of an outage.
+    /// An ingest also counts as running while it waits to become the active consumer, or for the end
+    /// of an outage.
     fn is_log_ready(&self) -> bool {
         match self.service.kind {
             ServiceKind::Facing => self.accepts_purchases(),
             ServiceKind::Management => {
-                !self.has_ingest(|status| status.phase != Phase::Running || is_refused(status))
+                !self.any_ingest(|status| status.phase != Phase::Running || is_refused(status))
             }
         }
     }
@@ -177,27 +177,27 @@ impl<'a> Checks<'a> {
     /// Returns whether the stores of management respond, and accept what callers and ingests write.
     /// On facing, stores always count as ready.
     fn is_store_ready(&self) -> bool {
-        self.service.kind == ServiceKind::Facing
-            || (self.all_respond()
-                && self.accepts_purchases()
-                && !self.has_ingest(has_failing_store))
+        if self.service.kind == ServiceKind::Facing {
+            return true;
+        }
+        self.all_respond() && self.accepts_purchases() && !self.any_ingest(has_failing_store)
     }
 
-    /// Returns whether the store of purchases is ready, on management. Users and orders use another
-    /// store.
+    /// Returns whether the store of purchases is ready. Returns `None` on facing, and on management
+    /// without purchases: users and orders use another store.
     fn is_purchase_store_ready(&self) -> Option<bool> {
         let is_management = self.service.kind == ServiceKind::Management;
         let stores_purchases = is_management && self.service.purchases.is_some();
         stores_purchases.then(|| self.is_store_ready())
     }
 
-    /// Returns whether the service is ready: its log and its stores are, it agrees with them on the
-    /// currency, and no ingest of this process needs an operator.
+    /// Returns whether the service is ready: its log and its stores are ready, the currency of the
+    /// shop lets it accept purchases, and no ingest of this process needs an operator.
     fn is_service_ready(&self) -> bool {
         self.is_log_ready()
             && self.is_store_ready()
             && self.accepts_currency()
-            && !self.has_ingest(needs_operator)
+            && !self.any_ingest(needs_operator)
     }
 
     /// Returns the parts that requests need, and whether each part works.
@@ -234,6 +234,7 @@ impl<'a> Checks<'a> {
             ]);
         }
 
+        // `Checks::run` checked the stores of all roles, in the same order.
         for (role, is_store_healthy) in service.role_states().iter().zip(&self.roles) {
             let is_consuming = role
                 .ingest
@@ -267,7 +268,7 @@ fn report_failure(reports: &mut CurrentReports, part: &'static str, result: &Res
     if let Err(error) = result {
         let text = describe_error(error);
         let part_reports = reports.entry(part).or_default();
-        part_reports.insert(CHECK, PartReport::Fails(text));
+        part_reports.insert(CHECK_REPORT, PartReport::Fails(text));
     }
 }
 
@@ -278,13 +279,12 @@ fn has_failing_store(status: &IngestStatus) -> bool {
     status.stuck.is_none() && failing_since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE)
 }
 
-/// Returns whether an ingest stopped or is refused by its log, so that it does not recover by
-/// itself.
+/// Returns whether an ingest does not recover by itself: it stopped, or its log refuses it.
 fn needs_operator(status: &IngestStatus) -> bool {
     status.phase == Phase::Stopped || is_refused(status)
 }
 
-/// Returns whether the log refuses to be read: an operator must change its settings or grant a
+/// Returns whether the log refuses an ingest, until an operator changes its settings or grants a
 /// right.
 fn is_refused(status: &IngestStatus) -> bool {
     let error = status.errors.get(&Component::Source);

@@ -119,16 +119,17 @@ pub(crate) async fn describe_service(service: Arc<Service>, _head: Parts) -> Htt
         "status": readiness_word(is_ready),
         "parts": checks.parts(),
     });
-    // The member is the currency of the store, and never that of the settings, because facing reads
-    // it from management as the currency of the store.
-    let currency = service.currency();
-    if let Some(stored) = currency.as_ref().and_then(CurrencyState::stored) {
-        body["currency"] = stored.as_str().into();
+    // The member is always the currency of the store, and never the currency in the settings: facing
+    // reads this member from management as the currency of the store.
+    let currency_state = service.currency();
+    let stored_currency = currency_state.as_ref().and_then(CurrencyState::stored);
+    if let Some(currency) = stored_currency {
+        body["currency"] = currency.as_str().into();
     }
     respond_to_probe(is_ready, &body)
 }
 
-/// Returns a response with `body`, whose status is 200 if the service is ready, else 503.
+/// Returns a response with `body`. The status is 200 if the service is ready, else 503.
 pub fn respond_to_probe(is_ready: bool, body: &Value) -> HttpResult {
     let status = if is_ready {
         StatusCode::OK
@@ -148,7 +149,7 @@ const fn up_or_down(is_up: bool) -> &'static str {
     if is_up { "up" } else { "down" }
 }
 
-/// Returns the reason why facing is not ready.
+/// Returns the reason why facing is not ready, as text for the response.
 fn why_facing_is_not_ready(checks: &Checks<'_>) -> &'static str {
     if !checks.accepts_currency() {
         return "The currency is not known yet, or the store has another one";

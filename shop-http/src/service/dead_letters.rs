@@ -27,9 +27,9 @@ const MAX_LOOKUPS: usize = 8;
 pub(crate) struct DeadLetterLogs {
     /// The operations on each of the logs.
     operations: Arc<[Operations]>,
-    /// The lock of the request that resolves dead letters. Only one request does at a time, so that
-    /// two requests of this process do not publish the same record.
-    resolving: Arc<Mutex<()>>,
+    /// The lock of the request that resolves dead letters. Only one request resolves at a time, so
+    /// that two requests of this process do not publish the same record.
+    resolve_lock: Arc<Mutex<()>>,
 }
 
 /// The status of the dead letters at a position, and the reason for it.
@@ -42,7 +42,7 @@ impl DeadLetterLogs {
     pub(crate) fn new(operations: Vec<Operations>) -> Self {
         Self {
             operations: operations.into(),
-            resolving: Arc::default(),
+            resolve_lock: Arc::default(),
         }
     }
 
@@ -75,10 +75,12 @@ impl DeadLetterLogs {
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
         for operations in self.operations.iter() {
+            // Without a record type, the operations are not on a log.
             let Some(record_type) = operations.record_type() else {
                 continue;
             };
-            if topic.is_some() && topic.as_deref() != operations.topic() {
+            let is_requested = topic.is_none() || topic.as_deref() == operations.topic();
+            if !is_requested {
                 continue;
             }
             // One more position shows whether there is another page.
@@ -94,12 +96,13 @@ impl DeadLetterLogs {
             }
         }
 
-        let next = if page.len() > *limit {
+        let next_cursor = if page.len() > *limit {
             page.keys().nth(limit - 1).map(ToString::to_string)
         } else {
             None
         };
-        Ok((page.into_values().take(*limit).flatten().collect(), next))
+        let bodies = page.into_values().take(*limit).flatten().collect();
+        Ok((bodies, next_cursor))
     }
 
     /// Returns the first pending dead letter at `position`, with its record.
@@ -118,10 +121,11 @@ impl DeadLetterLogs {
             }))
     }
 
-    /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue.
+    /// Makes dead letters of the records at `positions`, so that the ingests that are stuck on them
+    /// continue. Returns the outcome of each record.
     ///
-    /// Each record is parked by itself, by the rules of [`Operations::park`]: one that needs no dead
-    /// letter is refused, with the reason. In a dry run, nothing is dead-lettered.
+    /// Each record is parked by itself, by the rules of [`Operations::park`]. A record that needs no
+    /// dead letter is refused, with the reason. In a dry run, nothing is dead-lettered.
     ///
     /// # Errors
     /// The errors of the logs and of the store. The records at earlier positions may be
@@ -134,14 +138,15 @@ impl DeadLetterLogs {
     ) -> Result<ResolveOutcomes> {
         let mut outcomes = ResolveOutcomes::new();
         for position in positions {
+            // A position of another topic gets no outcome, and the handler says so.
             let Some(operations) = self.on_topic(&position.topic) else {
                 continue;
             };
-            let record = std::slice::from_ref(&position);
+            let positions = std::slice::from_ref(&position);
             let report = if dry_run {
-                operations.forecast_park(record).await?
+                operations.forecast_park(positions).await?
             } else {
-                operations.park(record, reason).await?
+                operations.park(positions, reason).await?
             };
 
             let outcome = match report.problems.into_iter().next() {
@@ -155,8 +160,9 @@ impl DeadLetterLogs {
 
     /// Resolves the pending dead letters at `positions`, in all logs.
     ///
-    /// With `forecast_timeout`, the outcomes of a replay are a forecast: which purchases ingest would
-    /// dead-letter again, and why. The timeout limits the comparison of each with the store.
+    /// With `forecast_timeout`, the outcomes of the dry run of a replay are a forecast: which records
+    /// ingest would dead-letter again, and why. The timeout limits the comparison of each record with
+    /// the store.
     ///
     /// # Errors
     /// The errors of the logs. Some of the dead letters may be resolved by then.
@@ -187,21 +193,23 @@ impl DeadLetterLogs {
         options: ResolveOptions,
         forecast_timeout: Option<Duration>,
     ) -> Result<ResolveOutcomes> {
-        let _only_request = self.resolving.lock().await;
+        let _only_request = self.resolve_lock.lock().await;
         let mut outcomes = ResolveOutcomes::new();
         for operations in self.operations.iter() {
-            let is_of_log =
+            let is_in_log =
                 |position: &RecordPosition| Some(&*position.topic) == operations.topic();
-            if !positions.iter().any(is_of_log) {
+            if !positions.iter().any(is_in_log) {
                 continue;
             }
-            let to_replay = resolve_in_log(operations, &positions, &options, &mut outcomes).await?;
+            let replayable =
+                resolve_in_log(operations, &positions, &options, &mut outcomes).await?;
             if let Some(timeout) = forecast_timeout {
-                let forecasts: Vec<_> = stream::iter(to_replay)
+                let forecasts: Vec<_> = stream::iter(replayable)
                     .map(|dead_letter| forecast_replay(operations, dead_letter, timeout))
                     .buffered(MAX_LOOKUPS)
                     .collect()
                     .await;
+                // A record without a forecast keeps the outcome of the replay.
                 outcomes.extend(forecasts.into_iter().flatten());
             }
         }
@@ -210,7 +218,10 @@ impl DeadLetterLogs {
 }
 
 /// Resolves the pending dead letters at those of `positions` that are in the log of `operations`, and
-/// adds their outcomes to `outcomes`. Returns the dead letters that would be replayed, in a dry run.
+/// adds their outcomes to `outcomes`.
+///
+/// In the dry run of a replay, returns the dead letters that would be replayed. Otherwise, the
+/// result is empty.
 ///
 /// # Errors
 /// The errors of the log.
@@ -227,37 +238,39 @@ async fn resolve_in_log(
     };
     let filter = DeadLetterFilter::default().positions(positions.clone());
     let mut report = ResolveReport::new(options);
-    let mut to_replay = Vec::new();
+    let mut replayable = Vec::new();
     operations
         .resolve(filter, options, &mut report, |dead_letter| {
             outcomes.insert(dead_letter.position(), (resolved_status, None));
             // Only a forecast needs the dead letters, whose records may be large.
             if options.dry_run && options.resolution == Resolution::Replayed {
-                to_replay.push(dead_letter);
+                replayable.push(dead_letter);
             }
+            // Continues with the next dead letter.
             true
         })
         .await?;
 
-    // Several dead letters may share one position. If one is resolved, the outcome does not tell
-    // about another that is refused, such as a gap.
+    // Several dead letters may share one position. If one of them is resolved, its outcome stays, and
+    // the refusal of another one, such as a gap, is not reported.
     for (position, reason) in report.refused.into_iter().rev() {
-        let refused = (ResolvedStatus::Refused, Some(reason.to_owned()));
-        outcomes.entry(position).or_insert(refused);
+        let refusal = (ResolvedStatus::Refused, Some(reason.to_owned()));
+        outcomes.entry(position).or_insert(refusal);
     }
-    Ok(to_replay)
+    Ok(replayable)
 }
 
-/// Forecasts the outcome of a replayed dead letter, as ingest would decide about its record.
+/// Forecasts what ingest would decide about the record of a replayed dead letter.
 ///
-/// Returns `None` if ingest would not dead-letter the record again.
+/// Returns the outcome if ingest would dead-letter the record again, or if the store does not answer.
+/// Returns `None` if ingest would store the record.
 async fn forecast_replay(
     operations: &Operations,
     dead_letter: DeadLetter,
     timeout: Duration,
 ) -> Option<(RecordPosition, ResolveOutcome)> {
     let forecast = within(timeout, operations.forecast_replay(&dead_letter)).await;
-    let outcome = match forecast {
+    let (status, detail) = match forecast {
         Ok(None) => return None,
         Ok(Some(reason)) => (ResolvedStatus::DeadLetter, reason.to_string()),
         Err(_unavailable) => {
@@ -265,6 +278,5 @@ async fn forecast_replay(
             (ResolvedStatus::Replayed, detail.to_owned())
         }
     };
-    let (status, detail) = outcome;
     Some((dead_letter.position(), (status, Some(detail))))
 }

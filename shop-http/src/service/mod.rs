@@ -51,7 +51,7 @@ pub(crate) use kind::ServiceKind;
 /// The timeout of a check of a port: a readiness probe does not wait long.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest time limit of a call. The end of a longer one may be no [`Instant`] any more.
+/// The longest time limit of a call. A longer one may end later than the last possible [`Instant`].
 const MAX_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The state that the handlers of all routes share.
@@ -100,6 +100,7 @@ impl Service {
         let publish_metrics = PublishMetrics::new(&metrics, kind);
 
         let purchases = purchases.and_then(|backend| {
+            // Without a sink and a query, the service has no routes of purchases.
             let Backend {
                 sink: Some(sink),
                 query: Some(query),

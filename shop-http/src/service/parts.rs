@@ -61,8 +61,8 @@ impl Parts {
     #[must_use]
     pub fn new(kind: ServiceKind, purchases: impl Into<Option<Backend>>) -> Self {
         let purchases = purchases.into();
-        let with_log = purchases.iter().filter(|backend| backend.log.is_some());
-        let operations = with_log.cloned().map(Operations::new).collect();
+        let backends_with_log = purchases.iter().filter(|backend| backend.log.is_some());
+        let operations = backends_with_log.cloned().map(Operations::new).collect();
         Self {
             kind,
             purchases,

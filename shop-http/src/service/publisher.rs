@@ -80,10 +80,10 @@ impl MeasuredSink {
         let start = Instant::now();
         let no_batch = None;
         let span = self.create_span(Some(&purchase.id), no_batch);
-        let traced = with_trace_context(&span, from_ref(purchase));
-        let purchase = traced
+        let traced_copies = copies_with_trace_context(&span, from_ref(purchase));
+        let purchase = traced_copies
             .as_ref()
-            .and_then(|traced| traced.first())
+            .and_then(|copies| copies.first())
             .unwrap_or(purchase);
 
         let publish_timeout = self.options.publish_timeout;
@@ -129,29 +129,35 @@ impl MeasuredSink {
     }
 }
 
-/// Returns copies of `purchases` with `span` as their trace context, if the span is exported.
+/// Returns copies of `purchases` with `span` as their trace context.
+///
+/// Returns `None` if the span is disabled, or if the propagator of the program writes no
+/// `traceparent` for the span. The purchases are then published as they are.
 #[cfg(feature = "otel")]
-fn with_trace_context(span: &Span, purchases: &[Purchase]) -> Option<Vec<Purchase>> {
+fn copies_with_trace_context(span: &Span, purchases: &[Purchase]) -> Option<Vec<Purchase>> {
     use std::collections::HashMap;
 
     use opentelemetry::global::get_text_map_propagator;
     use shop_api::header::TRACEPARENT;
     use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-    span.id()?;
+    if span.is_disabled() {
+        return None;
+    }
     let mut headers = HashMap::new();
     get_text_map_propagator(|propagator| propagator.inject_context(&span.context(), &mut headers));
     let traceparent = headers.remove(TRACEPARENT)?;
 
-    let mut purchases = purchases.to_vec();
-    for purchase in &mut purchases {
+    let mut copies = purchases.to_vec();
+    for purchase in &mut copies {
         purchase.context.get_or_insert_default().traceparent = Some(traceparent.clone());
     }
-    Some(purchases)
+    Some(copies)
 }
 
+/// Returns `None`, because purchases get a trace context only with the feature `otel`.
 #[cfg(not(feature = "otel"))]
-const fn with_trace_context(_span: &Span, _purchases: &[Purchase]) -> Option<Vec<Purchase>> {
+const fn copies_with_trace_context(_span: &Span, _purchases: &[Purchase]) -> Option<Vec<Purchase>> {
     None
 }
 
@@ -172,8 +178,8 @@ impl PurchaseSink for MeasuredSink {
         let start = Instant::now();
         let (no_id, batch_size) = (None, i64::try_from(purchases.len()).ok());
         let span = self.create_span(no_id, batch_size);
-        let traced = with_trace_context(&span, purchases);
-        let purchases = traced.as_deref().unwrap_or(purchases);
+        let traced_copies = copies_with_trace_context(&span, purchases);
+        let purchases = traced_copies.as_deref().unwrap_or(purchases);
 
         // The wait for a turn may take one publish timeout. The publish may take two: one until the
         // port has room, and one for the publish itself. The semaphore is never closed.
@@ -181,8 +187,9 @@ impl PurchaseSink for MeasuredSink {
         let turn = timeout(publish_timeout, self.batches.acquire()).await;
         if turn.is_err() {
             let message = "other batches were published for too long";
-            let late = Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied);
-            return vec![Err(late); purchases.len()];
+            let error =
+                Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied);
+            return vec![Err(error); purchases.len()];
         }
         let results = within(publish_timeout.saturating_mul(2), async {
             Ok(self.port.publish_many(purchases).await)
@@ -224,11 +231,12 @@ impl LastPurchases {
         Self(Mutex::new(LruCache::new(MAX_SELECTORS)))
     }
 
-    /// Remembers an acknowledged purchase for its user and its reference.
+    /// Remembers an acknowledged purchase for its user id, its user name and its reference.
     ///
-    /// Of two concurrent purchases, the one with the higher offset is the last: it is stored later.
+    /// Of two concurrent purchases, the one with the higher offset is the last one, because it is
+    /// stored later.
     fn remember(&self, purchase: &Purchase, receipt: &Receipt) {
-        let last = LastPurchase {
+        let new_entry = LastPurchase {
             id: purchase.id,
             offset: receipt.position.as_ref().map(|position| position.offset),
         };
@@ -244,8 +252,9 @@ impl LastPurchases {
         let mut cache = self.0.lock();
         for selector in [Some(user), Some(name), reference].into_iter().flatten() {
             let cached = cache.peek(&selector);
-            if cached.is_none_or(|cached| cached.offset <= last.offset) {
-                cache.put(selector, last);
+            // An offset that is unknown (`None`) is lower than any other.
+            if cached.is_none_or(|cached| cached.offset <= new_entry.offset) {
+                cache.put(selector, new_entry);
             }
         }
     }

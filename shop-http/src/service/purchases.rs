@@ -32,9 +32,10 @@ use crate::service::{ServiceKind, within};
 /// The result of one purchase or refund of a batch.
 pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
 
-/// A refund of a batch, as the client sent it.
+/// A refund of a batch, and the purchases that its sender may refund.
 pub(crate) struct BatchRefund {
-    pub(crate) new: NewPurchase,
+    /// The refund as the client sent it.
+    pub(crate) refund: NewPurchase,
     pub(crate) permitted: PermittedPurchases,
 }
 
@@ -44,8 +45,9 @@ pub(crate) enum PermittedPurchases {
     /// Any purchase, also one that is not known yet: an export may contain a refund before its
     /// purchase.
     Any,
-    /// Purchases that are known here, and are of the user of the refund. The sender must not learn
-    /// which other purchases exist, so these get the same answer as a purchase that does not exist.
+    /// Only purchases that are known here and belong to the user of the refund. Any other purchase
+    /// gets the same answer as one that does not exist, because the sender must not learn which
+    /// purchases of others exist.
     KnownOfUser,
 }
 
@@ -75,15 +77,15 @@ impl PurchaseService {
     /// The errors of [`HttpError::failed_write`].
     ///
     /// # Cancel safety
-    /// As for [`Shop::buy`]. A client that disconnects does not drop the future: the router completes
-    /// every write that it began.
+    /// Dropping the future has the effect that [`Shop::buy`] describes. The router never drops it:
+    /// the router completes every write that it began, even if the client disconnects.
     pub(crate) fn buy(
         &self,
-        new: NewPurchase,
+        new_purchase: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> impl Future<Output = HttpResult<PublishedPurchase>> + Send {
         self.shop
-            .buy_for_request(new, context)
+            .buy_for_request(new_purchase, context)
             .map_err(|error| self.map_write_error(error))
     }
 
@@ -100,11 +102,11 @@ impl PurchaseService {
         context: Option<Box<RequestContext>>,
     ) -> HttpResult<PublishedPurchase> {
         let shop = self.shop.with_request(context);
-        let refunded = shop.refund_purchase(bought, amount, reason).await;
-        refunded.map_err(|error| match (error.kind(), error.context("field")) {
+        let result = shop.refund_purchase(bought, amount, reason).await;
+        result.map_err(|error| match (error.kind(), error.context("field")) {
             (ErrorKind::Invalid, Some("amount")) => {
-                let amount = Location::Member("amount".into());
-                amount.error(error.message().to_owned()).into()
+                let location = Location::Member("amount".into());
+                location.error(error.message().to_owned()).into()
             }
             _ => self.map_refund_error(error, &bought.id.refund_id()),
         })
@@ -121,7 +123,10 @@ impl PurchaseService {
         deadline: Instant,
     ) -> Vec<BatchResult> {
         if Instant::now() >= deadline {
-            return batch.iter().map(|new| Err(self.late_error(new))).collect();
+            return batch
+                .iter()
+                .map(|new_purchase| Err(self.late_error(new_purchase)))
+                .collect();
         }
         let results = self.shop.with_request(context).buy_many(batch).await;
         results
@@ -142,37 +147,41 @@ impl PurchaseService {
         context: Option<Box<RequestContext>>,
         deadline: Instant,
     ) -> Vec<BatchResult> {
-        // The errors of refused refunds. `None` stands for the result of a permitted refund.
+        // The error of each refund that is not published. `None` stands for a refund whose result
+        // follows from its publish.
         let mut errors = Vec::with_capacity(refunds.len());
         let mut permitted_refunds = Vec::with_capacity(refunds.len());
-        for BatchRefund { new, permitted } in refunds {
-            let checked = if Instant::now() < deadline {
-                self.check_permitted(&new, permitted).await
+        for BatchRefund { refund, permitted } in refunds {
+            let check_result = if Instant::now() < deadline {
+                self.check_permitted(&refund, permitted).await
             } else {
-                Err(self.late_error(&new))
+                Err(self.late_error(&refund))
             };
-            match checked {
+            match check_result {
                 Ok(()) => {
-                    permitted_refunds.push(new);
+                    permitted_refunds.push(refund);
                     errors.push(None);
                 }
                 Err(error) => errors.push(Some(error)),
             }
         }
 
-        let ids: Vec<PurchaseId> = permitted_refunds
+        // Every refund names its purchase in `of`, so there is an id for each.
+        let refund_ids: Vec<PurchaseId> = permitted_refunds
             .iter()
             .filter_map(|refund| Some(refund.details.of?.refund_id()))
             .collect();
-        let mut published = Vec::new();
+        let mut shop_results = Vec::new();
         if !permitted_refunds.is_empty() {
             let shop = self.shop.with_request(context);
-            published = shop.buy_many(permitted_refunds).await;
+            shop_results = shop.buy_many(permitted_refunds).await;
         }
-        let mut published_results = published
+        let mut published_results = shop_results
             .into_iter()
-            .zip(ids)
+            .zip(refund_ids)
             .map(|(result, id)| result.map_err(|error| self.map_refund_error(error, &id)));
+
+        // There is one published result for each `None`, so none is left out.
         errors
             .into_iter()
             .filter_map(|error| match error {
@@ -196,45 +205,47 @@ impl PurchaseService {
         else {
             return Ok(());
         };
-        let bought = match self.shop.acknowledged(&purchase_id) {
+        // A purchase that was just acknowledged may not be stored yet.
+        let known_purchase = match self.shop.acknowledged(&purchase_id) {
             Some(acknowledged) => Some(acknowledged),
             None => self.look_up_for_write(&purchase_id).await?.stored(),
         };
-        if bought.is_some_and(|bought| bought.user_id == refund.user_id) {
+        if known_purchase.is_some_and(|purchase| purchase.user_id == refund.user_id) {
             return Ok(());
         }
         Err(HttpError::UNKNOWN_PURCHASE)
     }
 
-    /// Returns the currency of the shop, if it has one, for a write that is checked before its
-    /// purchases are published.
+    /// Returns the currency of the shop, or `None` if the shop has none, for a write that is checked
+    /// before its purchases are published.
     ///
     /// # Errors
     /// 503 if the currency is not known yet, or the store has another one: nothing was written.
     pub(crate) fn known_currency(&self) -> HttpResult<Option<Currency>> {
-        let known = self.shop.shop_currency().known();
-        known.map_err(|error| self.map_write_error(error))
+        let currency = self.shop.shop_currency().known();
+        currency.map_err(|error| self.map_write_error(error))
     }
 
     /// Returns the error of a purchase or refund that is not published, because the deadline of its
     /// batch has passed.
-    fn late_error(&self, new: &NewPurchase) -> HttpError {
+    fn late_error(&self, new_purchase: &NewPurchase) -> HttpError {
         let message = "other batches were published for too long";
         let error = Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied);
-        self.map_write_error(match &new.key {
+        self.map_write_error(match &new_purchase.key {
             Some(key) => error.with_idempotency_key(key.clone()),
             None => error,
         })
     }
 
-    /// Returns whether `caller` gets positions in receipts: offsets tell how much all users buy.
+    /// Returns whether `caller` gets positions in receipts. The policy decides, because the offsets of
+    /// the log tell how much all users buy.
     pub(crate) fn shows_positions(&self, caller: &Caller) -> bool {
         self.policy.allows(caller, &Action::ReadPositions)
     }
 
     /// Converts the error of the refund with the id `id`, with a text about the refund.
     fn map_refund_error(&self, error: Error, id: &PurchaseId) -> HttpError {
-        let error = with_key_of(error, id);
+        let error = with_id_as_key(error, id);
         let refund_text = match error.kind() {
             ErrorKind::Conflict => HttpError::OTHER_REFUND.text,
             ErrorKind::Erased => "The purchase was erased".into(),
@@ -247,11 +258,13 @@ impl PurchaseService {
         http_error
     }
 
-    /// Converts the error of a write, which the client can repeat with the key of the error or,
-    /// without one, with a new key.
+    /// Converts the error of a write. The client can repeat the write with the key of the error, or
+    /// with a new key if the error has none.
     fn map_write_error(&self, error: Error) -> HttpError {
-        let key = error.idempotency_key().cloned();
-        let key = key.unwrap_or_else(|| self.clock.fresh_id().into());
+        let key = error
+            .idempotency_key()
+            .cloned()
+            .unwrap_or_else(|| self.clock.fresh_id().into());
         HttpError::failed_write(error, self.subject(), key)
     }
 
@@ -283,7 +296,8 @@ impl PurchaseService {
     /// # Errors
     /// The errors of [`HttpError::failed_write`], which say that nothing was written.
     pub(crate) async fn look_up_acknowledged(&self, id: &PurchaseId) -> HttpResult<Lookup> {
-        // The shop ends the wait by itself.
+        // The shop ends the wait by itself after `REFUND_TIMEOUT`. The longer time-out is for a store
+        // that hangs.
         let timeout = REFUND_TIMEOUT.saturating_mul(2);
         let lookup = within(timeout, self.shop.look_up_acknowledged(id)).await;
         lookup.map_err(|error| self.map_look_up_error(error, id))
@@ -292,7 +306,7 @@ impl PurchaseService {
     /// Converts the error of a look-up of the purchase `id`, after which nothing was written.
     fn map_look_up_error(&self, error: Error, id: &PurchaseId) -> HttpError {
         let error = error.with_outcome(Outcome::NotApplied);
-        self.map_write_error(with_key_of(error, id))
+        self.map_write_error(with_id_as_key(error, id))
     }
 
     /// Returns the stored refund of `purchase`, if it was refunded.
@@ -329,7 +343,8 @@ impl PurchaseService {
         selector: &Selector,
         request: &TotalsRequest,
     ) -> HttpResult<Vec<Bucket>> {
-        // The default request is for one sum of all times, which stores maintain: it needs no turn.
+        // The default request is for one sum of all times. Stores maintain this sum, so reading it
+        // needs no turn.
         let _turn = if *request == TotalsRequest::default() {
             None
         } else {
@@ -387,8 +402,8 @@ impl PurchaseService {
     }
 }
 
-/// Adds the text of `id` to `error` as the key of the write, if it can be a key.
-fn with_key_of(error: Error, id: &PurchaseId) -> Error {
+/// Adds `id` to `error` as the key of the write, if the id is a UUID. Other ids cannot be keys.
+fn with_id_as_key(error: Error, id: &PurchaseId) -> Error {
     match id.as_uuid() {
         Some(uuid) => error.with_idempotency_key((*uuid).into()),
         None => error,

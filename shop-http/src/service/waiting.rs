@@ -25,16 +25,15 @@ pub(crate) type PendingHeader = Option<[(HeaderName, &'static str); 1]>;
 pub(crate) const IS_PENDING: PendingHeader = Some([(PENDING, "true")]);
 
 impl PurchaseService {
-    /// Waits until the purchase that a read needs is stored, and returns the header of the
-    /// response.
+    /// Waits until the purchase that a read needs is stored. Returns the header that says that the
+    /// purchase is still pending, or `None` if it is stored or there is nothing to wait for.
     ///
-    /// The purchase and the time limit are `requested` by the client. Without a requested purchase,
-    /// this waits for the last purchase that this process acknowledged for the first of `selectors`
-    /// that is cached.
+    /// Waits for the purchase and for at most the time in `requested_wait`. If the client requested no
+    /// wait, waits for the last purchase that this process acknowledged for one of `selectors`: for
+    /// the first selector with such a purchase.
     ///
-    /// A read that waits exchanges its `permit` for a permit to wait. A purchase that
-    /// `caller` may not read counts as not stored, so the response does not reveal which ids are in
-    /// use.
+    /// A read that waits exchanges its `permit` for a permit to wait. A purchase that `caller` may not
+    /// read counts as not stored, so the response does not reveal which ids are in use.
     ///
     /// # Errors
     /// - 503 if the client requested the wait, and too many requests wait
@@ -43,11 +42,11 @@ impl PurchaseService {
         &self,
         caller: &Caller,
         permit: &RequestPermit,
-        requested: Wait,
+        requested_wait: Wait,
         selectors: &[Selector],
     ) -> HttpResult<PendingHeader> {
-        if let Some(RequestedWait { id, limit }) = requested {
-            return self.wait_for(caller, permit, &id, Some(limit)).await;
+        if let Some(RequestedWait { id, max_wait }) = requested_wait {
+            return self.wait_for(caller, permit, &id, Some(max_wait)).await;
         }
 
         let Some(recent) = &self.recent else {
@@ -55,7 +54,10 @@ impl PurchaseService {
         };
         for selector in selectors {
             if let Some(id) = recent.last_of(selector) {
-                let header = self.wait_for(caller, permit, &id, None).await?;
+                let no_requested_wait = None;
+                let header = self
+                    .wait_for(caller, permit, &id, no_requested_wait)
+                    .await?;
                 // A pending purchase is forgotten too, because it may never be stored.
                 recent.forget(selector, id);
                 return Ok(header);
@@ -64,21 +66,24 @@ impl PurchaseService {
         Ok(None)
     }
 
-    /// Waits until the purchase `id` is stored, for at most the `requested_limit`.
+    /// Waits until the purchase `id` is stored. Returns the header of a pending purchase if it is not
+    /// stored in time.
     ///
-    /// If the client requested no wait, and too many requests wait, this does not wait.
+    /// `requested_max_wait` is the maximum time that the client requested. If the client requested no
+    /// wait, the maximum is [`DEFAULT_WAIT`], and this does not wait while too many requests wait.
     async fn wait_for(
         &self,
         caller: &Caller,
         permit: &RequestPermit,
         id: &PurchaseId,
-        requested_limit: Option<Duration>,
+        requested_max_wait: Option<Duration>,
     ) -> HttpResult<PendingHeader> {
-        let limit = requested_limit.unwrap_or(DEFAULT_WAIT);
-        let mut polls = Polls::until(Instant::now() + limit);
+        let max_wait = requested_max_wait.unwrap_or(DEFAULT_WAIT);
+        let mut polls = Polls::until(Instant::now() + max_wait);
         let mut is_waiting = false;
         loop {
-            // The status of ingest is read before the look-up, so a batch in between is noticed.
+            // The status of ingest is read before the look-up, so that a batch between the look-up and
+            // the pause ends the pause.
             let next_batch = self.shop.next_batch();
             if self.is_readable(caller, &self.look_up(id).await?) {
                 return Ok(None);
@@ -88,15 +93,15 @@ impl PurchaseService {
             }
 
             if !is_waiting {
-                let exchanged = permit.exchange_for_wait();
-                if exchanged.is_err() && requested_limit.is_none() {
+                let exchange_result = permit.exchange_for_wait();
+                if exchange_result.is_err() && requested_max_wait.is_none() {
                     return Ok(IS_PENDING);
                 }
-                exchanged?;
+                exchange_result?;
                 is_waiting = true;
             }
 
-            // The more requests wait, the longer is the least pause of each request.
+            // The more requests wait, the longer the minimum pause of each request is.
             polls.pause_unless(permit.wait_pause(), next_batch).await;
         }
     }
