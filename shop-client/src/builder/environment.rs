@@ -176,7 +176,7 @@ mod tests {
         ]);
         let client = client.unwrap();
         assert_eq!(
-            client.transport.base.as_str(),
+            client.transport.base_url.as_str(),
             "http://localhost:3000/shop/"
         );
         assert_eq!(
