@@ -23,7 +23,8 @@ const FAILURE_VALIDITY: Duration = Duration::from_secs(30);
 /// The acknowledgements of all topics of a producer.
 #[derive(Default)]
 pub(crate) struct Acknowledgements {
-    /// The number of acknowledgements so far, by which they are ordered.
+    /// The number of acknowledgements so far. It serves as a clock that orders sends and
+    /// acknowledgements.
     count: AtomicU64,
     partitions: Mutex<BTreeMap<(Arc<str>, u32), PartitionAcknowledgements>>,
     /// The ranges of acknowledged records that the log lost, until
@@ -66,10 +67,10 @@ impl Acknowledgements {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Records that a broker acknowledged a record at `offset`, and detects a loss of earlier
-    /// records.
+    /// Records that a broker acknowledged a record at `offset`. If the offset proves that the log
+    /// lost earlier records, adds a range for [`take_lost_ranges`](Self::take_lost_ranges).
     ///
-    /// `count_at_send` is the number of acknowledgements before the record was sent, see
+    /// `acknowledgements_at_send` is the number of acknowledgements before the record was sent, see
     /// [`acknowledgement_count`](Self::acknowledgement_count). `topic_changes` is the number of
     /// times that topics were created again so far.
     pub(crate) fn record_acknowledged(
@@ -77,7 +78,7 @@ impl Acknowledgements {
         topic: &Arc<str>,
         partition: u32,
         offset: u64,
-        count_at_send: u64,
+        acknowledgements_at_send: u64,
         topic_changes: u64,
     ) {
         let mut partitions = lock(&self.partitions);
@@ -87,15 +88,15 @@ impl Acknowledgements {
         acknowledgements.failed_at = None;
         let count = self.count.fetch_add(1, Ordering::AcqRel) + 1;
 
-        // In the same topic, an offset at or before the highest acknowledged one needs an
-        // explanation.
+        // Offsets grow, so an offset at or before the highest acknowledged one has one of two
+        // causes: the reports came in another order, or the log lost records.
         if let Some(highest) = &acknowledgements.highest
             && highest.topic_changes == topic_changes
             && highest.offset >= offset
         {
-            // The record was sent before the highest offset was acknowledged, so the two were only
-            // reported in another order.
-            if highest.count > count_at_send {
+            // The record was sent before the highest offset was acknowledged. So only the order of
+            // the two reports differs.
+            if highest.count > acknowledgements_at_send {
                 return;
             }
             lock(&self.lost_ranges).push(LostRange {

@@ -30,7 +30,7 @@ impl BatchRoom {
         let record_count = (queue_capacity / 2).clamp(1, Semaphore::MAX_PERMITS);
         Self {
             record_permits: Semaphore::new(record_count),
-            // About half of the permits, so that chunks of two batches can be in the queue at once.
+            // Half of the permits, so that chunks of two batches can be in the queue at once.
             chunk_size: record_count.div_ceil(2),
         }
     }
@@ -52,9 +52,10 @@ impl BatchRoom {
         let deadline = Instant::now() + log.options.publish_timeout;
         let mut receipts = Vec::with_capacity(purchases.len());
         for chunk in purchases.chunks(self.chunk_size) {
-            let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let permits =
-                tokio::time::timeout_at(deadline, self.record_permits.acquire_many(size)).await;
+            let permit_count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let acquisition = self.record_permits.acquire_many(permit_count);
+            let permits = tokio::time::timeout_at(deadline, acquisition).await;
+            // The semaphore is never closed, so the only error is the timeout.
             if permits.is_ok() {
                 publish_chunk(log, chunk, deadline, &mut receipts).await;
             } else {
@@ -90,10 +91,11 @@ async fn publish_chunk(
             Some(Ok(Some(position))) => Ok(position),
             Some(Err(error)) => Err(error),
             // No broker reported the position, so it is not certain that the record was written.
-            // The purchase is published again, but not behind a later purchase of the same user.
+            // The purchase is published again, unless it would then follow a later purchase of the
+            // same user.
             Some(Ok(None)) | None => {
-                let later = &chunk[index + 1..];
-                if is_followed(purchase, later, reports.as_slice()) {
+                let later_purchases = &chunk[index + 1..];
+                if is_followed(purchase, later_purchases, reports.as_slice()) {
                     Err(no_position_error())
                 } else {
                     publish_again(log, purchase).await
@@ -106,17 +108,28 @@ async fn publish_chunk(
     }
 }
 
-/// Returns whether a purchase of the same user in `later` may be in the log. If `purchase` were
-/// published again, it would follow the later purchase there.
+/// Returns whether one of the `later_purchases` is of the same user as `purchase`, and may be in
+/// the log already. `purchase` would follow it there if it were published again.
 ///
-/// `later` contains the later purchases of the chunk, and `reports` their reports.
-fn is_followed(purchase: &Purchase, later: &[Purchase], reports: &[ReportedPosition]) -> bool {
-    later.iter().zip(reports).any(|(later_purchase, report)| {
-        later_purchase.user_id == purchase.user_id && !matches!(report, Ok(None))
-    })
+/// `later_purchases` are the purchases of the chunk after `purchase`, and `later_reports` contains
+/// a report for each of them.
+fn is_followed(
+    purchase: &Purchase,
+    later_purchases: &[Purchase],
+    later_reports: &[ReportedPosition],
+) -> bool {
+    later_purchases
+        .iter()
+        .zip(later_reports)
+        .any(|(later_purchase, report)| {
+            // A purchase without a position is published again itself, after `purchase`.
+            let has_no_position = matches!(report, Ok(None));
+            later_purchase.user_id == purchase.user_id && !has_no_position
+        })
 }
 
-/// Publishes a purchase again, because no broker reported its position, see
+/// Publishes a purchase again, because no broker reported its position. Returns the new position.
+/// See
 /// [`deliver`](crate::producer::ProducerHandle::deliver).
 ///
 /// # Errors

@@ -42,14 +42,14 @@ impl BatchLimit {
     pub(crate) fn set_topic_limit(&self, topic: &str, max_message_bytes: usize) {
         let mut topics = lock(&self.topics);
         topics.insert(topic.to_owned(), max_message_bytes);
-        let lowest = topics.values().min().copied().unwrap_or(usize::MAX);
-        self.set_batch_bytes(lowest.saturating_sub(BATCH_OVERHEAD_BYTES));
+        let lowest_limit = topics.values().min().copied().unwrap_or(usize::MAX);
+        self.set_batch_bytes(lowest_limit.saturating_sub(BATCH_OVERHEAD_BYTES));
     }
 
-    /// Halves the batch size, because a broker refused a batch of `batch_bytes`, each of whose
-    /// records fits by itself.
+    /// Sets the batch size to half of `batch_bytes`, the size of a batch that a broker refused
+    /// although each of its records fits by itself.
     ///
-    /// The size stays until the settings of a topic are read again.
+    /// The smaller size applies until the settings of a topic are read again.
     pub(crate) fn reduce_batch_bytes(&self, batch_bytes: usize) {
         self.set_batch_bytes(batch_bytes / 2);
     }

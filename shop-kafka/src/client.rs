@@ -33,11 +33,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The state that all clients of a log share, which librdkafka reports to a client and not to the
 /// call that failed.
 ///
-/// The most important part is the last authentication or authorization error. To a call, a wrong
-/// password looks like an unreachable broker, so [`explain`](Self::explain) replaces the call's
-/// error by the known one.
+/// The most important part is the last authentication or authorization error. A call with a wrong
+/// password fails as if no broker could be reached. So [`explain`](Self::explain) replaces the
+/// error of the call by the recorded one.
 #[derive(Debug, Default)]
 pub(crate) struct ClientHealth {
+    /// The authentication or authorization error since the last successful request.
     denied: Mutex<Option<Error>>,
     /// The id of each topic by name. A topic that is deleted and created again gets another id.
     topic_ids: Mutex<BTreeMap<String, Arc<str>>>,
@@ -64,7 +65,7 @@ impl ClientHealth {
         }
     }
 
-    /// Records an authentication or authorization error, which explains all failures until a
+    /// Records an authentication or authorization error as the cause of all failures until a
     /// request succeeds.
     pub(crate) fn set_denied(&self, error: Error) {
         *lock(&self.denied) = Some(error);
@@ -100,10 +101,11 @@ impl ClientHealth {
         self.topic_changes.load(Ordering::Acquire)
     }
 
-    /// Returns the recorded authentication or authorization error, if there is one, or `error`
-    /// itself.
+    /// Returns the recorded authentication or authorization error in place of `error`, or `error`
+    /// itself if none is recorded.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        // A full queue (`Overloaded`) has no other cause, and is transient.
+        // An error about authorization needs no explanation. A full queue (`Overloaded`) has no
+        // other cause, and is transient.
         if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Overloaded) {
             return error;
         }
@@ -125,8 +127,9 @@ fn parse_topic_id(line: &str) -> Option<(&str, &str)> {
     Some((topic, id))
 }
 
-/// The state that only one kind of client has, such as the member of a group that a consumer belongs
-/// to. It receives the statistics of librdkafka. Other clients have the state `()`.
+/// The state that only one kind of client has, which receives the statistics of librdkafka.
+///
+/// The state of a group's consumer is the member of the group. Other clients have the state `()`.
 pub(crate) trait StatisticsHandler: Send + Sync {
     /// Handles the statistics that librdkafka emits periodically while the client is polled.
     fn update_statistics(&self, _statistics: &Statistics) {}
@@ -168,11 +171,11 @@ pub(crate) fn create_client<T: StatisticsHandler, C: FromClientConfigAndContext<
     config.create_with_context(context).map_err(from_kafka)
 }
 
-/// Returns whether a committed position belongs to an earlier topic of the same name than the topic
-/// with `id`.
+/// Returns whether a committed position belongs to an earlier topic of the same name, and not to
+/// the topic with `id`.
 ///
-/// `metadata` is the metadata of the commit, which contains the id of the topic. It is empty in the
-/// commits of other programs.
+/// `metadata` is the metadata of the commit, which contains the id of its topic. Commits of other
+/// programs have no metadata, and count as positions in the present topic.
 pub(crate) fn is_of_other_topic(metadata: &str, id: Option<&Arc<str>>) -> bool {
     !metadata.is_empty() && id.is_some_and(|id| **id != *metadata)
 }
@@ -189,7 +192,9 @@ const MAX_EVENTS: usize = 1_000;
 /// Delivers the queued log lines and errors of a client. The client must not be assigned any
 /// partition, because its records would be lost.
 pub(crate) fn deliver_events(consumer: &StandaloneConsumer) {
-    (0..MAX_EVENTS).for_each(|_| drop(consumer.poll(Duration::ZERO)));
+    for _ in 0..MAX_EVENTS {
+        drop(consumer.poll(Duration::ZERO));
+    }
 }
 
 /// How long a new client is polled for its request for a token.
@@ -215,7 +220,7 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
 
     fn generate_oauth_token(
         &self,
-        _: Option<&str>,
+        _oauth_config: Option<&str>,
     ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         self.token_requested.store(true, Ordering::Release);
         let provider = self
@@ -269,8 +274,8 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
         );
-        // If there was no token, the error of the provider was recorded already, and may be
-        // transient.
+        // If the provider returned no token, its own error is recorded already. That error may be
+        // transient, while this one is not.
         if is_denied && !reason.contains(NO_TOKEN) {
             let denied = from_kafka(error).with_context("reason", reason);
             self.health.set_denied(denied);
@@ -306,7 +311,7 @@ pub(crate) fn start_thread(
 ///
 /// # Errors
 /// - [`Internal`](ErrorKind::Internal), with `name` as the name of the call, if `call` panicked
-/// - the error of `call` otherwise
+/// - otherwise, the error of `call`
 pub(crate) async fn blocking<T: Send + 'static>(
     name: &str,
     call: impl FnOnce() -> Result<T> + Send + 'static,
@@ -322,8 +327,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// client is closed.
 pub(crate) fn close_in_background(close: impl FnOnce() + Send + 'static) {
     if let Err(error) = start_thread("shop-kafka-end", close) {
-        // `close` was dropped together with the client. So the client was closed here, which
-        // blocked the caller.
+        // Without a thread, `close` was dropped here together with the client, so the client was
+        // closed on this thread.
         tracing::warn!(error = %error.chain(), "failed to start a thread to close a kafka client");
     }
 }

@@ -117,7 +117,8 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
     if options.tls {
         let authorities = match &options.ca_file {
             Some(file) => file.to_string_lossy(),
-            // A statically linked OpenSSL does not know the system's certificate folder.
+            // A statically linked OpenSSL does not know the system's certificate folder. With
+            // `probe`, librdkafka looks for the folder.
             None => "probe".into(),
         };
         config.set("ssl.ca.location", authorities);
@@ -153,7 +154,8 @@ pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientC
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
 
     let mut config = with_properties(config, options);
-    // A property may make batches smaller. It must not make them larger than the topics accept.
+    // A property may make batches smaller, but not larger than the topics accept. A size that is no
+    // number is replaced, too.
     let configured_size = config.get("batch.size").and_then(|size| size.parse().ok());
     if configured_size.is_none_or(|size: usize| size > batch_bytes) {
         config.set("batch.size", batch_bytes.to_string());
@@ -163,8 +165,8 @@ pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientC
 
 /// Returns the time after which librdkafka fails the delivery of a record.
 ///
-/// It is shorter than the timeout of the caller, so that the caller gets librdkafka's error with
-/// its cause.
+/// The result is nine tenths of the caller's timeout, so that the caller gets librdkafka's error
+/// with its cause.
 pub(crate) fn delivery_timeout(options: &KafkaLogOptions) -> Duration {
     options.publish_timeout / 10 * 9
 }
@@ -186,7 +188,8 @@ pub(crate) fn reader(options: &KafkaLogOptions, group: &str) -> ClientConfig {
             "queued.max.messages.kbytes",
             (options.consumer_queue_bytes / 1024).max(1).to_string(),
         )
-        // The default of one second costs a third of the throughput.
+        // The pause before more records are fetched after the queue was full. The default of one
+        // second costs a third of the throughput.
         .set("fetch.queue.backoff.ms", "5");
     config
 }
@@ -245,55 +248,58 @@ fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
 
 /// Checks the properties of the options against [`REFUSED`], and with librdkafka.
 ///
-/// librdkafka checks them when a client is created. So one client of each kind is created, without
-/// brokers, so that it connects to none.
+/// librdkafka checks properties only when a client is created. So this function creates a producer
+/// and a consumer, and drops them.
 ///
 /// # Errors
 /// - [`Invalid`](ErrorKind::Invalid) with all refused properties and the reasons
 /// - the error of librdkafka for a property that is unknown or whose value is wrong
 pub(crate) fn check_properties(options: &KafkaLogOptions) -> Result<()> {
-    let refused: Vec<_> = options
+    let refusals: Vec<_> = options
         .properties
         .keys()
         .filter_map(|name| refusal(name, options.tls))
         .collect();
-    if !refused.is_empty() {
-        let message = format!("properties that cannot be set: {}", refused.join("; "));
+    if !refusals.is_empty() {
+        let message = format!("properties that cannot be set: {}", refusals.join("; "));
         return Err(kafka_error(ErrorKind::Invalid, message));
     }
     if options.properties.is_empty() {
         return Ok(());
     }
 
-    let kinds = [
+    let clients = [
         (producer(options, DEFAULT_BATCH_BYTES), RD_KAFKA_PRODUCER),
         (consumer(options, "check"), RD_KAFKA_CONSUMER),
     ];
-    for (mut config, kind) in kinds {
+    for (mut config, client_type) in clients {
+        // Without brokers, the client connects to nothing. Level 0 suppresses its log lines.
         config.remove("bootstrap.servers").set("log_level", "0");
         let context = Context::new(Arc::new(ClientHealth::new(options.oauth.clone())), ());
         let client = config
             .create_native_config()
-            .and_then(|native| Client::new(&config, native, kind, context));
+            .and_then(|native| Client::new(&config, native, client_type, context));
         drop(client.map_err(from_kafka)?);
     }
     Ok(())
 }
 
-/// Returns the name of a property with the reason why it must not be set. Returns `None` if it may
-/// be set.
-fn refusal(name: &str, tls: bool) -> Option<String> {
+/// Returns the `name` of a property with the reason why the property must not be set, or `None` if
+/// it may be set.
+fn refusal(name: &str, uses_tls: bool) -> Option<String> {
     for line in REFUSED.lines() {
+        // Every line of the constant has a colon.
         let Some((listed_names, reason)) = line.split_once(": ") else {
             continue;
         };
-        for listed in listed_names.split(' ') {
-            if name == listed || listed.ends_with('.') && name.starts_with(listed) {
+        for listed_name in listed_names.split(' ') {
+            let is_prefix = listed_name.ends_with('.');
+            if name == listed_name || is_prefix && name.starts_with(listed_name) {
                 return Some(format!("{name} ({reason})"));
             }
         }
     }
-    if name.starts_with("ssl.") && !tls {
+    if name.starts_with("ssl.") && !uses_tls {
         return Some(format!("{name} (it has no effect without TLS)"));
     }
     None

@@ -57,12 +57,12 @@ pub(crate) struct UndeliveredRecord {
 impl DeliverySlot {
     /// Stores the report, and wakes the task that waits for it.
     fn complete(&self, report: DeliveryReport) {
-        // librdkafka reports each record once, so the slot is empty.
+        // librdkafka reports each record once, so the slot is empty, and `set` succeeds.
         let _is_first_report = self.report.set(report).is_ok();
         self.waiting_task.wake();
     }
 
-    /// Waits for the report.
+    /// Waits for the report. Only one task may wait at a time.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: the next call returns the report.
@@ -102,7 +102,7 @@ impl ProducerContext for Context {
     }
 }
 
-/// Returns the time of a record, or `None` if librdkafka reports none, or one out of range.
+/// Returns the time of a record, or `None` if librdkafka reports no time or one out of range.
 fn record_time(record: &BorrowedMessage<'_>) -> Option<Timestamp> {
     Timestamp::from_millis(record.timestamp().to_millis()?).ok()
 }

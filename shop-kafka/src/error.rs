@@ -4,9 +4,9 @@
 //! which is positive. [`classify`] gives each code its [`ErrorKind`], and a message with advice for
 //! operators.
 //!
-//! The kind tells whose fault an error is ([`ErrorKind::blame`]). No code is the fault of a caller
-//! but that of a record that is too large: the caller of a publish chooses neither the settings of
-//! the topic nor the clock that gives a record its time. The table of the tests has each code.
+//! The kind tells whose fault an error is ([`ErrorKind::blame`]). The only fault of a caller is a
+//! record that is too large: the caller of a publish chooses neither the settings of the topic nor
+//! the clock that gives a record its time. The table of the tests has each code.
 //!
 //! - local codes: `rd_kafka_resp_err_t` in
 //!   <https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka.h>
@@ -20,7 +20,8 @@ pub(crate) fn kafka_error(kind: ErrorKind, message: impl Into<String>) -> Error 
     Error::new(kind, message).with_origin("kafka")
 }
 
-/// Converts an error of librdkafka, which becomes the source of the result.
+/// Converts an error of librdkafka. The error becomes the source of the result, unless it contains
+/// the value of a setting.
 pub(crate) fn from_kafka(error: KafkaError) -> Error {
     let (kind, message) = match &error {
         // The error of librdkafka is not kept as the source, because it contains the value, which
@@ -33,7 +34,7 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
             ErrorKind::Invalid,
             "librdkafka could not create a client: see the cause",
         ),
-        // `rdkafka_error_code` returns no code for this variant.
+        // `rdkafka_error_code`, which the last arm calls, returns no code for this variant.
         KafkaError::AdminOp(code) => classify(*code),
         // librdkafka reports a leaderless partition as an unknown one.
         KafkaError::MetadataFetch(Code::UnknownPartition) => classify(Code::LeaderNotAvailable),
@@ -45,14 +46,15 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
     kafka_error(kind, message).with_source(error)
 }
 
-/// Converts the error code of a single topic or partition, which becomes the source of the result.
+/// Converts the error code of a single topic or partition. The code becomes the source of the
+/// result.
 pub(crate) fn from_code(code: Code) -> Error {
     let (kind, message) = classify(code);
     kafka_error(kind, message).with_source(code)
 }
 
-/// Returns whether `error` is the error of a call that failed because members join or leave the
-/// group.
+/// Returns whether a call failed with `error` because members join or leave the group. Such a call
+/// can be repeated.
 pub(crate) fn is_rebalancing(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     let cause = source.and_then(|source| source.downcast_ref::<KafkaError>());
@@ -79,11 +81,12 @@ pub(crate) fn is_refused_record(error: &KafkaError) -> bool {
     )
 }
 
-/// Converts the error of a client that a call creates after the log was opened.
+/// Converts the error of creating a client after the log was opened.
 ///
-/// If librdkafka rejects a setting of the client, the error becomes [`Denied`](ErrorKind::Denied),
-/// which an operator must fix. [`Invalid`](ErrorKind::Invalid) would blame the caller of the call.
-pub(crate) fn blame_settings(error: Error) -> Error {
+/// If librdkafka rejects a setting of the client, which is [`Invalid`](ErrorKind::Invalid), the
+/// error becomes [`Denied`](ErrorKind::Denied): an operator must fix the setting. `Invalid` would
+/// blame the caller, who chooses no settings. Other errors stay as they are.
+pub(crate) fn as_settings_error(error: Error) -> Error {
     if error.kind() != ErrorKind::Invalid {
         return error;
     }
@@ -376,6 +379,6 @@ mod tests {
     fn a_setting_that_is_rejected_during_a_call_is_not_the_fault_of_the_call() {
         let rejected = || from_kafka(KafkaError::ClientCreation("no such setting".to_owned()));
         assert_eq!(rejected().kind(), ErrorKind::Invalid, "at the opening");
-        assert_eq!(blame_settings(rejected()).kind(), Denied);
+        assert_eq!(as_settings_error(rejected()).kind(), Denied);
     }
 }

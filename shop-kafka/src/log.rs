@@ -83,6 +83,9 @@ pub struct KafkaLog {
     pub(crate) shared: Arc<KafkaLogInner>,
 }
 
+/// The epoch of a partition that is read without a membership in a group.
+const NO_EPOCH: u64 = 0;
+
 impl KafkaLog {
     /// Opens the log, and does not wait for Kafka.
     ///
@@ -111,7 +114,7 @@ impl KafkaLog {
     ///
     /// # Errors
     /// - [`Invalid`](ErrorKind::Invalid) if the bootstrap servers differ
-    /// - the errors of [`open`](Self::open) otherwise
+    /// - otherwise, the errors of [`open`](Self::open)
     pub fn open_topic(&self, options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
 
@@ -146,7 +149,7 @@ impl KafkaLog {
     /// # Errors
     /// - [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in
     ///   time
-    /// - the reason why the topic could not be created otherwise
+    /// - otherwise, the reason why the topic could not be created
     pub async fn exists(&self) -> Result<bool> {
         self.shared
             .topic
@@ -155,25 +158,28 @@ impl KafkaLog {
             .map_err(|error| self.shared.health.explain(error))
     }
 
-    /// Returns the parts of this log, whose records the consumer group `group` stores. They have no
-    /// [sink](Self::sink), which would start a producer.
+    /// Returns a backend with this log, whose records the consumer group `group` stores. The
+    /// backend has no [sink](Self::sink), because a sink starts a producer.
     #[must_use]
     pub fn backend(&self, group: &str) -> Backend {
         let topic = &*self.shared.options.topic;
         Backend::of_log(topic, Arc::new(self.clone())).with_group(group)
     }
 
-    /// Returns a new sink, whose first publish does not wait for a connection.
+    /// Returns a new sink. Creates the producer now, so that the first publish does not wait for a
+    /// connection.
     #[must_use]
     pub fn sink(&self) -> KafkaSink {
         self.shared.producer.prepare();
         KafkaSink::new(Arc::clone(&self.shared))
     }
 
-    /// Starts a new member of the consumer group `group`, which causes a rebalance.
+    /// Starts a new member of the consumer group `group`, which causes a rebalance. The returned
+    /// source reads the records of the partitions that the group assigns to this member.
     ///
-    /// A missing dead-letter topic is created, unless [`create_topics`] is off, so that it exists
-    /// before the first record fails.
+    /// Also starts to create a missing dead-letter topic, unless [`create_topics`] is off, so that
+    /// the topic exists before the first record fails. Does not wait for the creation, and does not
+    /// report its failure.
     ///
     /// [`create_topics`]: KafkaLogOptions::create_topics
     ///
@@ -187,15 +193,17 @@ impl KafkaLog {
                 "the consumer group's name is empty",
             ));
         }
-        self.shared.dead_letter_topic();
+        // From this call on, the monitor of the topics creates a missing dead-letter topic. Whether
+        // it succeeds is part of the topic's state, which is read with the first dead letter.
+        self.shared.ensure_dead_letter_topic();
         KafkaSource::start(&self.shared, group)
     }
 
-    /// Returns the dead letters of the log, which are in the topic `<topic>.dlq`.
-    pub(crate) fn dead_letter_topic(&self) -> KafkaDeadLetters {
+    /// Returns the access to the dead letters of the log, which are in the topic `<topic>.dlq`.
+    pub(crate) fn kafka_dead_letters(&self) -> KafkaDeadLetters {
         KafkaDeadLetters {
             log: Arc::clone(&self.shared),
-            topic: self.shared.dead_letter_topic(),
+            dead_letter_topic: self.shared.ensure_dead_letter_topic(),
         }
     }
 
@@ -213,8 +221,8 @@ impl KafkaLog {
 
     /// Waits until the topic is ready, and starts to read the records of `range`.
     ///
-    /// The generation of the result is the id of the topic, which changes if the topic is created
-    /// again.
+    /// The `generation` of the returned scan is the id of the topic. A topic that is deleted and
+    /// created again gets another id.
     ///
     /// # Errors
     /// - the reason why the topic cannot be used
@@ -230,14 +238,14 @@ impl KafkaLog {
         let scan_cluster = Arc::clone(&cluster);
         let scan_topic = Arc::clone(&topic);
         let batches = started_scan.batches.map_ok(move |(index, records)| {
-            Batch::new(
-                Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0),
-                records,
-            )
+            let partition =
+                Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, NO_EPOCH);
+            Batch::new(partition, records)
         });
         let ranges = started_scan.ranges;
         let mut log_scan = LogScan::new(scan_cluster, scan_topic, ranges, batches.boxed());
         log_scan.unstable = started_scan.unstable;
+        // Compaction and transactions leave offsets without a record.
         log_scan.is_sparse = true;
         log_scan.generation = shared.health.topic_id(&shared.topic.name);
         Ok(log_scan)
@@ -275,11 +283,11 @@ impl Log for KafkaLog {
     }
 
     async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        self.dead_letter_topic().put(dead_letters).await
+        self.kafka_dead_letters().put(dead_letters).await
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-        self.dead_letter_topic().scan().await
+        self.kafka_dead_letters().scan().await
     }
 
     async fn resolve(
@@ -289,7 +297,7 @@ impl Log for KafkaLog {
         resolution: Resolution,
     ) -> Result<u64> {
         resolution.check(dead_letters)?;
-        self.dead_letter_topic()
+        self.kafka_dead_letters()
             .resolve(dead_letters, record_type, resolution)
             .await
     }
@@ -323,7 +331,7 @@ impl Log for KafkaLog {
         record: &LogRecord,
         partition: &Partition,
     ) -> Result<bool> {
-        self.dead_letter_topic().contains(record, partition).await
+        self.kafka_dead_letters().contains(record, partition).await
     }
 
     async fn dead_letters(
@@ -331,7 +339,7 @@ impl Log for KafkaLog {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<DeadLetter>> {
-        self.dead_letter_topic()
+        self.kafka_dead_letters()
             .select(|index| index.select_page(filter, limit))
             .await
     }

@@ -2,7 +2,7 @@
 //!
 //! The partitions and offsets of records are never negative, so this crate uses unsigned numbers.
 
-/// Converts a number to librdkafka's type. A number out of range becomes the greatest one.
+/// Converts a number to librdkafka's type. A number out of range becomes [`i32::MAX`].
 pub(crate) fn int32(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }

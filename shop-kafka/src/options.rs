@@ -364,7 +364,8 @@ impl KafkaLogOptions {
                 "a client certificate needs TLS and a key: SHOP_KAFKA_TLS, SHOP_KAFKA_CERT_FILE and SHOP_KAFKA_KEY_FILE",
             ),
         ];
-        if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        let first_problem = problems.into_iter().find(|(is_wrong, _)| *is_wrong);
+        if let Some((_, problem)) = first_problem {
             return Err(kafka_error(ErrorKind::Invalid, problem));
         }
 
@@ -377,9 +378,9 @@ impl KafkaLogOptions {
             (self.mechanism == SaslMechanism::OauthBearer, "OAUTHBEARER"),
             (is_scram && self.username.is_some(), "SCRAM"),
         ];
-        if let Some((_, name)) = tls_features
-            .into_iter()
-            .find(|(is_used, _)| *is_used && !cfg!(feature = "tls"))
+        let first_used_feature = tls_features.into_iter().find(|(is_used, _)| *is_used);
+        if let Some((_, name)) = first_used_feature
+            && !cfg!(feature = "tls")
         {
             let message =
                 format!("{name} requires a build with the feature tls or tls-static of shop-kafka");

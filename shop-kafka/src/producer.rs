@@ -23,7 +23,7 @@ use crate::client::{
 };
 use crate::delivery::{DeliverySlot, UndeliveredRecord};
 use crate::error::{
-    blame_settings, from_code, from_kafka, is_refused_record, kafka_error, too_late,
+    as_settings_error, from_code, from_kafka, is_refused_record, kafka_error, too_late,
 };
 use crate::{KafkaLogOptions, config};
 
@@ -66,13 +66,13 @@ struct CurrentProducer {
 /// permission.
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 
-/// The minimum time between two warnings that the brokers refuse the time of records.
+/// The minimum time between two warnings that the brokers refuse the timestamps of records.
 const TIME_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The pause before a record of a batch is offered to a full queue again.
 const FULL_QUEUE_RETRY: Duration = Duration::from_millis(1);
 
-/// The handle through which all writers publish.
+/// The handle through which all writers of a log publish.
 ///
 /// The handle creates the producer of librdkafka when it is first needed, so a process that only
 /// consumes creates none. It replaces the producer after a fatal error, or if the topics accept
@@ -82,8 +82,8 @@ pub(crate) struct ProducerHandle {
     options: KafkaLogOptions,
     health: Arc<ClientHealth>,
     pub(crate) acknowledgements: Acknowledgements,
-    /// When [`warn_of_refused_time`](Self::warn_of_refused_time) last wrote a line.
-    warned_of_time_at: Mutex<Option<Instant>>,
+    /// When [`warn_refused_timestamp`](Self::warn_refused_timestamp) last logged a warning.
+    last_time_warning_at: Mutex<Option<Instant>>,
 }
 
 impl ProducerHandle {
@@ -93,7 +93,7 @@ impl ProducerHandle {
             options: options.clone(),
             health: Arc::clone(health),
             acknowledgements: Acknowledgements::default(),
-            warned_of_time_at: Mutex::default(),
+            last_time_warning_at: Mutex::default(),
         }
     }
 
@@ -129,13 +129,15 @@ impl ProducerHandle {
     fn create(&self, batch_bytes: usize) -> Result<CurrentProducer> {
         let config = config::producer(&self.options, batch_bytes);
         Ok(CurrentProducer {
-            producer: Arc::new(create_client(&config, &self.health, ()).map_err(blame_settings)?),
+            producer: Arc::new(
+                create_client(&config, &self.health, ()).map_err(as_settings_error)?,
+            ),
             created_at: Instant::now(),
             batch_bytes,
         })
     }
 
-    /// Closes a producer in the background. Enqueued records are still sent.
+    /// Closes a producer in the background, after its enqueued records are sent.
     fn close(&self, producer: Arc<Producer>) {
         let timeout = config::delivery_timeout(&self.options) + Duration::from_secs(1);
         close_in_background(move || {
@@ -160,34 +162,40 @@ impl ProducerHandle {
             .map_err(|error| self.health.explain(error))
     }
 
-    /// Adds a copy of `record` to the queue of the producer.
+    /// Adds a copy of `record` to the queue of the producer, for `partition`, or for the partition
+    /// of the record's key if `partition` is `None`.
     ///
-    /// The record goes to `partition`, or to the partition of its key if `partition` is `None`. The
-    /// returned [`PendingDelivery`] waits for the report of the broker.
+    /// Does not wait until the record is sent. The returned [`PendingDelivery`] waits for the
+    /// report of the broker.
     ///
     /// # Errors
-    /// The errors of [`send`](Self::send).
+    /// - [`Overloaded`](ErrorKind::Overloaded) if the queue is full
+    /// - otherwise, the reason why librdkafka rejects the record, with the outcome `NotApplied`
     pub(crate) fn enqueue(
         &self,
         topic: &Arc<str>,
         partition: Option<i32>,
         record: RecordParts<'_>,
     ) -> Result<PendingDelivery> {
-        let slot = Arc::new(DeliverySlot::default());
+        let report_slot = Arc::new(DeliverySlot::default());
         let delivery = PendingDelivery {
             topic: Arc::clone(topic),
-            count_at_send: self.acknowledgements.acknowledgement_count(),
+            // The report of the record is compared with the acknowledgements before it, to detect
+            // that the log lost records.
+            acknowledgements_at_send: self.acknowledgements.acknowledgement_count(),
+            // If the broker refuses the batch, this size tells whether it was reduced since.
             batch_bytes: self.health.batch_limit.batch_bytes(),
-            slot: Arc::clone(&slot),
+            report_slot: Arc::clone(&report_slot),
         };
         self.send(QueueRecord {
             topic,
             partition,
             payload: record.value,
             key: record.key,
+            // librdkafka sets the time.
             timestamp: None,
             headers: Some(record.headers),
-            delivery_opaque: slot,
+            delivery_opaque: report_slot,
         })?;
         Ok(delivery)
     }
@@ -218,12 +226,12 @@ impl ProducerHandle {
     /// Publishes the record that `enqueue` adds to the queue, and waits until all in-sync replicas
     /// contain the record. Returns the position of the record.
     ///
-    /// If no broker reports a position, `enqueue` adds the record once more, because the record may
-    /// be lost. librdkafka reports a success without a position if it infers the success of a batch
-    /// from the success of a later batch of the partition: a broker accepts batches only in
-    /// sequence. The inference is wrong if the broker knows no batch of the producer. If the broker
-    /// is not ready to lead the partition yet, the first batch may return with an error while the
-    /// second one is written, and the first one is lost
+    /// If no broker reports a position, calls `enqueue` again, because the record may be lost.
+    /// librdkafka reports a success without a position if it infers the success of a batch from the
+    /// success of a later batch of the partition: a broker accepts batches only in sequence. The
+    /// inference is wrong if the broker knows no batch of the producer. If the broker is not ready
+    /// to lead the partition yet, the first batch may return with an error while the second one is
+    /// written, and the first one is lost
     /// (<https://github.com/confluentinc/confluent-kafka-go/issues/921>).
     pub(crate) async fn deliver(
         &self,
@@ -280,54 +288,58 @@ impl ProducerHandle {
         reported
     }
 
-    /// Creates the error of a record that librdkafka failed to deliver, and replaces a producer
-    /// with a fatal error.
+    /// Handles the failed delivery of `record`, and returns its error.
     ///
-    /// `batch_bytes` is the batch size when the record was enqueued. The outcome is `Unknown`,
-    /// except for records that the brokers refuse.
-    fn delivery_error(
+    /// Replaces a producer with a fatal error, requests a check of the topics, and records a
+    /// timeout for the partition. `batch_bytes` is the batch size when the record was enqueued. The
+    /// outcome of the error is `Unknown`, except for records that the brokers refuse.
+    fn handle_failed_delivery(
         &self,
         topic: &Arc<str>,
         record: &UndeliveredRecord,
         batch_bytes: usize,
     ) -> Error {
         if record.error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) {
-            self.warn_of_refused_time(topic, record);
+            self.warn_refused_timestamp(topic, record);
         }
         self.replace_if_broken();
         self.health
             .has_failed_delivery
             .store(true, Ordering::Release);
+
         let error = from_kafka(record.error.clone());
         if is_refused_record(&record.error) {
             return error.with_outcome(Outcome::NotApplied);
         }
         let error = self.health.explain(error);
         match error.kind() {
-            ErrorKind::TooLarge => return self.too_large_error(topic, error, record, batch_bytes),
+            ErrorKind::TooLarge => return self.handle_too_large(topic, error, record, batch_bytes),
             ErrorKind::DeadlineExceeded => {
+                // The partition is negative if none was chosen yet.
                 if let Ok(partition) = u32::try_from(record.partition) {
                     self.acknowledgements.record_failure(topic, partition);
                 }
             }
             _ => {}
         }
-        // An earlier attempt may have been written, whatever the last attempt returned. This
-        // includes a record that was purged from the queue: it may have waited there for a retry.
+        // An earlier attempt may have been written, whatever the last attempt returned. Even a
+        // record that was purged from the queue may have waited there for a retry.
         error.with_outcome(Outcome::Unknown)
     }
 
-    /// Logs a warning with the times that an operator compares with the clocks of the brokers, once
-    /// per [`TIME_WARNING_INTERVAL`], because each purchase is refused meanwhile.
+    /// Warns that the brokers refuse the timestamp of `record`, at most once per
+    /// [`TIME_WARNING_INTERVAL`].
     ///
-    /// The brokers report neither their own time nor the time of the record.
-    fn warn_of_refused_time(&self, topic: &str, record: &UndeliveredRecord) {
+    /// The warning contains the time of the record and the time of this machine. An operator
+    /// compares both with the clocks of the brokers, which do not report their time. Without the
+    /// interval, each purchase would cause a warning until the clocks agree.
+    fn warn_refused_timestamp(&self, topic: &str, record: &UndeliveredRecord) {
         {
-            let mut warned_at = lock(&self.warned_of_time_at);
-            if warned_at.is_some_and(|at| at.elapsed() < TIME_WARNING_INTERVAL) {
+            let mut last_warning_at = lock(&self.last_time_warning_at);
+            if last_warning_at.is_some_and(|at| at.elapsed() < TIME_WARNING_INTERVAL) {
                 return;
             }
-            *warned_at = Some(Instant::now());
+            *last_warning_at = Some(Instant::now());
         }
 
         let now = SystemClock.now();
@@ -341,22 +353,23 @@ impl ProducerHandle {
         );
     }
 
-    /// Creates the error of a record whose batch exceeds the size limit of the topic.
+    /// Handles a record whose batch exceeded the size limit of the topic, and returns its error.
     ///
     /// - A record that exceeds the limit by itself keeps `error`.
     /// - A record that was in a batch with others gets an [`Unavailable`](ErrorKind::Unavailable)
-    ///   error, which the caller may retry. The next batches are smaller.
-    fn too_large_error(
+    ///   error, which the caller may retry. The batch size is reduced, so the next batches are
+    ///   smaller.
+    fn handle_too_large(
         &self,
         topic: &Arc<str>,
         error: Error,
         record: &UndeliveredRecord,
         batch_bytes: usize,
     ) -> Error {
-        let bytes = record.bytes + HEADER_BYTES;
+        let record_bytes = record.bytes + HEADER_BYTES;
         let limit = self.health.batch_limit.topic_limit(topic);
-        if bytes >= limit.unwrap_or(batch_bytes) {
-            tracing::warn!(kafka.topic = %topic, bytes, limit, "a record exceeds the topic's max.message.bytes");
+        if record_bytes >= limit.unwrap_or(batch_bytes) {
+            tracing::warn!(kafka.topic = %topic, bytes = record_bytes, limit, "a record exceeds the topic's max.message.bytes");
             return error.with_outcome(Outcome::NotApplied);
         }
 
@@ -450,11 +463,11 @@ const MAX_ATTEMPTS: usize = 3;
 pub(crate) struct PendingDelivery {
     topic: Arc<str>,
     /// The number of acknowledgements before the record was enqueued, see [`Acknowledgements`].
-    count_at_send: u64,
+    acknowledgements_at_send: u64,
     /// The maximum size of a batch when the record was enqueued.
     batch_bytes: usize,
     /// The slot in which the report arrives.
-    slot: Arc<DeliverySlot>,
+    report_slot: Arc<DeliverySlot>,
 }
 
 impl PendingDelivery {
@@ -463,13 +476,13 @@ impl PendingDelivery {
     /// Returns `None` if the record was delivered and no broker reported its position.
     ///
     /// # Errors
-    /// The error of [`ProducerHandle::delivery_error`] if the record was not delivered. This
-    /// includes a record whose producer was closed before.
+    /// The error of [`ProducerHandle::handle_failed_delivery`] if the record was not delivered.
+    /// This includes a record whose producer was closed before.
     async fn wait_for_report(self, producer: &ProducerHandle) -> ReportedPosition {
-        let delivered = match self.slot.wait().await {
+        let delivered = match self.report_slot.wait().await {
             Ok(delivered) => delivered,
             Err(record) => {
-                return Err(producer.delivery_error(&self.topic, record, self.batch_bytes));
+                return Err(producer.handle_failed_delivery(&self.topic, record, self.batch_bytes));
             }
         };
 
@@ -484,7 +497,7 @@ impl PendingDelivery {
             &self.topic,
             partition,
             offset,
-            self.count_at_send,
+            self.acknowledgements_at_send,
             producer.health.topic_changes(),
         );
         Ok(Some(RecordPosition::new(self.topic, partition, offset)))

@@ -12,8 +12,8 @@ use crate::number::unsigned;
 
 /// Copies `message` into a record.
 ///
-/// The bytes are copied because a message keeps its whole fetch response in memory. They are
-/// written to `buffer`, which the records of a batch share, so that there are few allocations.
+/// The bytes are copied because a message keeps its whole fetch response in memory. The copies are
+/// in `buffer`, which the records of a batch share, so that there are few allocations.
 pub(crate) fn from_message(message: &BorrowedMessage<'_>, buffer: &mut BytesMut) -> LogRecord {
     // A timestamp that is missing or out of range becomes 1970-01-01.
     let millis = message.timestamp().to_millis().unwrap_or_default();
@@ -45,6 +45,7 @@ fn from_headers(headers: &BorrowedHeaders, buffer: &mut BytesMut) -> Headers {
         // but brokers do not check them, and one such record must not stop the consumer.
         match catch_unwind(AssertUnwindSafe(|| headers.try_get(index))) {
             Ok(Some(header)) => builder = builder.with(header.key, header.value),
+            // The index is in range, so this does not happen.
             Ok(None) => break,
             Err(_panic) => tracing::warn!("skipped a header whose name is not UTF-8"),
         }
@@ -62,8 +63,10 @@ pub(crate) fn to_headers(headers: &Headers, additional_headers: &[(&str, &[u8])]
         converted = converted.insert(Header { key, value });
     }
     for &(key, value) in additional_headers {
-        let value = Some(value);
-        converted = converted.insert(Header { key, value });
+        converted = converted.insert(Header {
+            key,
+            value: Some(value),
+        });
     }
     converted
 }

@@ -40,7 +40,7 @@ pub(crate) type PartitionBatch = (u32, Vec<LogRecord>);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The timeout of a poll, after which the thread checks whether the scan was dropped.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// The maximum number of pauses, of the same length, until a partition has a leader: 10 s.
+/// The maximum number of pauses of [`POLL_TIMEOUT`] until a partition has a leader: 10 s in total.
 const MAX_ELECTION_PAUSES: usize = 100;
 
 /// The records that a scan reads, out of the records that are in the topic when the scan starts.
@@ -66,16 +66,17 @@ pub(crate) type OffsetRanges = BTreeMap<u32, (u64, u64)>;
 pub(crate) type UnstableCounts = BTreeMap<u32, u64>;
 
 impl ScanRange {
-    /// Returns the first offset to read in a partition, and the offset to stop before.
+    /// Returns the first offset to read in `partition`, and the offset to stop before. If the two
+    /// are equal, there is nothing to read.
     ///
-    /// `low` is the first offset in the partition, and `high` is its end. There is nothing to read
-    /// unless the first returned offset is below the second.
+    /// `low` is the first offset in the partition, and `high` is its end.
     fn bounds_in(&self, partition: u32, low: u64, high: u64) -> (u64, u64) {
         match self {
             Self::All | Self::Between(_) => (low, high),
             Self::At(index, offset) if *index == partition => {
                 ((*offset).max(low), offset.saturating_add(1).min(high))
             }
+            // The record is in another partition.
             Self::At(..) => (high, high),
             Self::From(start) | Self::Tail(start) => {
                 (LogScan::start_offset(start, partition, low, high), high)
@@ -93,8 +94,7 @@ impl ScanRange {
 pub(crate) struct StartedScan {
     /// For each partition, the offset from which it is read, and its end when the scan starts.
     pub(crate) ranges: OffsetRanges,
-    /// The number of unstable offsets of each partition, if the scan has no end. The map is empty
-    /// otherwise.
+    /// The number of unstable offsets of each partition. The map is empty for a scan with an end.
     pub(crate) unstable: UnstableCounts,
     pub(crate) batches: stream::BoxStream<'static, Result<PartitionBatch>>,
 }
@@ -108,7 +108,7 @@ pub(crate) struct StartedScan {
 /// - [`Internal`](ErrorKind::Internal) if the thread panicked before it started the scan
 ///
 /// The stream ends with an [`Unavailable`](ErrorKind::Unavailable) error if no record arrives in
-/// time, or if the topic is created again meanwhile.
+/// time, or if the topic is created again during the scan.
 pub(crate) async fn scan(
     log: &Arc<KafkaLogInner>,
     topic: &Arc<str>,
@@ -116,14 +116,15 @@ pub(crate) async fn scan(
 ) -> Result<StartedScan> {
     let (offsets_sender, offsets_receiver) = oneshot::channel();
     // One batch is buffered while the next one is read.
-    let (batch_sender, mut batch_receiver) = mpsc::channel(1);
+    let buffered_batches = 1;
+    let (batch_sender, mut batch_receiver) = mpsc::channel(buffered_batches);
     let log = Arc::clone(log);
     let topic = Arc::clone(topic);
     start_thread("shop-kafka-scan", move || {
         match TopicScan::start(&log, topic, &range) {
             Ok((scan, ranges, unstable)) => {
-                // The caller may be gone. `run` then finds the channel of batches closed.
-                let _caller_gone = offsets_sender.send(Ok((ranges, unstable)));
+                // If the caller is gone, `run` finds the channel of batches closed, and returns.
+                let _result = offsets_sender.send(Ok((ranges, unstable)));
                 scan.run(&log, &batch_sender);
             }
             Err(error) => drop(offsets_sender.send(Err(log.health.explain(error)))),
@@ -181,8 +182,8 @@ impl TopicScan {
         let consumer = log.take_consumer(&topic, consumer_kind)?;
 
         // The monitor's client reads uncommitted records, so it sees the ends behind open
-        // transactions. These ends are requested before the stable ends, so a record that is
-        // appended in between does not count as unstable.
+        // transactions. The unstable ends are requested before the stable ones. In this order, a
+        // record that is appended between the two requests does not count as unstable.
         let unstable_ends = if range.is_endless() {
             request_ranges(&log.monitor.admin.metadata_client, &topic, &ScanRange::All)?
         } else {
@@ -226,7 +227,8 @@ impl TopicScan {
         Ok((scan, ranges, unstable))
     }
 
-    /// Sends batches until all partitions are read or the receiver is dropped.
+    /// Polls records and sends them as batches until all partitions are read, an error ends the
+    /// scan, or the receiver is dropped. Sends the error before it returns.
     fn run(mut self, log: &KafkaLogInner, batches: &mpsc::Sender<Result<PartitionBatch>>) {
         let mut last_read_at = Instant::now();
         let mut last_error = None;
@@ -249,15 +251,16 @@ impl TopicScan {
                     }
                     continue;
                 }
+                // No record arrived yet.
                 None if self.is_endless || last_read_at.elapsed() < idle_timeout => continue,
                 None => {
                     let message = "the topic scan is incomplete: no record was received in time";
                     let error =
                         last_error.unwrap_or_else(|| kafka_error(ErrorKind::Unavailable, message));
-                    // A dropped receiver ends the scan as well, so a failed send has no
-                    // consequence.
+                    // The send fails only if the receiver was dropped. The scan ends either way.
                     return drop(batches.blocking_send(Err(log.health.explain(error))));
                 }
+                // More records may be appended.
                 Some(Err(KafkaError::PartitionEOF(_))) if self.is_endless => continue,
                 // The partition may end before the expected end, for example because its last
                 // offsets contain no records.
@@ -271,7 +274,8 @@ impl TopicScan {
                 {
                     self.end_offsets.clear();
                 }
-                // librdkafka recovers by itself, or the scan times out.
+                // librdkafka recovers by itself. If it does not, the scan times out with this
+                // error.
                 Some(Err(error)) => {
                     last_error = Some(from_kafka(error));
                     continue;
@@ -295,8 +299,8 @@ impl TopicScan {
             if (is_full || self.is_complete()) && !self.flush(batches) {
                 return;
             }
-            // The time is taken after the flush, because a slow receiver must not count as an idle
-            // topic.
+            // The time is taken after the flush, so that the time of a slow receiver does not count
+            // as idle.
             last_read_at = Instant::now();
         }
 
@@ -315,10 +319,13 @@ impl TopicScan {
     /// partition that is read completely.
     fn buffer_record(&mut self, partition: u32, record: LogRecord) {
         let next_offset = record.offset + 1;
-        let end_offset = match self.end_offsets.get(&partition) {
-            _ if self.is_endless => u64::MAX,
-            Some(end_offset) => *end_offset,
-            None => return,
+        let end_offset = if self.is_endless {
+            u64::MAX
+        } else if let Some(end_offset) = self.end_offsets.get(&partition) {
+            *end_offset
+        } else {
+            // The partition is read completely, and the record was appended since the start.
+            return;
         };
         if next_offset <= end_offset {
             self.buffered_bytes += record.size();
@@ -327,33 +334,36 @@ impl TopicScan {
         if next_offset >= end_offset {
             self.end_offsets.remove(&partition);
             // The client need not fetch later records of this partition.
-            let mut ended = TopicPartitionList::new();
-            ended.add_partition(&self.topic, int32(partition));
-            if let Err(error) = self.consumer.pause(&ended) {
+            let mut paused_partitions = TopicPartitionList::new();
+            paused_partitions.add_partition(&self.topic, int32(partition));
+            if let Err(error) = self.consumer.pause(&paused_partitions) {
                 tracing::debug!(%error, "failed to pause a completely read partition");
             }
         }
     }
 
-    /// Sends the buffered records as one batch for each partition. Returns `false` if the receiver
-    /// was dropped. Blocks while the receiver is slow.
+    /// Sends the buffered records as one batch for each partition. Returns whether the receiver
+    /// still exists. Blocks while the receiver is slow.
     fn flush(&mut self, batches: &mpsc::Sender<Result<PartitionBatch>>) -> bool {
         self.buffered_bytes = 0;
-        std::mem::take(&mut self.buffered)
-            .into_iter()
-            .all(|batch| batches.blocking_send(Ok(batch)).is_ok())
+        for batch in std::mem::take(&mut self.buffered) {
+            if batches.blocking_send(Ok(batch)).is_err() {
+                return false;
+            }
+        }
+        true
     }
 }
 
 /// Requests the first offset and the end of each partition that contains records of `range`.
-/// Blocks.
+/// Returns the offsets to read, by partition. Blocks.
 fn request_ranges(
     consumer: &StandaloneConsumer,
     topic: &str,
     range: &ScanRange,
 ) -> Result<OffsetRanges> {
     if let ScanRange::Between(ranges) = range {
-        // The ends are not requested: the consumer stops where the log does.
+        // The current ends are not needed: the consumer also stops at the end of the log.
         return Ok(ranges.clone());
     }
 

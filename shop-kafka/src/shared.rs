@@ -70,8 +70,12 @@ impl KafkaLogInner {
 
     /// Adds a record for the topic of the log to the queue of the producer.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
-        let parts = RecordParts::new(record, to_headers(&record.headers, &[]));
-        self.producer.enqueue(&self.topic.name, None, parts)
+        let no_other_headers = &[];
+        let headers = to_headers(&record.headers, no_other_headers);
+        let parts = RecordParts::new(record, headers);
+        let partition_of_key = None;
+        self.producer
+            .enqueue(&self.topic.name, partition_of_key, parts)
     }
 
     /// Adds the record of a purchase to the queue of the producer.
@@ -82,8 +86,10 @@ impl KafkaLogInner {
         let mut value = Vec::with_capacity(TYPICAL_VALUE_BYTES);
         encode_value(purchase, &mut value)?;
         let headers = encode_headers(purchase, OwnedHeaders::new(), |headers, key, value| {
-            let value = Some(value);
-            headers.insert(Header { key, value })
+            headers.insert(Header {
+                key,
+                value: Some(value),
+            })
         });
 
         let parts = RecordParts {
@@ -91,7 +97,9 @@ impl KafkaLogInner {
             value: Some(&value),
             headers,
         };
-        self.producer.enqueue(&self.topic.name, None, parts)
+        let partition_of_key = None;
+        self.producer
+            .enqueue(&self.topic.name, partition_of_key, parts)
     }
 
     /// Appends a record to the log, waits until all in-sync replicas contain it, and returns its
@@ -108,8 +116,9 @@ impl KafkaLogInner {
             .await
     }
 
-    /// Returns the dead-letter topic, which is monitored from the first call on.
-    pub(crate) fn dead_letter_topic(&self) -> Arc<Topic> {
+    /// Returns the dead-letter topic. The first call adds the topic to the monitor, which creates a
+    /// missing topic.
+    pub(crate) fn ensure_dead_letter_topic(&self) -> Arc<Topic> {
         let topic = self.dead_letter_topic.get_or_init(|| {
             let topic = Arc::new(Topic::for_dead_letters(&self.options));
             self.monitor.add_topic(Arc::clone(&topic));
@@ -118,9 +127,10 @@ impl KafkaLogInner {
         Arc::clone(topic)
     }
 
-    /// Returns a new epoch: a number that is greater than all earlier epochs of this process and,
-    /// as far as clocks agree, of earlier processes.
+    /// Returns a new epoch: a number that is greater than all earlier epochs of this process. As
+    /// far as clocks agree, the epoch is also greater than the epochs of earlier processes.
     pub(crate) fn next_epoch(&self) -> u64 {
+        // With a clock before 1970, the epochs only count on from the last one.
         let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
         let mut last_epoch = lock(&self.last_epoch);
         *last_epoch = now.max(*last_epoch + 1);
@@ -132,14 +142,14 @@ impl KafkaLogInner {
     pub(crate) fn faults(&self) -> LogFaults {
         let topic = &self.topic.name;
         let mut faults = LogFaults::default();
-        let mut unavailable =
+        let mut unavailable_partitions =
             BTreeSet::from_iter(self.producer.acknowledgements.failing_partitions(topic));
         if let Some(description) = self.topic.description() {
-            unavailable.extend(&description.leaderless);
+            unavailable_partitions.extend(&description.leaderless);
             faults.weak_settings = description.weak_settings();
         }
 
-        faults.unavailable = unavailable
+        faults.unavailable = unavailable_partitions
             .iter()
             .map(|partition| format!("{topic}-{partition}"))
             .collect();
@@ -147,11 +157,11 @@ impl KafkaLogInner {
         faults
     }
 
-    /// Converts each range of acknowledged records whose loss was detected since the last call to a
-    /// gap, and returns the gaps. Blocks.
+    /// Takes the ranges of acknowledged records whose loss was detected since the last call, and
+    /// returns a gap for each range. Blocks.
     ///
-    /// Each gap is logged, and kept for [`faults`](Self::faults). The caller puts the gaps among
-    /// the dead letters, which operators resolve.
+    /// Logs each gap, and keeps it for [`faults`](Self::faults). The caller puts the gaps among the
+    /// dead letters, which operators resolve.
     pub(crate) fn convert_lost_ranges(&self) -> Vec<Gap> {
         let topic = &self.topic.name;
         let lost_ranges = self.producer.acknowledgements.take_lost_ranges(topic);
@@ -159,8 +169,9 @@ impl KafkaLogInner {
             return Vec::new();
         }
 
-        // A metadata request reports the present id of the topic. If the topic was created again,
-        // which the request adds to `topic_changes`, the offsets began again and nothing is lost.
+        // A topic that was created again has new offsets, which prove no loss. The metadata request
+        // makes librdkafka report the present id of the topic, and a new id increases
+        // `topic_changes`.
         let admin = &self.monitor.admin;
         if let Err(error) = admin.describe(topic) {
             tracing::debug!(%error, "the topic's id is not known now");
@@ -172,6 +183,7 @@ impl KafkaLogInner {
             if range.topic_changes != self.health.topic_changes() {
                 continue;
             }
+            // The id of the cluster is known, because the brokers acknowledged records.
             let Ok(cluster) = self.monitor.cluster() else {
                 continue;
             };
@@ -182,7 +194,8 @@ impl KafkaLogInner {
                 to = range.to,
                 "acknowledged records are gone: the log was cut, as by an unclean leader election"
             );
-            let partition = Partition::new(cluster, range.topic, range.partition, 0);
+            let epoch = 0;
+            let partition = Partition::new(cluster, range.topic, range.partition, epoch);
             gaps.push(Gap::new(
                 partition,
                 range.from,

@@ -73,9 +73,9 @@ impl KafkaSink {
     ///
     /// # Errors
     /// - [`Overloaded`](ErrorKind::Overloaded) if too many purchases wait already
-    /// - [`Closed`](ErrorKind::Closed) if the sink is closed meanwhile
+    /// - [`Closed`](ErrorKind::Closed) if the sink is closed during the wait
     /// - the error of the first check of the topic
-    /// - the error of the delivery otherwise
+    /// - otherwise, the error of the delivery
     async fn publish_before_response(&self, purchase: Purchase) -> Result<Receipt> {
         if self.waiting_tasks.len() >= self.log.options.producer_queue_capacity {
             let message = "too many purchases are waiting for kafka's first response";
@@ -100,8 +100,8 @@ impl KafkaSink {
             if remaining < MIN_TIMEOUT {
                 return Err(not_reached());
             }
-            // librdkafka's delivery timeout ends every other delivery. The remaining time may be
-            // shorter than that.
+            // This delivery started late, so the remaining time may be shorter than librdkafka's
+            // delivery timeout, which ends every other delivery.
             tokio::time::timeout(remaining, append_for_receipt(&log, &purchase))
                 .await
                 .unwrap_or_else(|_elapsed| {
@@ -130,6 +130,7 @@ impl KafkaSink {
                 Ok(blocking_log.convert_lost_ranges())
             })
             .await
+            // Only a panic of the search is an error.
             .unwrap_or_default();
             if gaps.is_empty() {
                 return;
@@ -137,9 +138,11 @@ impl KafkaSink {
 
             let now = SystemClock.now();
             let dead_letters: Vec<_> = gaps.iter().map(|gap| gap.to_dead_letter(now)).collect();
-            let topic = log.dead_letter_topic();
-            let dead_letter_port = KafkaDeadLetters { log, topic };
-            if let Err(error) = dead_letter_port.put(&dead_letters).await {
+            let kafka_dead_letters = KafkaDeadLetters {
+                dead_letter_topic: log.ensure_dead_letter_topic(),
+                log,
+            };
+            if let Err(error) = kafka_dead_letters.put(&dead_letters).await {
                 tracing::warn!(
                     error = %error.chain(),
                     "the lost records are kept in the log of this program alone: the dead-letter topic cannot be written"

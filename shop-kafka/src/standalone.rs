@@ -20,7 +20,7 @@ use crate::client::{
     fetch_partitions, is_of_other_topic, lock,
 };
 use crate::config;
-use crate::error::{blame_settings, from_kafka};
+use crate::error::{as_settings_error, from_kafka};
 use crate::number::unsigned;
 use crate::shared::KafkaLogInner;
 
@@ -40,18 +40,18 @@ pub(crate) enum ConsumerKind {
 /// The consumers that no scan or request uses now.
 #[derive(Default)]
 pub(crate) struct IdleConsumers {
-    /// The idle consumers, by group.
+    /// The idle consumers, by group and kind.
     consumers: Mutex<HashMap<(Arc<str>, ConsumerKind), StandaloneConsumer>>,
     /// The lock that a request about a group holds, so that requests run one after the other.
     request_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl KafkaLogInner {
-    /// Takes an idle consumer with the group id `group`, or creates one. The consumer never joins
-    /// the group.
+    /// Takes an idle consumer of this `kind` with the group id `group`, or creates one. The
+    /// consumer never joins the group.
     ///
     /// # Errors
-    /// If librdkafka rejects the configuration.
+    /// [`Denied`](shop_core::ErrorKind::Denied) if librdkafka rejects the configuration.
     pub(crate) fn take_consumer(
         &self,
         group: &Arc<str>,
@@ -59,27 +59,31 @@ impl KafkaLogInner {
     ) -> Result<StandaloneConsumer> {
         let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), kind));
         if let Some(consumer) = idle {
-            // Events and requests for a token queued up while the consumer was idle.
+            // An idle consumer is not polled, so its log lines, errors and requests for a new login
+            // token are still queued.
             deliver_events(&consumer);
             return Ok(consumer);
         }
 
         let mut config = config::reader(&self.options, group);
+        // A scan ends at the ends of its partitions.
         config.set("enable.partition.eof", "true");
         if kind == ConsumerKind::FewRecords {
             config
+                // Prefetches one record, and at most 64 KiB.
                 .set("queued.min.messages", "1")
                 .set("fetch.message.max.bytes", "65536")
+                // A missing record must not be replaced by the oldest one.
                 .set("auto.offset.reset", "error");
         }
 
-        let consumer = create_client(&config, &self.health, ()).map_err(blame_settings)?;
+        let consumer = create_client(&config, &self.health, ()).map_err(as_settings_error)?;
         authenticate(&consumer);
         Ok(consumer)
     }
 
     /// Returns a consumer that [`take_consumer`](Self::take_consumer) took, for the next scan or
-    /// request.
+    /// request. Drops a consumer whose partitions cannot be unassigned.
     pub(crate) fn return_consumer(
         &self,
         group: Arc<str>,
@@ -87,9 +91,10 @@ impl KafkaLogInner {
         consumer: StandaloneConsumer,
     ) {
         if consumer.unassign().is_ok() {
-            // Another consumer may have been returned meanwhile. It is dropped after the lock is
-            // released.
-            let _replaced = lock(&self.idle_consumers.consumers).insert((group, kind), consumer);
+            // Another consumer may have been returned in the meantime. It is dropped after the lock
+            // is released, because the drop blocks.
+            let _replaced_consumer =
+                lock(&self.idle_consumers.consumers).insert((group, kind), consumer);
         }
     }
 
@@ -98,7 +103,8 @@ impl KafkaLogInner {
     /// One request runs at a time, so an unresponsive broker does not accumulate waiting threads.
     ///
     /// # Errors
-    /// The error of `request` or of a new consumer, with its known cause.
+    /// The error of `request` or of a new consumer. A rejected login, if one is known, replaces it
+    /// as its cause.
     pub(crate) async fn request_for_group<T: Send + 'static>(
         self: &Arc<Self>,
         group: &str,
@@ -125,7 +131,7 @@ impl KafkaLogInner {
 /// Returns the client ids of the members of `group`. Blocks.
 pub(crate) fn group_members(
     consumer: &StandaloneConsumer,
-    _: &KafkaLogInner,
+    _log: &KafkaLogInner,
     group: &str,
 ) -> Result<Vec<String>> {
     let list = consumer
@@ -143,7 +149,7 @@ pub(crate) fn group_members(
 pub(crate) fn group_positions(
     consumer: &StandaloneConsumer,
     log: &KafkaLogInner,
-    _: &str,
+    _group: &str,
 ) -> Result<Offsets> {
     let topic = &*log.topic.name;
     let mut requested = TopicPartitionList::new();
@@ -158,8 +164,8 @@ pub(crate) fn group_positions(
     let topic_id = log.health.topic_id(topic);
     for element in committed.elements() {
         element.error().map_err(from_kafka)?;
-        // A position that was committed in an earlier topic of this name means nothing in the
-        // current one.
+        // An element without an offset means that the group committed nothing there. A position of
+        // an earlier topic of this name means nothing in the current one.
         if let Ok(index) = element.partition().try_into()
             && let Offset::Offset(next_offset) = element.offset()
             && !is_of_other_topic(element.metadata(), topic_id.as_ref())

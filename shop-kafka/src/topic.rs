@@ -50,7 +50,7 @@ const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     /// The number of partitions that the topic gets if it is created here.
-    partitions: u32,
+    partition_count: u32,
     /// The configuration of a new topic that differs from the cluster's defaults.
     config: Vec<(&'static str, &'static str)>,
     options: KafkaLogOptions,
@@ -105,20 +105,21 @@ impl Topic {
 
     /// Creates the state of the topic `name`, which has not been checked yet.
     ///
-    /// If the topic is created here, it gets the configuration `config`.
+    /// If the brokers do not have the topic and it is created here, it gets `config`, and with
+    /// three or more replicas also `min.insync.replicas=2`.
     fn new(
         name: Arc<str>,
-        partitions: u32,
+        partition_count: u32,
         options: &KafkaLogOptions,
         mut config: Vec<(&'static str, &'static str)>,
     ) -> Self {
         // With three or more replicas, two must have a record before it is acknowledged.
-        if options.replication_factor >= Some(3) {
+        if options.replication_factor.is_some_and(|count| count >= 3) {
             config.push(("min.insync.replicas", "2"));
         }
         Self {
             name,
-            partitions,
+            partition_count,
             config,
             options: options.clone(),
             state: watch::Sender::new(None),
@@ -135,7 +136,7 @@ impl Topic {
     /// Returns whether a check has ended since the start.
     ///
     /// # Errors
-    /// The reason of the last check why the topic cannot be used.
+    /// If the last check failed, the reason why the topic cannot be used.
     pub(crate) fn is_checked(&self) -> Result<bool> {
         match &*self.state.borrow() {
             Some(Ok(_)) => Ok(true),
@@ -181,8 +182,8 @@ impl Topic {
     /// repeated. It ends if the topic is missing or refused, because an operator must act then.
     ///
     /// # Errors
-    /// The reason of the last check why the topic cannot be used; a retryable error if no check
-    /// ended in time.
+    /// - if the last check failed, the reason why the topic cannot be used
+    /// - a retryable error if no check ended in time
     pub(crate) async fn wait_until_ready(&self) -> Result<()> {
         self.wait_for_state(self.options.publish_timeout, |state| match state {
             Some(Ok(_)) => true,
@@ -195,8 +196,8 @@ impl Topic {
     /// Waits for the result of the first check, at most for `timeout`.
     ///
     /// # Errors
-    /// The reason of the last check why the topic cannot be used; a retryable error if no check
-    /// ended in time.
+    /// - if the last check failed, the reason why the topic cannot be used
+    /// - a retryable error if no check ended in time
     pub(crate) async fn wait_for_check(&self, timeout: Duration) -> Result<()> {
         self.wait_for_state(timeout, Option::is_some).await
     }
@@ -209,9 +210,10 @@ impl Topic {
         is_final: impl FnMut(&TopicState) -> bool,
     ) -> Result<()> {
         // After the timeout, the last state decides.
-        let _elapsed = tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final))
-            .await
-            .is_err();
+        let _has_timed_out =
+            tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final))
+                .await
+                .is_err();
         self.state().ok_or_else(not_reached)?.map(drop)
     }
 
@@ -260,7 +262,7 @@ impl Topic {
                 self.set_state(Ok(description));
             }
             Err(error) => {
-                // Delivers errors such as a rejected login, which explains why no broker responded.
+                // An event such as a rejected login explains why no broker responded.
                 admin.deliver_events();
                 self.record_failure(admin.health.explain(error));
             }
@@ -313,7 +315,8 @@ impl Topic {
                 Err(error) => return Err(error),
             }
 
-            // The poll is the pause between two attempts.
+            // The poll is the pause between two attempts. Without an assignment, it returns no
+            // record.
             drop(admin.metadata_client.poll(LEADER_POLL_INTERVAL));
             description = admin.describe(&self.name)?.unwrap_or_default();
         }
@@ -348,6 +351,8 @@ impl Topic {
         };
 
         let setting = |name: &str| config.as_ref()?.get(name)?.value.as_deref();
+        // An unreadable policy is accepted, with the warning above. A foreign log belongs to
+        // another program, which decides how its topic is cleaned up.
         let policy = setting("cleanup.policy").unwrap_or_default();
         if policy.contains("compact") && !self.options.foreign {
             let message = format!(
@@ -375,10 +380,13 @@ impl Topic {
     }
 
     /// Requests the settings of the topic from its leaders, one after the other until one responds.
-    /// Blocks.
+    /// Blocks. Returns `None` if the response contains no settings.
     ///
-    /// Every broker knows the settings. Without a broker id, librdkafka would wait for the
-    /// controller.
+    /// Every broker knows the settings. A request without a broker id would wait for the controller
+    /// of the cluster.
+    ///
+    /// # Errors
+    /// The error of the first leader that refuses the request, or else of the last leader.
     fn describe_settings(
         &self,
         admin: &TopicAdmin,
@@ -422,6 +430,7 @@ impl Topic {
             let is_changed = match (&*state, &new_state) {
                 (Some(Ok(old)), Ok(new)) => old != new,
                 (Some(Err(old)), Err(new)) => old.to_string() != new.to_string(),
+                // The first check ended, or the topic became available or unavailable.
                 _ => true,
             };
             if is_changed {
@@ -454,7 +463,7 @@ impl Topic {
         let min_in_sync = settings.min_in_sync;
         tracing::info!(kafka.topic = topic, replicas, min_in_sync, "topic ready");
 
-        if min_in_sync > Some(*replicas) {
+        if min_in_sync.is_some_and(|count| count > *replicas) {
             tracing::warn!(
                 kafka.topic = topic,
                 "min.insync.replicas is above the replicas"
@@ -498,7 +507,7 @@ impl Topic {
         // The value -1 selects the default of the cluster.
         let replication =
             TopicReplication::Fixed(self.options.replication_factor.map_or(-1, int32));
-        let mut new_topic = NewTopic::new(&self.name, int32(self.partitions), replication);
+        let mut new_topic = NewTopic::new(&self.name, int32(self.partition_count), replication);
         for (name, value) in &self.config {
             new_topic = new_topic.set(name, value);
         }
@@ -508,7 +517,7 @@ impl Topic {
         for result in results {
             match result {
                 Ok(_) => {
-                    tracing::info!(kafka.topic = %self.name, partitions = self.partitions, "topic created");
+                    tracing::info!(kafka.topic = %self.name, partitions = self.partition_count, "topic created");
                 }
                 // Another client created the topic concurrently.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -528,7 +537,7 @@ impl Topic {
         };
         let message = format!(
             "the topic {} is missing, and is not created here ({reason}): create it with {} partitions",
-            self.name, self.partitions
+            self.name, self.partition_count
         );
         kafka_error(ErrorKind::Unavailable, message).with_source(MISSING)
     }
@@ -544,7 +553,7 @@ impl Topic {
         }
         let message = format!(
             "the topic {} is missing and could not be created: create it with {} partitions, or grant CREATE on it",
-            self.name, self.partitions
+            self.name, self.partition_count
         );
         kafka_error(ErrorKind::Denied, message).with_source(error)
     }

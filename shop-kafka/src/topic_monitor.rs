@@ -55,7 +55,7 @@ impl TopicAdmin {
             .metadata_client
             .fetch_metadata(Some(topic), METADATA_TIMEOUT)
             .map_err(from_kafka)?;
-        // The cluster's id is part of every metadata response.
+        // The response contained the cluster's id, so librdkafka returns the id without a request.
         if self.cluster.get().is_none()
             && let Some(id) = self
                 .metadata_client
@@ -72,7 +72,7 @@ impl TopicAdmin {
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) with OAUTHBEARER
     /// - [`Unavailable`](ErrorKind::Unavailable) if the system starts no runtime
-    /// - the error of librdkafka or of the brokers otherwise
+    /// - otherwise, the error of librdkafka or of the brokers
     pub(crate) fn request<T, F>(
         &self,
         request: impl FnOnce(&AdminClient<Context>, AdminOptions) -> F,
@@ -81,7 +81,8 @@ impl TopicAdmin {
         F: Future<Output = KafkaResult<T>>,
     {
         if self.config.get("sasl.mechanism") == Some(SaslMechanism::OauthBearer.as_str()) {
-            // Nothing polls an administrative client, so it never gets a token.
+            // A client gets its token while it is polled, and nothing polls an administrative
+            // client.
             let message = "administrative requests are not possible with OAUTHBEARER";
             return Err(kafka_error(ErrorKind::Unsupported, message));
         }
@@ -144,8 +145,8 @@ impl TopicMonitor {
 
     /// Starts to monitor `topic`, whose first check follows at once.
     pub(crate) fn add_topic(&self, topic: Arc<Topic>) {
-        // The thread receives the topic, because it ends only when this sender is dropped.
-        let _received = self.new_topics.send(topic);
+        // The send succeeds: the thread keeps the receiver until this sender is dropped.
+        let _result = self.new_topics.send(topic);
     }
 
     /// Returns the id of the cluster.
@@ -164,7 +165,8 @@ impl TopicMonitor {
     /// Checks that Kafka is available and serves `topic`, within [`CHECK_TIMEOUT`].
     ///
     /// # Errors
-    /// The reason why the topic cannot be used, with its known cause. The outcome is `NotApplied`.
+    /// The reason why the topic cannot be used, or the rejected login that caused it, with the
+    /// outcome `NotApplied`.
     pub(crate) async fn check(&self, topic: &Topic) -> Result<()> {
         let check = async {
             topic.wait_for_check(CHECK_TIMEOUT).await?;
@@ -197,10 +199,11 @@ const READY_POLL_PAUSE: Duration = Duration::from_secs(1);
 fn run_monitor(admin: &TopicAdmin, new_topics: &Receiver<Arc<Topic>>) {
     // Each topic with the time of its next check.
     let mut topics: Vec<(Arc<Topic>, Instant)> = Vec::new();
+    // A metadata request waits for the token, if the client authenticates with tokens.
     authenticate(&admin.metadata_client);
     loop {
-        // A changed setting or leader may be the reason why a record was not acknowledged. So all
-        // topics are checked now.
+        // After a failed delivery, all topics are checked now, because a changed setting or leader
+        // may be the reason.
         let has_failed_delivery = admin
             .health
             .has_failed_delivery
@@ -216,11 +219,11 @@ fn run_monitor(admin: &TopicAdmin, new_topics: &Receiver<Arc<Topic>>) {
 
         // While a topic is not ready, the loop continues without a pause, because `deliver_events`
         // blocks for a moment.
-        let are_ready = topics
+        let are_all_ready = topics
             .iter()
             .all(|(topic, _)| topic.description().is_some())
             && admin.cluster.get().is_some();
-        let pause = if are_ready {
+        let pause = if are_all_ready {
             READY_POLL_PAUSE
         } else {
             Duration::ZERO
@@ -240,6 +243,7 @@ fn check_interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
         Some(Ok(description)) if is_cluster_known && description.is_complete() => READY_INTERVAL,
         Some(Ok(_)) if is_cluster_known => LEADERLESS_INTERVAL,
         Some(Err(error)) if !error.is_retryable() => LEADERLESS_INTERVAL,
+        // The topic is missing or unchecked, or the cluster's id is unknown.
         _ => MISSING_INTERVAL,
     }
 }

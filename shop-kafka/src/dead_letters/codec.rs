@@ -58,11 +58,12 @@ pub(crate) fn encode_headers(dead_letter: &DeadLetter) -> OwnedHeaders {
     to_headers(&record.headers, &own_headers)
 }
 
-/// Decodes a record of the dead-letter topic. Returns `None` if the record is not a dead letter.
+/// Decodes a record of the dead-letter topic. Returns `None` if the record is not a dead letter:
+/// its last headers do not have the [`NAMES`], or a value is not valid.
 pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let all_headers: Vec<(&str, Option<&[u8]>)> = encoded.headers.iter().collect();
-    // The headers are counted from the end, because the original record may itself contain headers
-    // with these names: it may be a replayed dead letter.
+    // The last headers count, because the original record may contain headers with the same names:
+    // it may be a dead letter itself.
     let (original_headers, own_headers) = all_headers.split_last_chunk::<{ NAMES.len() }>()?;
     let mut values = [""; NAMES.len()];
     for (index, (name, value)) in own_headers.iter().enumerate() {
@@ -83,9 +84,11 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
         version,
     ] = values;
 
-    let partition = Partition::new(cluster.into(), topic.into(), index.parse().ok()?, 0);
+    // The epoch in which the record was read is not stored.
+    let no_epoch = 0;
+    let partition = Partition::new(cluster.into(), topic.into(), index.parse().ok()?, no_epoch);
     let time = Timestamp::from_millis(millis.parse().ok()?).ok()?;
-    // A kind that this version does not know counts as refused.
+    // A later version may write a kind that this version does not know.
     let kind = kind_name.parse().unwrap_or(ReasonKind::Refused);
     let reason = Reason::from_parts(kind, detail.to_owned());
     let mut headers = Headers::builder();
@@ -102,17 +105,20 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
 
 /// Decodes the marker of a resolved dead letter. Returns `None` if `record` is not a marker.
 pub(crate) fn decode_marker(record: &LogRecord) -> Option<ResolvedDeadLetter> {
-    let (first, _) = record.headers.iter().next()?;
-    // A dead letter begins with the headers of its original record, which may be named like a
-    // marker's headers.
-    if first != RESOLUTION || decode(record).is_some() {
+    let (first_name, _) = record.headers.iter().next()?;
+    // A dead letter begins with the headers of its original record. These may have the names of a
+    // marker's headers, so a dead letter is never taken for a marker.
+    if first_name != RESOLUTION || decode(record).is_some() {
         return None;
     }
 
-    let text = |name: &str| str::from_utf8(record.headers.get(name)?).ok();
+    let header_text = |name: &str| str::from_utf8(record.headers.get(name)?).ok();
+    let record_id = header_text(RECORD_ID)?.parse().ok()?;
+    let purchase_or_event_id = header_text(ID).map(str::to_owned);
+    let resolution = header_text(RESOLUTION)?.parse().ok()?;
     Some(ResolvedDeadLetter::new(
-        text(RECORD_ID)?.parse().ok()?,
-        text(ID).map(str::to_owned),
-        text(RESOLUTION)?.parse().ok()?,
+        record_id,
+        purchase_or_event_id,
+        resolution,
     ))
 }

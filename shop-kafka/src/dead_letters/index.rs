@@ -19,8 +19,8 @@ use super::codec::{decode, decode_marker};
 use crate::scan::{OffsetRanges, ScanRange, scan};
 use crate::shared::KafkaLogInner;
 
-/// The maximum distance between two records that one scan reads. The records between them are read
-/// and skipped.
+/// The maximum distance between two dead letters that one scan reads. The records between the two
+/// are read and skipped.
 const MAX_DISTANCE: u64 = 256;
 
 /// An index of the dead-letter topic, which finds pending dead letters without a scan of the whole
@@ -41,7 +41,7 @@ pub(crate) struct DlqIndex {
     pending: BTreeMap<(RecordId, u32), IndexedDeadLetter>,
     /// The ids of the records with a pending dead letter, by the position of the record in the log.
     /// Two ids may share a position, because a gap may start at the offset of a record.
-    ids_by_position: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
+    ids_by_log_position: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
     /// The markers of resolved dead letters, by the id of the record.
     pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
 }
@@ -49,8 +49,9 @@ pub(crate) struct DlqIndex {
 /// The properties of a dead letter by which a filter selects it, and its offset.
 struct IndexedDeadLetter {
     /// The position of the record in the log.
-    position: RecordPosition,
-    kind: ReasonKind,
+    log_position: RecordPosition,
+    reason: ReasonKind,
+    /// The timestamp of the record.
     time: Timestamp,
     /// The offset of the dead letter in the dead-letter topic.
     offset: u64,
@@ -63,8 +64,8 @@ pub(crate) type DlqPosition = (u32, u64);
 impl DlqIndex {
     /// Reads the records that were written to `topic` since the last call.
     ///
-    /// If the topic was deleted and created again meanwhile, the index is emptied and the whole
-    /// topic is read.
+    /// If the topic was deleted and created again since then, empties the index and reads the whole
+    /// topic.
     ///
     /// # Errors
     /// The errors of the scan.
@@ -100,32 +101,38 @@ impl DlqIndex {
         self.resolved.contains_key(&id) || self.find_pending(id).is_some()
     }
 
-    /// Returns where to read the pending dead letters that `filter` selects, for at most `limit`
-    /// positions of the log.
+    /// Returns the positions in the dead-letter topic of the pending dead letters that `filter`
+    /// selects, for the first `limit` failed records in the order of the log.
+    ///
+    /// The page can contain more than `limit` dead letters: a gap may start at the offset of a
+    /// failed record, and then has a dead letter of its own.
     pub(crate) fn select_page(
         &self,
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> BTreeSet<DlqPosition> {
+        // The index narrows the search by `positions` or by `after`. `select_pending` then applies
+        // the whole filter, so that `after` also restricts the named positions.
         if filter.positions.is_empty() {
             let after = filter
                 .after
                 .as_ref()
                 .map_or(Bound::Unbounded, Bound::Excluded);
-            let ids_after = self.ids_by_position.range((after, Bound::Unbounded));
+            let ids_after = self.ids_by_log_position.range((after, Bound::Unbounded));
             self.select_pending(ids_after.map(|(_, ids)| ids), filter, limit)
         } else {
             let positions = filter.positions.iter();
-            let ids_at = positions.filter_map(|position| self.ids_by_position.get(position));
+            // A position without a pending dead letter selects nothing.
+            let ids_at = positions.filter_map(|position| self.ids_by_log_position.get(position));
             self.select_pending(ids_at, filter, limit)
         }
     }
 
-    /// Returns where to read the pending dead letters that `filter` selects out of those with
-    /// `candidate_ids`.
+    /// Returns the positions in the dead-letter topic of the pending dead letters with
+    /// `candidate_ids` that `filter` selects.
     ///
-    /// Each item of `candidate_ids` contains the ids at one position of the log. The selection ends
-    /// after `limit` items with a selected dead letter.
+    /// Each item of `candidate_ids` contains the record ids at one position of the log. The
+    /// selection ends after `limit` items with a selected dead letter.
     fn select_pending<'a>(
         &self,
         candidate_ids: impl Iterator<Item = &'a BTreeSet<RecordId>>,
@@ -141,7 +148,7 @@ impl DlqIndex {
             let mut is_position_selected = false;
             for id in ids {
                 if let Some((dlq_position, entry)) = self.find_pending(*id)
-                    && filter.selects_at(&entry.position, entry.kind, entry.time)
+                    && filter.selects_at(&entry.log_position, entry.reason, entry.time)
                 {
                     selected.insert(dlq_position);
                     is_position_selected = true;
@@ -169,28 +176,28 @@ impl DlqIndex {
             return;
         };
         let id = dead_letter.record_id();
-        let kind = dead_letter.reason.kind();
+        let reason = dead_letter.reason.kind();
         // A gap may be pending again after it was resolved, because the same offsets may be lost
         // again.
-        let is_resolved = kind != ReasonKind::Gap && self.resolved.contains_key(&id);
+        let is_resolved = reason != ReasonKind::Gap && self.resolved.contains_key(&id);
         if is_resolved || self.pending.contains_key(&(id, partition)) {
             return;
         }
 
-        let mut position = dead_letter.position();
-        // The positions share the memory of the topic's name.
-        if let Some((other, _)) = self.ids_by_position.first_key_value()
-            && other.topic == position.topic
+        let mut log_position = dead_letter.position();
+        // The positions share one allocation of the topic's name, which saves memory.
+        if let Some((other_position, _)) = self.ids_by_log_position.first_key_value()
+            && other_position.topic == log_position.topic
         {
-            position.topic = Arc::clone(&other.topic);
+            log_position.topic = Arc::clone(&other_position.topic);
         }
-        self.ids_by_position
-            .entry(position.clone())
+        self.ids_by_log_position
+            .entry(log_position.clone())
             .or_default()
             .insert(id);
         let entry = IndexedDeadLetter {
-            position,
-            kind,
+            log_position,
+            reason,
             time: dead_letter.record.time,
             offset: record.offset,
         };
@@ -207,34 +214,35 @@ impl DlqIndex {
 
         let copies = self.pending.range((id, 0)..=(id, u32::MAX));
         let resolved_copies = copies.filter(|((_, copy_partition), copy)| {
-            copy.kind != ReasonKind::Gap || *copy_partition == partition
+            copy.reason != ReasonKind::Gap || *copy_partition == partition
         });
         let resolved_keys: Vec<_> = resolved_copies.map(|(key, _)| *key).collect();
-        let removed = resolved_keys
-            .iter()
-            .filter_map(|key| self.pending.remove(key))
-            .last();
-        let Some(IndexedDeadLetter { position, .. }) = removed else {
+        let mut removed_copy = None;
+        for key in resolved_keys {
+            removed_copy = self.pending.remove(&key);
+        }
+        // All copies name the same position in the log, so any of them will do.
+        let Some(IndexedDeadLetter { log_position, .. }) = removed_copy else {
             return;
         };
 
-        // The position stays in the index as long as another partition contains a pending copy.
+        // The id stays at its position as long as another partition contains a pending copy.
         if self.find_pending(id).is_none()
-            && let Some(ids) = self.ids_by_position.get_mut(&position)
+            && let Some(ids) = self.ids_by_log_position.get_mut(&log_position)
         {
             ids.remove(&id);
             if ids.is_empty() {
-                self.ids_by_position.remove(&position);
+                self.ids_by_log_position.remove(&log_position);
             }
         }
     }
 }
 
-/// Reads the dead letters at `positions` of the dead-letter topic, and returns them in the order of
-/// their records in the log.
+/// Reads the dead letters at `positions` in the dead-letter topic, and returns the dead letters in
+/// the order of their records in the log.
 ///
-/// Returns `None` if the index from which the positions come is out of date: the topic no longer
-/// contains a record at one of the positions, or the record there is not a dead letter.
+/// Returns `None` if the topic no longer contains a record at one of the positions, or if a record
+/// there is not a dead letter. The index that returned the positions is then out of date.
 ///
 /// # Errors
 /// The errors of the scans.
@@ -291,14 +299,15 @@ pub(crate) async fn read_dead_letters(
 /// Returns the first offset and the end of the first run of `offsets`. The offsets of a run are each
 /// at most [`MAX_DISTANCE`] behind the previous one.
 fn first_run(offsets: &BTreeSet<u64>) -> (u64, u64) {
-    let first = offsets.first().copied().unwrap_or_default();
-    let mut last = first;
+    // The caller keeps no empty set.
+    let first_offset = offsets.first().copied().unwrap_or_default();
+    let mut last_offset = first_offset;
     for offset in offsets {
-        // After the first offset that is too far away, `last` stays, so all later offsets are too
-        // far away as well.
-        if *offset - last <= MAX_DISTANCE {
-            last = *offset;
+        // After the first offset that is too far away, `last_offset` stays, so all later offsets
+        // are too far away as well.
+        if *offset - last_offset <= MAX_DISTANCE {
+            last_offset = *offset;
         }
     }
-    (first, last + 1)
+    (first_offset, last_offset + 1)
 }

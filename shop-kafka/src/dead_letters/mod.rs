@@ -35,7 +35,7 @@ use index::{DlqIndex, DlqPosition, read_dead_letters};
 /// The maximum number of bytes that are kept of a key and of a value, if the topic does not accept
 /// the whole dead letter.
 const MAX_KEPT_BYTES: usize = 64 << 10;
-/// The maximum number of attempts to read dead letters that are no longer where the index found
+/// The maximum number of attempts to read dead letters that were deleted after the index found
 /// them. Each further attempt reads the whole topic.
 const MAX_READS: usize = 3;
 
@@ -43,7 +43,7 @@ const MAX_READS: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct KafkaDeadLetters {
     pub(crate) log: Arc<KafkaLogInner>,
-    pub(crate) topic: Arc<Topic>,
+    pub(crate) dead_letter_topic: Arc<Topic>,
 }
 
 /// Returns `dead_letter` with at most the first [`MAX_KEPT_BYTES`] bytes of its key and of its value.
@@ -84,13 +84,15 @@ impl KafkaDeadLetters {
     pub(crate) async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         // An error here is about the topic, and no dead letter was published yet. An operator can
         // fix the topic, so a retry is safe and may succeed.
-        self.topic
+        self.dead_letter_topic
             .wait_until_ready()
             .await
             .map_err(|error| error.with_retry(Retry::Safe))?;
 
         match self.put_unchanged(dead_letters).await {
             Err(error) if error.kind() == ErrorKind::TooLarge => {
+                // The dead letters that were not too large are written twice. Readers recognize
+                // such duplicates.
                 let truncated: Vec<_> = dead_letters.iter().map(truncate).collect();
                 self.put_unchanged(&truncated).await
             }
@@ -114,7 +116,7 @@ impl KafkaDeadLetters {
     ///
     /// # Errors
     /// The error of the first record that was not acknowledged.
-    async fn deliver(
+    async fn publish_and_wait(
         &self,
         count: usize,
         enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send + Sync,
@@ -130,39 +132,48 @@ impl KafkaDeadLetters {
         Ok(())
     }
 
-    /// Publishes `dead_letters` to the dead-letter topic without truncating them.
+    /// Publishes `dead_letters` to the dead-letter topic without truncating them, and waits until
+    /// all are acknowledged.
     async fn put_unchanged(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        self.deliver(dead_letters.len(), |index| {
+        self.publish_and_wait(dead_letters.len(), |index| {
             let record = &dead_letters[index].record;
             let parts = RecordParts::new(record, encode_headers(&dead_letters[index]));
-            self.log.producer.enqueue(&self.topic.name, None, parts)
+            let partition_of_key = None;
+            self.log
+                .producer
+                .enqueue(&self.dead_letter_topic.name, partition_of_key, parts)
         })
         .await
     }
 
-    /// Returns the dead letters that are in the topic now: first the pending dead letters, then the
-    /// resolved ones.
+    /// Returns a stream of the dead letters that are in the topic now: first the pending dead
+    /// letters, then the resolved ones.
     ///
     /// Records that are neither a dead letter nor a marker are skipped.
     ///
     /// # Errors
     /// The errors of [`with_index`](Self::with_index) and of the scan.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-        // The dead-letter topic of another program's log may be missing until the first service
-        // consumes this log.
-        if !self.topic.exists().await? {
+        // The first service that consumes a log creates its dead-letter topic. Before that, there
+        // are no dead letters.
+        if !self.dead_letter_topic.exists().await? {
+            // A log that cannot be used is an error, also without a dead-letter topic.
             self.log.topic.wait_until_ready().await?;
             return Ok(stream::empty().boxed());
         }
 
         let (pending_positions, markers) = self
             .with_index(|index| {
-                let all_pending = index.select_page(&DeadLetterFilter::default(), usize::MAX);
-                (all_pending, index.resolved.clone())
+                let no_filter = DeadLetterFilter::default();
+                let no_limit = usize::MAX;
+                (
+                    index.select_page(&no_filter, no_limit),
+                    index.resolved.clone(),
+                )
             })
             .await?;
 
-        let batches = scan(&self.log, &self.topic.name, ScanRange::All)
+        let batches = scan(&self.log, &self.dead_letter_topic.name, ScanRange::All)
             .await?
             .batches;
         let pending = batches.map_ok(move |(partition, records)| {
@@ -186,7 +197,7 @@ impl KafkaDeadLetters {
     /// # Errors
     /// - [`Unavailable`](ErrorKind::Unavailable) if dead letters were deleted during each of
     ///   [`MAX_READS`] attempts
-    /// - the errors of [`with_index`](Self::with_index) and of the scans otherwise
+    /// - otherwise, the errors of [`with_index`](Self::with_index) and of the scans
     pub(crate) async fn select(
         &self,
         select_positions: impl Fn(&DlqIndex) -> BTreeSet<DlqPosition> + Send + Sync,
@@ -194,16 +205,17 @@ impl KafkaDeadLetters {
         for _ in 0..MAX_READS {
             let positions = self.with_index(&select_positions).await?;
             if let Some(dead_letters) =
-                read_dead_letters(&self.log, &self.topic.name, &positions).await?
+                read_dead_letters(&self.log, &self.dead_letter_topic.name, &positions).await?
             {
                 return Ok(dead_letters);
             }
-            // The retention of the topic deleted dead letters, or the topic was created again. With
-            // an empty index, the next attempt reads the whole topic.
+            // The retention of the topic deleted dead letters, or the topic was created again. The
+            // index is emptied, so that the next attempt reads the whole topic.
             *self.log.dead_letter_index.lock().await = DlqIndex::default();
         }
         let message = "dead letters were deleted each time they were read: try again, or raise retention.ms of their topic";
-        Err(kafka_error(ErrorKind::Unavailable, message).with_context("topic", &self.topic.name))
+        Err(kafka_error(ErrorKind::Unavailable, message)
+            .with_context("topic", &self.dead_letter_topic.name))
     }
 
     /// Brings the index up to date, and returns the result of `read` on it.
@@ -212,17 +224,25 @@ impl KafkaDeadLetters {
     /// - the error of [`Topic::wait_until_ready`] if the topic cannot be used
     /// - the errors of [`DlqIndex::catch_up`]
     async fn with_index<T>(&self, read: impl FnOnce(&DlqIndex) -> T + Send) -> Result<T> {
-        self.topic.wait_until_ready().await?;
+        self.dead_letter_topic.wait_until_ready().await?;
         let mut index = self.log.dead_letter_index.lock().await;
-        index.catch_up(&self.log, &self.topic.name).await?;
+        index
+            .catch_up(&self.log, &self.dead_letter_topic.name)
+            .await?;
         Ok(read(&index))
     }
 
-    /// Resolves dead letters: publishes their records to the log if they are replayed, and then
-    /// writes their markers. Returns the number of dead letters.
+    /// Resolves dead letters: publishes their records to the log if `resolution` is `Replayed`, and
+    /// then writes a marker for each dead letter. Returns the number of dead letters.
     ///
-    /// Each marker is written to every partition of the dead-letter topic. A topic that was created
-    /// with several partitions may contain copies of a dead letter in more than one.
+    /// Each marker is written to every partition of the dead-letter topic, because any partition
+    /// may contain a copy of the dead letter. The topic has one partition, unless an operator
+    /// created it with more.
+    ///
+    /// # Errors
+    /// - the reason why one of the two topics cannot be used
+    /// - the error of the metadata request for the partitions
+    /// - the error of the first record or marker that was not acknowledged
     pub(crate) async fn resolve(
         &self,
         dead_letters: &[DeadLetter],
@@ -237,27 +257,29 @@ impl KafkaDeadLetters {
                 .iter()
                 .map(|dead_letter| dead_letter.replay_record(record_type))
                 .collect();
-            self.deliver(records.len(), |index| self.log.enqueue(&records[index]))
+            self.publish_and_wait(records.len(), |index| self.log.enqueue(&records[index]))
                 .await?;
         }
 
-        self.topic.wait_until_ready().await?;
-        let log = Arc::clone(&self.log);
-        let topic = Arc::clone(&self.topic.name);
+        self.dead_letter_topic.wait_until_ready().await?;
+        let producer = Arc::clone(&self.log.producer);
+        let topic_name = Arc::clone(&self.dead_letter_topic.name);
         let partitions = blocking("metadata request", move || {
-            log.producer.fetch_partitions(&topic)
+            producer.fetch_partitions(&topic_name)
         })
         .await?;
 
         for partition in partitions {
-            self.deliver(dead_letters.len(), |index| {
+            self.publish_and_wait(dead_letters.len(), |index| {
+                // All facts about a marker are in its headers. The empty value tells the marker
+                // from a record without a value.
                 let marker = RecordParts {
                     key: None,
                     value: Some(&[]),
                     headers: marker_headers(&dead_letters[index], record_type, resolution),
                 };
                 let producer = &self.log.producer;
-                producer.enqueue(&self.topic.name, Some(partition), marker)
+                producer.enqueue(&self.dead_letter_topic.name, Some(partition), marker)
             })
             .await?;
         }
@@ -265,7 +287,7 @@ impl KafkaDeadLetters {
     }
 }
 
-/// Returns the headers of the marker that resolves `dead_letter`. The marker contains nothing else.
+/// Returns the headers of the marker that resolves `dead_letter`.
 fn marker_headers(
     dead_letter: &DeadLetter,
     record_type: RecordType,
@@ -273,6 +295,7 @@ fn marker_headers(
 ) -> OwnedHeaders {
     let position = dead_letter.position().to_string();
     let record_id = dead_letter.record_id().to_string();
+    // The id of the purchase or event, unless the record is unreadable.
     let id = dead_letter.id(record_type);
     let mut headers: Vec<(&str, &[u8])> = vec![
         (RESOLUTION, resolution.as_str().as_bytes()),
@@ -337,7 +360,7 @@ mod tests {
             selections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             BTreeSet::from([(0, 99)])
         };
-        let error = log.dead_letter_topic().select(absent).await.unwrap_err();
+        let error = log.kafka_dead_letters().select(absent).await.unwrap_err();
         assert_eq!(
             (error.kind(), selections.into_inner()),
             (ErrorKind::Unavailable, MAX_READS)

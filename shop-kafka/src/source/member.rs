@@ -121,12 +121,12 @@ impl Member {
         topic_id.clone()
     }
 
-    /// Sets the id of the topic, if it is known, as the metadata of positions that are to be
-    /// committed.
+    /// Sets the metadata of `positions`, which are committed next, to the id of the topic. Leaves
+    /// the metadata empty if the id is not known.
     ///
     /// The next membership reads the metadata with the committed position. A topic that is created
-    /// again under the same name contains other records at the same offsets: by the id, a position
-    /// of the earlier topic is recognized.
+    /// again under the same name contains other records at the same offsets. The id shows that a
+    /// position belongs to the earlier topic.
     pub(super) fn add_topic_id(&self, positions: &mut TopicPartitionList) {
         if let Some(topic_id) = self.topic_id() {
             for mut position in positions.elements() {
@@ -164,12 +164,12 @@ impl Member {
 
     /// Takes ownership of the partitions at `indices` in a new epoch, and returns the epoch.
     ///
-    /// Notifies the reader thread of the assignment by two flags: the partitions are not paused,
-    /// and their committed positions are not compared with the log.
+    /// Sets two flags for the reader thread, which then pauses the new partitions if the queue is
+    /// full, and compares their committed positions with the log.
     pub(super) fn take_ownership(&self, indices: &[u32]) -> u64 {
         let epoch = self.log.next_epoch();
-        // The id of the cluster is known, because the reader thread joins the group only once it
-        // is.
+        // The id of the cluster is known: the reader thread waits for the id before it joins the
+        // group.
         let cluster = self.log.monitor.cluster().unwrap_or_default();
         let mut owned = lock(&self.owned);
         for index in indices {
@@ -200,12 +200,12 @@ impl Member {
     pub(super) fn lag(&self) -> Lag {
         let owned = lock(&self.owned).clone();
         // A partition may have been given up since the statistics.
-        let mut records = lock(&self.lag).clone();
-        records.retain(|index, _| owned.contains_key(index));
+        let mut unread_counts = lock(&self.lag).clone();
+        unread_counts.retain(|index, _| owned.contains_key(index));
         let mut lag = Lag::new(
             Arc::clone(&self.log.topic.name),
             self.group.clone(),
-            records,
+            unread_counts,
         );
 
         for (index, stable) in lock(&self.stable_offsets).iter() {
@@ -219,10 +219,10 @@ impl Member {
     /// Gives up ownership of `partitions`. From now on, commits of their epochs return
     /// [`CommitOutcome::Fenced`], which means that the position is not moved.
     ///
-    /// Blocks while a commit is in flight, since the commit relies on the ownership until the
-    /// brokers respond.
+    /// Blocks until the brokers respond to a commit in flight, because the commit relies on the
+    /// ownership.
     pub(super) fn release_ownership(&self, partitions: &[Partition]) {
-        let _commits_excluded = lock(&self.commit_consumer);
+        let _commit_lock = lock(&self.commit_consumer);
         let mut owned = lock(&self.owned);
         for partition in partitions {
             // A partition that was taken again in a later epoch stays owned.
@@ -241,13 +241,13 @@ impl Member {
     /// [`CommitOutcome::Fenced`].
     ///
     /// # Errors
-    /// - [`ErrorKind::Invalid`] if an offset is out of Kafka's range
+    /// - [`ErrorKind::Internal`] if an offset is out of Kafka's range
     /// - [`ErrorKind::Unavailable`] if the member is between two memberships, or lost its
     ///   partitions
     /// - an error of librdkafka or of the brokers
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        // The lock is held until the brokers respond: ownership, which is checked first, must not
-        // be given up before.
+        // The lock is held until the brokers respond, so that no partition is given up between the
+        // check of its ownership and the response.
         let commit_consumer = lock(&self.commit_consumer);
         let mut outcomes = Vec::with_capacity(positions.len());
         let mut next_offsets = BTreeMap::new();
@@ -274,10 +274,10 @@ impl Member {
                 "this member is rejoining its group",
             ));
         };
-        // The group removed this member, and the next poll of the reader thread gives up its
-        // partitions. Until then, the positions count as owned, so the error asks for a retry,
-        // which is fenced later. The commit must not be sent: librdkafka would send it without a
-        // membership, and Kafka accepts such a commit in a group without members.
+        // The group removed this member. The commit must not be sent: librdkafka would send it
+        // without a membership, and Kafka accepts such a commit in a group without members. The
+        // error asks for a retry, which is fenced after the next poll of the reader thread has
+        // given up the partitions.
         if consumer.assignment_lost() {
             return Err(kafka_error(
                 ErrorKind::Unavailable,
@@ -289,8 +289,8 @@ impl Member {
         let mut list =
             offsets_to_commit(&consumer, &self.log.topic.name, next_offsets).map_err(from_kafka)?;
         self.add_topic_id(&mut list);
-        // Kafka rejects the commit if a rebalance began a new generation meanwhile. The rejection
-        // is returned as an error and not as the outcome `Fenced`: in a cooperative rebalance, this
+        // Kafka rejects the commit if a rebalance has begun a new generation. The rejection is
+        // returned as an error and not as the outcome `Fenced`: in a cooperative rebalance, this
         // member may keep the partitions, and a retry in the new generation succeeds. If the member
         // gives the partitions up, the retry is fenced.
         consumer
@@ -336,8 +336,8 @@ impl StatisticsHandler for Arc<Member> {
             let delivered_end = owned
                 .get(&index)
                 .and_then(|ownership| ownership.delivered_end);
-            if let Some(records) = consumer_lag(partition, delivered_end) {
-                lag.insert(index, records);
+            if let Some(unread_count) = consumer_lag(partition, delivered_end) {
+                lag.insert(index, unread_count);
             }
 
             // A negative offset is unknown. At the high watermark, no transaction is open.
@@ -347,6 +347,7 @@ impl StatisticsHandler for Arc<Member> {
                     Some(previous) if previous.offset == last_stable_offset => {
                         previous.unmoved_since
                     }
+                    // The offset moved, or is in the statistics for the first time.
                     _ => now,
                 };
                 new_stable_offsets.insert(

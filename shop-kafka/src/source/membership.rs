@@ -22,8 +22,8 @@ use crate::number::{int32, unsigned};
 pub(super) struct Committed {
     /// The offset of the next record to read.
     pub(super) offset: i64,
-    /// Whether the position is one in an earlier topic of the same name, which was deleted. The
-    /// offset means nothing in the present topic then.
+    /// Whether the position is in an earlier topic of the same name, which was deleted. Such an
+    /// offset means nothing in the present topic.
     pub(super) is_of_earlier_topic: bool,
     /// The position as the brokers returned it, in a list of one element. The element carries the
     /// epoch of the leader that the last record was read from, which rdkafka does not expose. The
@@ -32,11 +32,22 @@ pub(super) struct Committed {
 }
 
 impl Committed {
-    /// Creates a position that no broker returned, without a leader epoch.
-    pub(super) fn new(offset: i64, is_of_earlier_topic: bool) -> Self {
+    /// Creates a position in an earlier topic of the same name. No broker returned the position, so
+    /// it carries no leader epoch.
+    pub(super) fn in_earlier_topic(offset: i64) -> Self {
         Self {
             offset,
-            is_of_earlier_topic,
+            is_of_earlier_topic: true,
+            list: TopicPartitionList::new(),
+        }
+    }
+
+    /// Creates a position in the present topic, without a leader epoch.
+    #[cfg(test)]
+    pub(super) fn in_present_topic(offset: i64) -> Self {
+        Self {
+            offset,
+            is_of_earlier_topic: false,
             list: TopicPartitionList::new(),
         }
     }
@@ -78,9 +89,9 @@ pub(super) trait Membership {
     /// Returns the offset up to which the member has polled partition `index`, or `None` if it has
     /// polled nothing since the partition was assigned or sought. Makes no request.
     ///
-    /// Unlike the offset after the last record, it is behind offsets without a record that follow
-    /// the record: librdkafka moves it over the markers of transactions, which it does not return.
-    /// It is never behind a record that was not returned by a poll.
+    /// The returned offset may be higher than the offset after the last record: librdkafka also
+    /// counts the markers of transactions as polled, although it does not return them. Every record
+    /// before the returned offset was returned by a poll.
     fn polled_end(&self, index: u32) -> Result<Option<i64>>;
 
     /// Commits `low`, the offset of the oldest record, as the first position of the group in
@@ -181,6 +192,7 @@ impl Membership for Consumer {
         let element = positions.find_partition(topic, int32(index));
         Ok(match element.map(|element| element.offset()) {
             Some(Offset::Offset(offset)) => Some(offset),
+            // Nothing was polled yet.
             _ => None,
         })
     }

@@ -67,9 +67,8 @@ const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct KafkaSource {
     member: Arc<Member>,
-    /// Held during a commit, even if its caller drops the future meanwhile. Commits that run at the
-    /// same time could reach the brokers in another order, so that an older position replaces a
-    /// newer one.
+    /// Held during a commit, even if its caller drops the future. Commits that run at the same time
+    /// could reach the brokers in another order, so that an older position replaces a newer one.
     commit_lock: Arc<Mutex<()>>,
     /// Cancelled when the reader thread ends. The thread leaves the group before.
     reader_ended: CancellationToken,

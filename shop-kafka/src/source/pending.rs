@@ -37,10 +37,12 @@ impl Pending {
     ///
     /// `copy_record` copies the record into the buffer of the batch.
     ///
-    /// If the batch would exceed the limits of `options` with the record, the record starts a new
-    /// batch, and the full batch is returned. Only a batch of a single record may exceed them. A
-    /// batch of another epoch of the partition is discarded: its ownership ended, and the records
-    /// that were not committed are read again in the new epoch.
+    /// If the record would make the batch exceed the limits of `options`, the record starts a new
+    /// batch, and the full batch is returned. Only a batch of a single record may exceed the
+    /// limits.
+    ///
+    /// A batch of another epoch of the partition is discarded. The ownership in that epoch ended,
+    /// and its records are read again in the new epoch, unless they were committed.
     pub(super) fn add(
         &mut self,
         partition: &Partition,
@@ -70,16 +72,15 @@ impl Pending {
         full_batch
     }
 
-    /// Removes and returns one batch that is at least `linger` old.
-    ///
-    /// The batch of partition `except` stays.
+    /// Removes and returns one batch that is at least `min_age` old, or returns `None` if there is
+    /// none. The batch of partition `except` stays.
     pub(super) fn pop_older_than(
         &mut self,
-        linger: Duration,
+        min_age: Duration,
         except: Option<u32>,
     ) -> Option<BatchBuilder> {
         let (&index, _) = self.batches.iter().find(|(index, batch)| {
-            Some(**index) != except && batch.started_at.elapsed() >= linger
+            Some(**index) != except && batch.started_at.elapsed() >= min_age
         })?;
         self.batches.remove(&index)
     }

@@ -8,8 +8,9 @@
 //!
 //! After an unclean election, the new leader may lack records that the group read, and accept other
 //! records at the same offsets. For this reason, a newly assigned partition is sought to its
-//! committed position before a record is delivered, see [`find_start`]. librdkafka then goes back
-//! to where the log was cut: the offsets go backwards, and the offsets after the cut are a gap.
+//! committed position before a record is delivered, see [`seek_to_start`]. librdkafka then goes
+//! back to where the log was cut: the offsets go backwards, and the offsets after the cut are a
+//! gap.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,7 +26,7 @@ use crate::error::kafka_error;
 /// the response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The time for the requests about all partitions of an assignment together. The reader thread does
-/// not poll meanwhile.
+/// not poll during these requests.
 const ASSIGNMENT_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// The minimum timeout of a request about one assigned partition, even if the partitions before it
 /// used up [`ASSIGNMENT_TIMEOUT`].
@@ -71,7 +72,7 @@ struct Position {
     truncated_end: Option<i64>,
 }
 
-/// The place where reading of a newly assigned partition starts.
+/// The offset at which reading of a newly assigned partition starts, and what was lost before it.
 #[derive(Default)]
 struct PartitionStart {
     /// The lowest possible offset of the first record after a seek. `None` if the partition was not
@@ -107,8 +108,8 @@ pub(super) enum Arrival {
 }
 
 impl Positions {
-    /// Seeks newly assigned partitions to their committed positions, and returns the records that
-    /// the log lost before them.
+    /// Seeks newly assigned partitions to their committed positions, and returns a gap for each
+    /// partition whose log lost records before its position.
     ///
     /// The reader thread calls this method before each poll. Requests are made only if
     /// `has_new_assignment` is set, or if it is time to retry the partitions whose requests failed.
@@ -147,11 +148,11 @@ impl Positions {
         gaps
     }
 
-    /// Forgets the positions of a membership that ended.
+    /// Removes the positions of a membership that ended.
     ///
     /// If the topic was created again, the next membership reads another topic of the same name.
-    /// The offsets are then kept for its comparison, because the brokers deleted the group's
-    /// commits together with the earlier topic.
+    /// Its offsets are then kept as `earlier_topic_offsets`: the brokers deleted the group's
+    /// commits together with the earlier topic, so only this process knows how far it was read.
     pub(super) fn reset(&mut self, is_topic_recreated: bool) {
         let partitions = std::mem::take(&mut self.partitions);
         if is_topic_recreated {
@@ -170,21 +171,27 @@ impl Positions {
             .is_some_and(|position| position.epoch == partition.epoch)
     }
 
-    /// Seeks a newly assigned partition to the place where reading continues, and sets the position
-    /// to this place.
+    /// Seeks a newly assigned partition to the offset at which reading starts, and stores this
+    /// offset as the position in the partition.
     ///
-    /// Returns the place and the gap before it, see [`find_start`].
+    /// [`seek_to_start`] finds the offset, and makes the requests. Returns its result: the offset, and
+    /// the gap before it.
+    ///
+    /// # Errors
+    /// The errors of [`seek_to_start`]. The position then stays unknown, and the call can be
+    /// repeated.
     fn initialize_position(
         &mut self,
         membership: &impl Membership,
         partition: &Partition,
         timeout: Duration,
     ) -> Result<PartitionStart> {
+        // Set if this process read another topic of this name before, which was deleted.
         let earlier_topic_position = self
             .earlier_topic_offsets
             .get(&partition.index)
-            .map(|offset| Committed::new(*offset, true));
-        let start = find_start(membership, partition, earlier_topic_position, timeout)?;
+            .map(|offset| Committed::in_earlier_topic(*offset));
+        let start = seek_to_start(membership, partition, earlier_topic_position, timeout)?;
 
         let position = Position {
             epoch: partition.epoch,
@@ -193,6 +200,7 @@ impl Positions {
             truncated_end: start.truncated_end,
         };
         self.partitions.insert(partition.index, position);
+        // The earlier topic is compared once. After an error above, the next call compares it.
         self.earlier_topic_offsets.remove(&partition.index);
         Ok(start)
     }
@@ -257,9 +265,9 @@ impl Positions {
         Ok(Arrival::InOrder(gap))
     }
 
-    /// Moves the position in `partition` behind the offsets without a record that follow the last
-    /// record, such as the marker of a transaction, and returns them. Returns `None` if no offset
-    /// follows the last record.
+    /// Moves the position in `partition` behind the offsets that follow the last record and contain
+    /// no record, such as the marker of a transaction. Returns these offsets, or `None` if no
+    /// offset follows the last record.
     ///
     /// Called when librdkafka has reached the end of the partition. Makes a request only if there
     /// are such offsets.
@@ -305,8 +313,8 @@ impl Positions {
     ///
     /// Called after [`Arrival::Backwards`], once the member owns the partition in a new epoch.
     ///
-    /// Returns the gap: the offsets of records that were read before the log was cut, and that are
-    /// now missing from the log or replaced by other records.
+    /// Returns the gap: the offsets of the records that this process read before the log was cut.
+    /// They are now missing from the log, or replaced by other records.
     ///
     /// # Errors
     /// If the brokers do not respond.
@@ -349,12 +357,12 @@ impl Positions {
     }
 }
 
-/// Returns the gap in `skipped` offsets, which were passed without a record, or `None` if none of
-/// them was deleted.
+/// Returns the gap of the deleted records among the `skipped` offsets, at which no record arrived.
+/// Returns `None` if none of the offsets was deleted.
 ///
-/// The low watermark tells deleted records, which are before it, from offsets that never had a
-/// record. Offsets behind `skipped` are not lost, even if the log has deleted them since: what is
-/// there was fetched before.
+/// Offsets before the low watermark were deleted. The other offsets never had a record. Records
+/// behind `skipped` are not lost, even if the log has deleted them since, because they are fetched
+/// already.
 ///
 /// # Errors
 /// If the brokers do not respond.
@@ -373,7 +381,8 @@ fn find_deleted(
 }
 
 /// Compares the group's committed position in `partition` with the log, and seeks the partition to
-/// the place where reading continues.
+/// the offset at which reading continues. Returns this offset, and the gap that the comparison
+/// found.
 ///
 /// Called once for each assignment of a partition, before a record of the partition is delivered.
 /// If there is no committed position, commits the oldest offset as the group's first position
@@ -392,14 +401,14 @@ fn find_deleted(
 /// unclean leader election does.
 ///
 /// `earlier_topic_position` is where this process stopped reading an earlier topic of the same
-/// name. It is used if the brokers return no committed position, because they delete the commits of
-/// a topic together with the topic.
+/// name, if it read one. This position counts if the brokers return no committed position: they
+/// delete the commits of a topic together with the topic.
 ///
 /// Each request to the brokers waits for at most `timeout`.
 ///
 /// # Errors
 /// If a request fails. Records of the partition must not be delivered then: they may follow a gap.
-fn find_start(
+fn seek_to_start(
     membership: &impl Membership,
     partition: &Partition,
     earlier_topic_position: Option<Committed>,
@@ -504,7 +513,13 @@ mod tests {
 
         fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<Committed>> {
             assert!(timeout > Duration::from_millis(500), "{timeout:?}");
-            let committed = |offset| Committed::new(offset, self.is_replaced);
+            let committed = |offset| {
+                if self.is_replaced {
+                    Committed::in_earlier_topic(offset)
+                } else {
+                    Committed::in_present_topic(offset)
+                }
+            };
             self.call("committed", self.committed.map(committed))
         }
 

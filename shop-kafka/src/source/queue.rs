@@ -7,8 +7,8 @@
 //!
 //! A caller gets revocations first, then batches, gaps and ends of partitions in their order, then
 //! an error. The batches are bounded by count and by size. The queue itself accepts a batch beyond
-//! the bounds: the reader thread asks for room, and pauses while there is none. Once the queue is
-//! closed, it is empty, and every caller gets [`ControlEvent::Closed`].
+//! the bounds. The reader thread asks for room, and pauses the partitions while there is none. A
+//! closed queue is empty, and every caller gets [`ControlEvent::Closed`].
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
@@ -39,7 +39,7 @@ pub(super) struct EventQueue {
 /// The content of the queue, in the order in which callers receive it.
 #[derive(Debug, Default)]
 struct Content {
-    closed: bool,
+    is_closed: bool,
     revocations: VecDeque<QueuedRevocation>,
     events: VecDeque<QueuedEvent>,
     /// The latest error that no caller has received yet.
@@ -71,17 +71,17 @@ struct QueuedRevocation {
 pub(super) struct BlockedRebalance {
     /// The time at which the rebalance stops waiting.
     pub(super) deadline: Instant,
-    /// The end of the channel that the rebalance waits on. It is dropped when the partitions are
-    /// drained.
+    /// The sender of the channel on which the rebalance waits. It is dropped when the partitions
+    /// are drained, which ends the wait.
     ///
-    /// A message is sent when a caller receives the revocation: sending fails if the rebalance no
+    /// A message is sent when a caller receives the revocation. If the send fails, the rebalance no
     /// longer waits.
-    pub(super) done: Sender<()>,
+    pub(super) drain_sender: Sender<()>,
 }
 
 impl EventQueue {
-    /// Creates a queue with room for two batches of `batch_bytes`: one that a caller receives next,
-    /// and one that is read ahead meanwhile.
+    /// Creates a queue with room for two batches of `batch_bytes`: the batch that a caller receives
+    /// next, and one that is read ahead.
     pub(super) fn new(batch_bytes: usize) -> Self {
         Self {
             content: Mutex::default(),
@@ -91,17 +91,18 @@ impl EventQueue {
         }
     }
 
-    /// Returns whether the queue is below both of its bounds, the number of batches and gaps and
-    /// their size.
+    /// Returns whether the queue is below both of its bounds: the number of events, and their size
+    /// in bytes.
     fn has_room(&self, content: &Content) -> bool {
-        let sizes = content.events.iter().map(|queued| queued.bytes);
-        content.events.len() < MAX_QUEUED_EVENTS && sizes.sum::<usize>() < self.max_bytes
+        let queued_bytes: usize = content.events.iter().map(|queued| queued.bytes).sum();
+        content.events.len() < MAX_QUEUED_EVENTS && queued_bytes < self.max_bytes
     }
 
     /// Adds a batch, a gap or the end of `partition`, and wakes the callers. `bytes` is the size of
-    /// the batch, or 0 for the others.
+    /// a batch, or 0 for a gap or an end.
     ///
-    /// Does not wait for room. Returns whether there is room for another batch.
+    /// Does not wait for room: a full queue also accepts the event. Returns whether there is room
+    /// for another batch.
     pub(super) fn push(&self, partition: Partition, bytes: usize, event: SourceEvent) -> bool {
         let mut content = lock(&self.content);
         content.events.push_back(QueuedEvent {
@@ -123,22 +124,22 @@ impl EventQueue {
 
     /// Returns whether the source was closed or dropped, or its reader thread ended.
     pub(super) fn is_closed(&self) -> bool {
-        lock(&self.content).closed
+        lock(&self.content).is_closed
     }
 
     /// Blocks until there is room for a batch or the queue is closed, at most for `timeout`.
     /// Returns whether there is room.
     pub(super) fn wait_for_room(&self, timeout: Duration) -> bool {
         let content = self.wait_while(timeout, |content| {
-            !content.closed && !self.has_room(content)
+            !content.is_closed && !self.has_room(content)
         });
         self.has_room(&content)
     }
 
-    /// Blocks until the queue is closed, at most for `timeout`. The reader thread uses it as a
+    /// Blocks until the queue is closed, at most for `timeout`. For the reader thread, this is a
     /// sleep that a close ends.
     pub(super) fn wait_for_close(&self, timeout: Duration) {
-        drop(self.wait_while(timeout, |content| !content.closed));
+        drop(self.wait_while(timeout, |content| !content.is_closed));
     }
 
     /// Blocks the reader thread while `condition` is true, at most for `timeout`. Returns the
@@ -168,17 +169,18 @@ impl EventQueue {
         lock(&self.content).error = None;
     }
 
-    /// Adds a revocation of `partitions`, and removes their queued batches and gaps.
+    /// Adds a revocation of `partitions`, and removes their queued batches, gaps and ends.
     ///
     /// `rebalance` is the rebalance that waits for the drain, or `None` if the partitions are lost.
-    /// It is dropped at once if the queue is closed, which ends the wait.
+    /// If the queue is closed, nobody drains the partitions: `rebalance` is dropped, which ends its
+    /// wait.
     pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<BlockedRebalance>) {
         let mut content = lock(&self.content);
         content
             .events
             .retain(|queued| !partitions.contains(&queued.partition));
         // A closed queue stays empty: its callers receive nothing but the close.
-        if !content.closed {
+        if !content.is_closed {
             content.revocations.push_back(QueuedRevocation {
                 partitions,
                 rebalance,
@@ -187,7 +189,7 @@ impl EventQueue {
         drop(content);
 
         self.callers_wakeup.notify_waiters();
-        // The removed batches may have made room.
+        // The removal of batches may have made room.
         self.reader_wakeup.notify_all();
     }
 
@@ -195,7 +197,7 @@ impl EventQueue {
     /// blocked rebalance.
     pub(super) fn close(&self) {
         let mut content = lock(&self.content);
-        content.closed = true;
+        content.is_closed = true;
         content.revocations.clear();
         content.events.clear();
         drop(content);
@@ -207,7 +209,7 @@ impl EventQueue {
     /// Waits for the next event, removes it from the queue and returns it.
     ///
     /// # Errors
-    /// The queued error, if neither a revocation nor a batch nor a gap is queued.
+    /// The queued error, if nothing else is queued.
     ///
     /// # Cancel safety
     /// An event is removed only when it is returned, so a cancelled call loses none.
@@ -236,8 +238,8 @@ impl EventQueue {
     /// returns this value.
     async fn wait_for<T>(&self, take_value: impl Fn(&mut Content) -> Option<T>) -> T {
         loop {
-            // The notification is enabled before the content is inspected: otherwise, a change
-            // between the inspection and the wait would be missed.
+            // The notification is enabled before the content is inspected. This way, a change
+            // between the inspection and the wait is not missed.
             let change = self.callers_wakeup.notified();
             tokio::pin!(change);
             change.as_mut().enable();
@@ -270,7 +272,7 @@ impl Content {
     ///
     /// Once the queue is closed, returns [`ControlEvent::Closed`] in every call.
     fn take_control(&mut self) -> Option<ControlEvent> {
-        if self.closed {
+        if self.is_closed {
             return Some(ControlEvent::Closed);
         }
         let revocation = self.revocations.pop_front()?;
@@ -281,20 +283,25 @@ impl Content {
 impl QueuedRevocation {
     /// Converts this queued revocation to the revocation that a caller receives now.
     ///
-    /// The caller may drain the partitions if a rebalance still waits for the drain. Otherwise
-    /// there is no time left, and the partitions are reported as lost.
+    /// If a rebalance still waits, the caller may drain the partitions until its deadline. If none
+    /// waits, the partitions are reported as lost.
     fn into_revocation(self) -> Revocation {
         let partitions = self.partitions;
-        if let Some(BlockedRebalance { deadline, done }) = self.rebalance {
+        if let Some(BlockedRebalance {
+            deadline,
+            drain_sender,
+        }) = self.rebalance
+        {
             let remaining = deadline.saturating_duration_since(Instant::now());
-            // Sending succeeds as long as the rebalance holds the receiver, and so waits. The end
-            // of the drain drops the sender, which lets the rebalance continue.
-            if !remaining.is_zero() && done.send(()).is_ok() {
+            // The send succeeds as long as the rebalance waits, because it then holds the receiver.
+            // The end of the drain drops the sender, and the rebalance continues.
+            let is_still_waiting = !remaining.is_zero() && drain_sender.send(()).is_ok();
+            if is_still_waiting {
                 return Revocation::new(
                     partitions,
                     RevocationCause::Rebalance,
                     remaining,
-                    move || drop(done),
+                    move || drop(drain_sender),
                 );
             }
         }
@@ -377,9 +384,15 @@ mod tests {
     fn a_revocation_removes_the_batches_of_its_partitions_and_comes_first() {
         let queue = EventQueue::new(batch(0).size());
         let blocked = |timeout: Duration| {
-            let (done, waiting) = mpsc::channel::<()>();
+            let (drain_sender, waiting) = mpsc::channel::<()>();
             let deadline = Instant::now() + timeout;
-            (Some(BlockedRebalance { deadline, done }), waiting)
+            (
+                Some(BlockedRebalance {
+                    deadline,
+                    drain_sender,
+                }),
+                waiting,
+            )
         };
         let (rebalance, later) = blocked(LONG);
         put(&queue, 0);

@@ -58,6 +58,9 @@ const MAX_FURTHER_MESSAGES: usize = 64;
 /// How often the thread checks whether the topic exists before it joins the group.
 const TOPIC_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
+/// The size of an event without records in the queue.
+const NO_RECORD_BYTES: usize = 0;
+
 /// The state of the reader thread.
 pub(super) struct Reader {
     member: Arc<Member>,
@@ -70,8 +73,8 @@ pub(super) struct Reader {
     /// The indices of the partitions whose end was reached, and is not compared with the position
     /// yet.
     reached_ends: BTreeSet<u32>,
-    /// The time before which reached ends are not compared, because a request has failed.
-    ends_not_before: Option<Instant>,
+    /// The time of the next comparison of reached ends, if a request of the last one failed.
+    end_retry_at: Option<Instant>,
     /// Whether another batch fits in the queue, as of the last time that the thread used the queue.
     has_room: bool,
     /// Whether the partitions are paused because the queue is full.
@@ -80,7 +83,7 @@ pub(super) struct Reader {
     /// unresolved.
     connectivity_check_at: Option<Instant>,
     /// The number of times that a topic was deleted and created again before the membership began
-    /// to read. A higher number afterwards shows that this happened during the membership.
+    /// to read. A higher number shows that a topic was created again during the membership.
     topic_changes_at_start: u64,
 }
 
@@ -93,7 +96,7 @@ impl Reader {
             current_partition: None,
             positions: Positions::default(),
             reached_ends: BTreeSet::new(),
-            ends_not_before: None,
+            end_retry_at: None,
             has_room: true,
             is_paused: false,
             connectivity_check_at: None,
@@ -138,12 +141,12 @@ impl Reader {
         result
     }
 
-    /// Blocks for `pause` or until the source is closed, and reports `error` to the callers of the
-    /// source meanwhile.
+    /// Blocks for `pause` or until the source is closed. During the pause, reports `error` to the
+    /// callers of the source.
     ///
-    /// A caller receives an error once, so it is set repeatedly: otherwise the source would look
-    /// healthy after the first report. An error that no caller received is removed at the end of
-    /// the pause.
+    /// The error is set repeatedly, because it is gone once a caller received it, and the source
+    /// would then look healthy. An error that no caller received is removed at the end of the
+    /// pause.
     fn report_error_during(&self, pause: Duration, error: &Error) {
         let queue = &self.member.queue;
         let deadline = Instant::now() + pause;
@@ -160,24 +163,27 @@ impl Reader {
     /// Gives up all partitions without a commit, leaves the group, and resets the state for the
     /// next membership.
     ///
-    /// Callers of the source receive the partitions as lost. Records that the callers did not
-    /// commit are read again in the next membership, here or in another process.
+    /// Notifies the callers of the source that they lost the partitions. The next owner of a
+    /// partition, here or in another process, reads the records again that the callers did not
+    /// commit.
     fn leave_group(&mut self, consumer: Arc<Consumer>) {
         self.member
             .release_without_drain(&self.member.owned_partitions());
-        // The lock waits for a commit in flight. Later commits find no consumer, and fail until the
-        // next membership.
-        *lock(&self.member.commit_consumer) = Weak::new();
+        // Taking the lock waits for a commit in flight. Later commits find no consumer, and fail
+        // until the next membership.
+        let no_consumer = Weak::new();
+        *lock(&self.member.commit_consumer) = no_consumer;
 
         let log = &self.member.log;
         let is_topic_recreated = self.member.topic_id() != log.health.topic_id(&log.topic.name);
         self.positions.reset(is_topic_recreated);
         self.pending = Pending::default();
         self.reached_ends.clear();
-        self.ends_not_before = None;
+        self.end_retry_at = None;
         self.has_room = true;
         self.is_paused = false;
-        // The last reference to the consumer: the drop closes the consumer, which leaves the group.
+        // This is the last reference to the consumer. The drop closes the consumer, which leaves
+        // the group.
         drop(consumer);
     }
 
@@ -196,8 +202,7 @@ impl Reader {
         let queue = &self.member.queue;
         let mut reported_at: Option<Instant> = None;
         while !queue.is_closed() {
-            // `None` means that the state of the topic is not known yet, so there is nothing to
-            // report.
+            // `None` if the topic was not checked yet.
             let topic_state = log.topic.state();
             let readiness = topic_state.map(|state| state.and_then(|_| log.monitor.cluster()));
             match readiness {
@@ -206,7 +211,8 @@ impl Reader {
                     reported_at = Some(Instant::now());
                     queue.set_error(error);
                 }
-                _ => {}
+                // The error was reported a moment ago, or nothing is known about the topic yet.
+                Some(Err(_)) | None => {}
             }
 
             queue.wait_for_close(TOPIC_CHECK_INTERVAL);
@@ -288,23 +294,29 @@ impl Reader {
                 }
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
-                    // An empty queue means that the callers received everything, so a caller may be
-                    // waiting. As no message is available, waiting for `linger` would not fill the
-                    // batches: all are delivered now.
-                    let is_awaited = self.member.queue.is_empty();
-                    self.flush_older_than(if is_awaited { Duration::ZERO } else { linger }, None);
+                    // If the queue is empty, a caller may be waiting for a batch. No message is
+                    // available that would make a batch larger, so all batches are delivered now.
+                    let may_be_awaited = self.member.queue.is_empty();
+                    let min_age = if may_be_awaited {
+                        Duration::ZERO
+                    } else {
+                        linger
+                    };
+                    let no_exception = None;
+                    self.flush_older_than(min_age, no_exception);
                     break;
                 }
             }
             if !self.has_room {
                 break;
             }
+            // Only the first poll waits.
             timeout = Duration::ZERO;
         }
 
-        // librdkafka may return the messages of one partition for a long time. The batches of other
-        // partitions do not fill up meanwhile, so they are delivered when they are old enough. The
-        // batch of the current partition fills up soon.
+        // librdkafka may return the messages of one partition for a long time. During this time,
+        // the batches of other partitions do not fill up, so they are delivered when they are old
+        // enough. The batch of the current partition fills up soon.
         self.flush_older_than(linger, self.current_partition);
         Ok(())
     }
@@ -312,8 +324,8 @@ impl Reader {
     /// Pauses the assigned partitions if the queue is full, and resumes them if there is room
     /// again.
     ///
-    /// Before a pause, blocks for up to [`PAUSE_AFTER`] until there is room. While the partitions
-    /// are paused, does not block, because the thread must poll to stay in the group.
+    /// Before a pause, waits for room for up to [`PAUSE_AFTER`]. Does not wait while the partitions
+    /// are paused, because the thread must poll to stay in the group.
     fn apply_backpressure(&mut self, consumer: &Consumer) {
         if self.is_paused
             && self
@@ -325,8 +337,7 @@ impl Reader {
             // and all are paused below if the queue is still full.
             self.resume_partitions(consumer);
         }
-        // `deliver_batch`, `deliver_gaps` and `deliver_end` set `has_room` to false when they fill
-        // the queue.
+        // The functions that deliver events set `has_room` to false when they fill the queue.
         if self.has_room {
             return;
         }
@@ -371,14 +382,14 @@ impl Reader {
         if self.is_paused {
             return PAUSED_POLL_TIMEOUT;
         }
-        let Some(oldest) = self.pending.oldest_start() else {
+        let Some(oldest_batch_start) = self.pending.oldest_start() else {
             return POLL_TIMEOUT;
         };
         if self.member.queue.is_empty() {
             return Duration::ZERO;
         }
         let linger = self.member.log.options.batch_linger;
-        linger.saturating_sub(oldest.elapsed())
+        linger.saturating_sub(oldest_batch_start.elapsed())
     }
 
     /// Compares a record with the position in its partition, delivers the gap before the record,
@@ -395,6 +406,7 @@ impl Reader {
         self.connectivity_check_at = None;
         // The record may be one of a new topic.
         self.check_topic_id()?;
+        // A polled record has a partition, whose index is not negative.
         let Ok(index) = u32::try_from(message.partition()) else {
             return Ok(());
         };
@@ -428,10 +440,10 @@ impl Reader {
     /// Gives up a partition whose offsets went back to `offset`, and takes it again in a new epoch,
     /// which becomes the epoch of `partition`.
     ///
-    /// Offsets increase, unless the log was cut or created again: librdkafka then resets its
-    /// position. The callers of the source are notified that the partition is lost in its earlier
-    /// epoch. In the new epoch they start over, so the committed position can go back as well. The
-    /// records that the log lost are delivered as a [`Gap`].
+    /// Offsets only go back if the log was cut or created again. Notifies the callers of the source
+    /// that they lost the partition in its earlier epoch. In the new epoch they start over, so that
+    /// the committed position can go back as well. Delivers the records that the log lost as a
+    /// [`Gap`].
     ///
     /// # Errors
     /// If the brokers do not respond to the request for the watermarks.
@@ -461,27 +473,29 @@ impl Reader {
                 self.deliver_batch(batch);
             }
             if self.member.owns(&gap.partition) {
-                self.has_room =
-                    self.member
-                        .queue
-                        .push(gap.partition.clone(), 0, SourceEvent::Gap(gap));
+                self.has_room = self.member.queue.push(
+                    gap.partition.clone(),
+                    NO_RECORD_BYTES,
+                    SourceEvent::Gap(gap),
+                );
             }
         }
     }
 
-    /// Delivers the ends of partitions that were reached, if offsets without a record are before
-    /// them: the group's position must pass these offsets, although no record follows.
+    /// Compares the reached ends of partitions with the positions, and delivers each end that
+    /// follows offsets without a record. The group's position must pass these offsets, although no
+    /// record follows them.
     ///
-    /// librdkafka reports the end of a partition once, after everything before it. An end whose
-    /// request fails is compared again after [`END_RETRY_INTERVAL`].
+    /// librdkafka reports the end of a partition once, after all its records. If a request about an
+    /// end fails, the end is compared again after [`END_RETRY_INTERVAL`].
     fn deliver_ends(&mut self, consumer: &Consumer) {
-        let is_due = self.ends_not_before.is_none_or(|at| at <= Instant::now());
-        if self.reached_ends.is_empty() || !is_due {
+        let is_retry_pending = self.end_retry_at.is_some_and(|at| at > Instant::now());
+        if self.reached_ends.is_empty() || is_retry_pending {
             return;
         }
 
         let reached_ends = std::mem::take(&mut self.reached_ends);
-        self.ends_not_before = None;
+        self.end_retry_at = None;
         for partition in self.member.owned_partitions() {
             if !reached_ends.contains(&partition.index) {
                 continue;
@@ -492,13 +506,14 @@ impl Reader {
                 Err(error) => {
                     tracing::debug!(log.partition = partition.index, %error, "failed to compare the end with the position");
                     self.reached_ends.insert(partition.index);
-                    self.ends_not_before = Some(Instant::now() + END_RETRY_INTERVAL);
+                    self.end_retry_at = Some(Instant::now() + END_RETRY_INTERVAL);
                 }
             }
         }
     }
 
-    /// Adds the end of `partition` to the queue, after the records and the gap before it.
+    /// Adds the end of `partition` to the queue, after the batch and the gap before the end.
+    /// Discards the end if this member no longer owns the partition.
     fn deliver_end(&mut self, partition: &Partition, end: PassedEnd) {
         if let Some(batch) = self.pending.take_batch(partition.index) {
             self.deliver_batch(batch);
@@ -506,18 +521,19 @@ impl Reader {
         self.deliver_gaps(end.gap);
         if self.member.owns(partition) {
             let position = CommitOffset::new(partition.clone(), unsigned(end.next_offset));
-            self.has_room =
-                self.member
-                    .queue
-                    .push(partition.clone(), 0, SourceEvent::PartitionEnd(position));
+            self.has_room = self.member.queue.push(
+                partition.clone(),
+                NO_RECORD_BYTES,
+                SourceEvent::PartitionEnd(position),
+            );
         }
     }
 
-    /// Adds batches that are at least `linger` old to the queue, except the batch of partition
-    /// `except`, until the queue is full.
-    fn flush_older_than(&mut self, linger: Duration, except: Option<u32>) {
+    /// Adds batches that are at least `min_age` old to the queue, until the queue is full. Leaves
+    /// out the batch of partition `except`.
+    fn flush_older_than(&mut self, min_age: Duration, except: Option<u32>) {
         while self.has_room
-            && let Some(batch) = self.pending.pop_older_than(linger, except)
+            && let Some(batch) = self.pending.pop_older_than(min_age, except)
         {
             self.deliver_batch(batch);
         }
@@ -538,9 +554,10 @@ impl Reader {
 
     /// Handles an error that a poll returned.
     ///
-    /// A connection error is not reported at once: it schedules a check whether Kafka is available,
-    /// see [`check_connectivity`](Self::check_connectivity). Any other error that is not fatal is
-    /// returned to a caller of the source, and the membership continues.
+    /// - A connection error is not reported at once, but schedules a check whether Kafka is
+    ///   available, see [`check_connectivity`](Self::check_connectivity).
+    /// - Any other error that is not fatal is reported to a caller of the source, and the
+    ///   membership continues.
     ///
     /// # Errors
     /// The fatal error of the consumer, which ends the membership. A consumer fails fatally if
@@ -566,8 +583,8 @@ impl Reader {
     /// [`handle_error`](Self::handle_error) schedules after a connection error. Blocks for up to
     /// [`CONNECTIVITY_CHECK_TIMEOUT`].
     ///
-    /// If Kafka is not available, reports an error to the callers of the source, and schedules the
-    /// next check. Otherwise, removes an error that no caller received.
+    /// If Kafka is available, removes an error that no caller received. If not, reports an error to
+    /// the callers of the source, and schedules the next check.
     fn check_connectivity(&mut self, consumer: &Consumer) {
         if self
             .connectivity_check_at
@@ -616,14 +633,14 @@ fn log_pause_failure(result: Result<(), KafkaError>) {
 
 /// The pause after the first membership that ended soon.
 const INITIAL_PAUSE: Duration = Duration::from_secs(3);
-/// The pause up to which pauses double.
+/// The maximum pause between two memberships.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// The duration of a membership that resets the backoff. A member with the same instance id would
 /// evict this one earlier, because it joins again after at most [`MAX_PAUSE`].
 const STABLE_AFTER: Duration = Duration::from_secs(90);
 
-/// Returns the pause after a membership of `membership_duration`, which began after `last_pause`.
-/// Pauses grow exponentially.
+/// Returns the pause after a membership that lasted for `membership_duration`. The pause doubles
+/// `last_pause`, unless the membership was stable.
 ///
 /// If two members are configured with the same instance id, each evicts the other whenever it joins
 /// the group. Longer pauses leave more time to consume in between.

@@ -40,28 +40,28 @@ impl ConsumerContext for Context<Arc<Member>> {
             Rebalance::Assign(list) => {
                 let indices = partition_indices(list);
                 tracing::info!(log.group = %member.group, partitions = ?indices, "partitions assigned");
-                // librdkafka keeps a partition paused that was paused when it was revoked. The
-                // partition is not fetched yet, so it is safe to resume it here.
+                // A partition that was paused when it was revoked is still paused. librdkafka does
+                // not fetch it before this method returns, so it is safe to resume it here.
                 if let Err(error) = consumer.resume(list) {
                     tracing::warn!(%error, "failed to resume partitions");
                 }
-                // Records are delivered only of owned partitions. librdkafka fetches none before
-                // this method returns.
+                // Ownership is taken before librdkafka fetches records, because records of other
+                // partitions are discarded.
                 member.take_ownership(&indices);
             }
             Rebalance::Revoke(list) => member.drain_and_release(consumer, &partition_indices(list)),
             Rebalance::Error(error) => {
                 tracing::warn!(log.group = %member.group, %error, "rebalance failed");
-                // It is unknown which partitions the group still assigns to this member, so it
-                // gives up all its partitions.
+                // It is unknown which partitions the group still assigns to this member, so the
+                // member gives up all of them.
                 member.release_without_drain(&member.owned_partitions());
             }
         }
     }
 }
 
-/// Returns the indices of the partitions in a list of librdkafka, which holds them as signed
-/// numbers.
+/// Returns the indices of the partitions in a list of librdkafka. The signed numbers there are
+/// never negative.
 fn partition_indices(list: &TopicPartitionList) -> Vec<u32> {
     list.elements()
         .iter()
@@ -73,9 +73,9 @@ impl Member {
     /// Queues a revocation of the partitions at `indices`, blocks until a caller drains them, and
     /// gives up ownership.
     ///
-    /// Blocks no longer than the revocation timeout. Does not block if there is nothing to drain,
-    /// because the member owns none of the partitions or the source is closed, nor if the group
-    /// already took the partitions away.
+    /// Blocks no longer than the revocation timeout. Does not block if a drain is pointless: the
+    /// member owns none of the partitions, the source is closed, or the group already took the
+    /// partitions away.
     fn drain_and_release(&self, consumer: &Consumer, indices: &[u32]) {
         let mut revoked = self.owned_partitions();
         revoked.retain(|owned| indices.contains(&owned.index));
@@ -92,29 +92,38 @@ impl Member {
 
         tracing::info!(log.group = %self.group, partitions = ?indices, "partitions revoked");
         let deadline = Instant::now() + self.log.options.revocation_timeout;
-        // The sender travels with the revocation, and is dropped once the partitions are drained.
-        let (done, drain_end) = mpsc::channel();
-        self.queue
-            .revoke(revoked.clone(), Some(BlockedRebalance { deadline, done }));
-        self.wait_for_drain(consumer, &drain_end, deadline);
-        // The revocation may still be queued if the wait ended early. Without the receiver, the
-        // queue reports the partitions to the caller as lost: it must not start to drain them after
-        // their release.
-        drop(drain_end);
+        // The caller that receives the revocation drops the sender once the partitions are drained.
+        let (drain_sender, drain_receiver) = mpsc::channel();
+        let rebalance = BlockedRebalance {
+            deadline,
+            drain_sender,
+        };
+        self.queue.revoke(revoked.clone(), Some(rebalance));
+        self.wait_for_drain(consumer, &drain_receiver, deadline);
+        // If the wait ended early, the revocation may still be queued, and no caller must start to
+        // drain the partitions after their release. Without the receiver, the queue reports the
+        // partitions as lost.
+        drop(drain_receiver);
         self.release_ownership(&revoked);
     }
 
-    /// Blocks until the revoked partitions are drained, which drops the sender of `drain_end`.
+    /// Blocks until the revoked partitions are drained, which drops the sender of `drain_receiver`.
     ///
     /// Returns earlier if the wait becomes pointless: the deadline passed, the source is closed, or
     /// the group took the partitions away. None of these events wakes the receiver, so they are
     /// checked every [`CHECK_INTERVAL`].
-    fn wait_for_drain(&self, consumer: &Consumer, drain_end: &Receiver<()>, deadline: Instant) {
+    fn wait_for_drain(
+        &self,
+        consumer: &Consumer,
+        drain_receiver: &Receiver<()>,
+        deadline: Instant,
+    ) {
         loop {
             let remaining = deadline.saturating_duration_since(Instant::now());
-            let received = drain_end.recv_timeout(remaining.min(CHECK_INTERVAL));
-            // A message only says that a caller received the revocation, and does not end the wait.
-            if received == Err(RecvTimeoutError::Disconnected)
+            // A message says that a caller received the revocation, which does not end the wait.
+            let message = drain_receiver.recv_timeout(remaining.min(CHECK_INTERVAL));
+            let is_drained = message == Err(RecvTimeoutError::Disconnected);
+            if is_drained
                 || Instant::now() >= deadline
                 || self.queue.is_closed()
                 || consumer.assignment_lost()
@@ -124,12 +133,13 @@ impl Member {
         }
     }
 
-    /// Gives up ownership of `lost` partitions at once, and queues a revocation that reports them
-    /// as lost.
-    pub(super) fn release_without_drain(&self, lost: &[Partition]) {
-        self.release_ownership(lost);
-        if !lost.is_empty() {
-            self.queue.revoke(lost.to_vec(), None);
+    /// Gives up ownership of `partitions` at once, and queues a revocation that reports them as
+    /// lost.
+    pub(super) fn release_without_drain(&self, partitions: &[Partition]) {
+        self.release_ownership(partitions);
+        if !partitions.is_empty() {
+            let no_rebalance = None;
+            self.queue.revoke(partitions.to_vec(), no_rebalance);
         }
     }
 }
