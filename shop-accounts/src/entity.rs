@@ -137,12 +137,12 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     /// A store whose database can lose rows in a fail-over reads this log, so that it assigns no
     /// published number again. The default ignores the log.
     fn set_event_log(&self, log: Arc<dyn Log>) {
-        let _unused = log;
+        let _ignored_log = log;
     }
 }
 
-/// Returns the highest number of the rows whose events are at the end of `log`, or 0 if there are
-/// none.
+/// Returns the highest number of the rows whose events are at the end of `log`, or 0 without such
+/// events.
 ///
 /// A store whose database may have lost rows in a fail-over calls this, so that it assigns no
 /// published number again. Reads the last 1,000 events of each partition.
@@ -152,36 +152,37 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// deliver an event of each partition in time.
 pub async fn highest_published<E: Entity>(log: &dyn Log) -> Result<i64> {
     // The first scan only asks for the ends of the partitions. An end is removed once its partition
-    // is read up to there.
+    // is read up to the end.
     let mut unread_ends = log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
     let start = unread_ends
         .iter()
         .map(|(partition, end)| (*partition, end.saturating_sub(LAST_EVENTS)))
         .collect();
     let mut events = log.scan(&start, ScanEnd::Never).await?;
-    // There is nothing to read in an empty partition, or if the log has deleted all events of a
-    // partition.
+    // A partition with nothing to read is left out: it is empty, or the log has deleted its events.
     unread_ends
         .retain(|partition, end| events.start.get(partition).is_some_and(|start| start < end));
     let mut silent_partitions: BTreeSet<u32> = unread_ends.keys().copied().collect();
 
     let mut highest = 0;
     while !unread_ends.is_empty() {
-        let Ok(received) = timeout(NEXT_EVENT_TIMEOUT, events.batches.try_next()).await else {
-            // The last offsets of a partition may be without an event, but not all 1,000 of them.
-            // So reading is complete once each partition has delivered an event and no other comes.
+        let Ok(next_batch) = timeout(NEXT_EVENT_TIMEOUT, events.batches.try_next()).await else {
+            // No event came in time. The last offsets of a partition may be without an event, but
+            // not all 1,000 of them. So the read is complete if each partition has delivered an
+            // event.
             if silent_partitions.is_empty() {
                 break;
             }
             let message = "the end of the event log was not delivered in time";
             return Err(Error::new(ErrorKind::Unavailable, message));
         };
-        let Some(batch) = received? else {
+        let Some(batch) = next_batch? else {
             break;
         };
 
         silent_partitions.remove(&batch.partition.index);
         for record in &batch.records {
+            // A record that is no event of this type has no number.
             if let Ok(row) = E::decode(record, &batch.partition) {
                 highest = highest.max(row.number().into());
             }
@@ -207,12 +208,15 @@ pub enum Insertion<E> {
 }
 
 impl<E: Entity> Insertion<E> {
-    /// Returns the outcome of an insert if the stored row `first` already uses the key of `new`.
+    /// Returns the outcome of an insert of `new`, whose key the stored row `first_row` uses
+    /// already:
+    /// [`AlreadyInserted`](Self::AlreadyInserted) if the contents are equal, or else
+    /// [`KeyTaken`](Self::KeyTaken).
     #[must_use]
-    pub fn with_key_of(new: &E::New, first: E) -> Self {
-        let has_same_content = first == E::with_number(new, first.number());
+    pub fn with_key_of(new: &E::New, first_row: E) -> Self {
+        let has_same_content = first_row == E::with_number(new, first_row.number());
         if has_same_content {
-            Self::AlreadyInserted(first)
+            Self::AlreadyInserted(first_row)
         } else {
             Self::KeyTaken
         }

@@ -22,11 +22,12 @@ pub fn user_number(user: &UserId) -> Option<UserNumber> {
     Some(number)
 }
 
-/// Erases the events about the registered user `number` from the log of users that `operations`
-/// operate on, and from its dead letters. The report of `erase` calls the log `name`.
+/// Erases the events about the registered user `number` from the log of users of `operations`, and
+/// from its dead letters. Adds the counts to the report of `erase`, in which the log is called
+/// `log_name`.
 ///
-/// The row of the user must be erased first. Otherwise the outbox of the user's store may publish
-/// another event afterwards.
+/// Erase the row of the user first: until then, the outbox of the user's store may publish another
+/// event.
 ///
 /// # Errors
 /// The errors of [`Operations::erase_records`].
@@ -35,18 +36,20 @@ pub fn user_number(user: &UserId) -> Option<UserNumber> {
 /// See [`Operations::erase_records`].
 pub async fn erase_user_events<F: Fn(EraseProgress) + Send + Sync>(
     erase: &mut Erase<F>,
-    name: &str,
+    log_name: &str,
     operations: &Operations,
     number: UserNumber,
 ) -> Result<()> {
-    // A record that cannot be decoded, such as an event of a later version, is recognized by its
-    // key.
+    // A record that cannot be decoded, such as an event of a later version, is about the user if
+    // its key is the user's number.
     let is_about_user =
         |record: &LogRecord, partition: &Partition| match User::decode(record, partition) {
             Ok(user) => user.id == number,
-            Err(_) => has_key(record, &number.to_string()),
+            Err(_undecodable) => has_key(record, &number.to_string()),
         };
-    operations.erase_records(erase, name, is_about_user).await
+    operations
+        .erase_records(erase, log_name, is_about_user)
+        .await
 }
 
 #[cfg(test)]

@@ -137,8 +137,8 @@ shop_core::text_type! {
     Email: "the email address", 254, normalize_email
 }
 
-/// Checks and normalizes a plain address: no display name, no quotes, and a domain with at least
-/// one dot. `max_bytes` limits the normalized address.
+/// Checks and normalizes a plain address, which has no display name and no quotes, and whose domain
+/// has at least one dot. The normalized address has at most `max_bytes` bytes.
 ///
 /// # Errors
 /// [`Invalid`] with the reason. Common errors use the words of Python's email-validator.
@@ -184,6 +184,7 @@ fn normalize_email(
     EmailAddress::parse_with_options(&normalized, options).map_err(|error| match error {
         Error::InvalidCharacter => invalid("The email address contains invalid characters."),
         Error::LocalPartTooLong | Error::DomainTooLong | Error::SubDomainTooLong => too_long,
+        // The other errors are about the form.
         _ => invalid("The email address is not well-formed."),
     })?;
     Ok(normalized)

@@ -178,7 +178,7 @@ impl<E: Resource> Entities<E> {
     /// # Cancel safety
     /// Once the future was polled, the request is sent and retried even if the future is dropped.
     pub async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
-        self.send_new(new)
+        self.send_new_entity(new)
             .await
             .map_err(|error| error.with_idempotency_key(E::key(new).clone()))
     }
@@ -186,8 +186,9 @@ impl<E: Resource> Entities<E> {
     /// Sends `new` to the service, and returns the outcome of the insert.
     ///
     /// # Errors
-    /// Returns the errors of [`insert`](Self::insert). Those of an unexpected response lack the key.
-    async fn send_new(&self, new: &E::New) -> Result<Insertion<E>> {
+    /// Returns the errors of [`insert`](Self::insert). The error of an unexpected response lacks
+    /// the key.
+    async fn send_new_entity(&self, new: &E::New) -> Result<Insertion<E>> {
         let mut client = self.client.clone();
         if let Some(context) = E::context(new) {
             client = client.with_context(context.clone());
@@ -204,11 +205,12 @@ impl<E: Resource> Entities<E> {
         let response = Box::pin(request.send()).await?;
         match response.find_problem_type(&[E::REFUSAL, KEY_TAKEN]) {
             Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
-            Some(_) => return Ok(Insertion::Refused),
+            // `E::REFUSAL`
+            Some(_refusal) => return Ok(Insertion::Refused),
             None => {}
         }
 
-        // The service assigns only the number, and numbers begin at 1.
+        // The service adds only the number to what was sent, and numbers begin at 1.
         let entity: E = response.json()?;
         if entity.number() < 1.into() || entity != E::with_number(new, entity.number()) {
             return Err(Self::other_entity_error(&response));
@@ -253,6 +255,7 @@ impl<E: Resource> Entities<E> {
             .not_found_hint(E::NOT_FOUND_HINT);
         let response = Box::pin(request.send()).await?;
 
+        // The only other status that is no error is the expected problem, an unknown number.
         let is_known = response.status() == 200;
         Ok(is_known.then_some(response))
     }
@@ -264,7 +267,7 @@ impl<E: Resource> Entities<E> {
 }
 
 impl Users {
-    /// Registers a user with a generated key.
+    /// Registers a user with a generated key. Returns the outcome of [`insert`](Self::insert).
     ///
     /// # Errors
     /// - [`Invalid`](shop_core::ErrorKind::Invalid) if the address or the name is not valid
@@ -278,14 +281,12 @@ impl Users {
         email: impl TryInto<Email, Error: Into<Invalid>>,
         name: impl TryInto<PersonName, Error: Into<Invalid>>,
     ) -> Result<Insertion<User>> {
-        let new = NewUser::new(
-            generate_key(),
-            email.try_into().map_err(Into::<Invalid>::into)?,
-            name.try_into().map_err(Into::<Invalid>::into)?,
-        );
-        self.insert(&new)
+        let email = email.try_into().map_err(Into::<Invalid>::into)?;
+        let name = name.try_into().map_err(Into::<Invalid>::into)?;
+        let new_user = NewUser::new(generate_key(), email, name);
+        self.insert(&new_user)
             .await
-            .map_err(|error| error.with_generated_key(new.key))
+            .map_err(|error| error.with_generated_key(new_user.key))
     }
 
     /// Returns the numbers of the orders that the service knows of a user, in ascending order, at
@@ -313,7 +314,7 @@ impl Users {
 }
 
 impl Orders {
-    /// Places an order with a generated key.
+    /// Places an order with a generated key. Returns the outcome of [`insert`](Self::insert).
     ///
     /// # Errors
     /// - [`Invalid`](shop_core::ErrorKind::Invalid) if the product, the quantity or the price is not
@@ -330,16 +331,12 @@ impl Orders {
         quantity: i32,
         total_price: impl TryInto<TotalPrice, Error: Into<Invalid>>,
     ) -> Result<Insertion<Order>> {
-        let new = NewOrder::new(
-            generate_key(),
-            user,
-            product.try_into().map_err(Into::<Invalid>::into)?,
-            quantity,
-            total_price.try_into().map_err(Into::<Invalid>::into)?,
-        );
-        self.insert(&new)
+        let product = product.try_into().map_err(Into::<Invalid>::into)?;
+        let total_price = total_price.try_into().map_err(Into::<Invalid>::into)?;
+        let new_order = NewOrder::new(generate_key(), user, product, quantity, total_price);
+        self.insert(&new_order)
             .await
-            .map_err(|error| error.with_generated_key(new.key))
+            .map_err(|error| error.with_generated_key(new_order.key))
     }
 }
 
@@ -348,7 +345,7 @@ fn generate_key() -> IdempotencyKey {
     SystemClock.fresh_id().into()
 }
 
-/// Makes a remote service a store. The insert of a dropped future is still sent: the service writes
+/// A remote service as a store. An insert is sent even if its future is dropped. The service writes
 /// the row and its event together, or neither.
 #[async_trait]
 impl<E: Resource> EntityStore<E> for Entities<E> {
@@ -363,6 +360,7 @@ impl<E: Resource> EntityStore<E> for Entities<E> {
     /// Checks whether the service reports that its role works.
     async fn check(&self) -> Result<()> {
         self.client
+            // The part of `/health` has the name of the path: `users` or `orders`.
             .check_part(E::PATH.trim_start_matches("v1/"))
             .await
     }

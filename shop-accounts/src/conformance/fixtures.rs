@@ -28,7 +28,7 @@ pub struct EntityPorts<E: Entity> {
 }
 
 impl<E: Entity> EntityPorts<E> {
-    /// The ports of a store that applies the other service's events and is its own outbox.
+    /// Creates the ports of a store that applies the other service's events and is its own outbox.
     pub fn from_store<S>(store: &S) -> Self
     where
         S: EntityStore<E> + RecordStore<E::ForeignEvent> + Outbox + Clone,
@@ -45,33 +45,33 @@ impl<E: Entity> EntityPorts<E> {
 /// A fresh store of users or of orders.
 #[async_trait]
 pub trait EntityFixture<E: Entity>: Debug + Send + Sync {
-    /// The ports of the store.
+    /// Returns the ports of the store.
     async fn ports(&self) -> EntityPorts<E>;
 }
 
 /// A fresh store of users.
 #[async_trait]
 pub trait UsersFixture: EntityFixture<User> {
-    /// Lists the orders of users.
+    /// Returns the port that lists the orders of users.
     async fn user_orders(&self) -> Arc<dyn UserOrders>;
 }
 
 /// A fresh store from which users can be erased.
 #[async_trait]
 pub trait EraseUsersFixture: UsersFixture {
-    /// The erasing port.
+    /// Returns the port that erases users.
     async fn erase(&self) -> Arc<dyn UserErase>;
 }
 
 /// A fresh outbox, and a way to write entries.
 #[async_trait]
 pub trait OutboxFixture: Debug + Send + Sync {
-    /// The capabilities of the outbox.
+    /// Returns the capabilities of the outbox.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
 
-    /// The outbox.
+    /// Returns the outbox.
     async fn outbox(&self) -> Arc<dyn Outbox>;
 
     /// Writes a row with an event. Returns the event, which is not equal to an earlier one.
@@ -94,10 +94,10 @@ pub trait EntityStores: Debug + Send + Sync {
     /// The store of orders.
     type Orders: EntityStore<Order> + RecordStore<User> + Outbox + Clone;
 
-    /// The users.
+    /// Returns the store of users.
     fn user_store(&self) -> &Self::Users;
 
-    /// The orders.
+    /// Returns the store of orders.
     fn order_store(&self) -> &Self::Orders;
 }
 
@@ -274,17 +274,17 @@ pub(super) fn new_order(user: i64, product: &str, quantity: i32, price: &str) ->
         .with_context(context_of(id))
 }
 
-/// The context of a request.
+/// Returns the context of a request with this id.
 fn context_of(id: Uuid) -> Option<Box<RequestContext>> {
     Some(Box::new(RequestContext::new(Some(id.to_string()), None)))
 }
 
-/// Inserts `new`.
+/// Inserts `new`, and returns the outcome.
 pub(super) async fn insert<E: Entity>(store: &dyn EntityStore<E>, new: &E::New) -> Insertion<E> {
     succeed(store.insert(new)).await
 }
 
-/// Inserts `new`, which must be a new row.
+/// Inserts `new`, and returns its row. Panics if the row is not new.
 pub(super) async fn inserted<E: Entity>(store: &dyn EntityStore<E>, new: &E::New) -> E {
     match insert(store, new).await {
         Insertion::Inserted(row) => row,
@@ -292,7 +292,8 @@ pub(super) async fn inserted<E: Entity>(store: &dyn EntityStore<E>, new: &E::New
     }
 }
 
-/// The store of `ports`, which accepts samples: it knows the rows 1 and 2 of the other service.
+/// Returns the store of `ports`, after it has received the rows 1 and 2 of the other service, so
+/// that it accepts samples.
 pub(super) async fn ready_store<E: SampleEntity>(
     ports: &EntityPorts<E>,
 ) -> Arc<dyn EntityStore<E>> {
@@ -301,7 +302,7 @@ pub(super) async fn ready_store<E: SampleEntity>(
     Arc::clone(&ports.store)
 }
 
-/// The oldest entries of `outbox`.
+/// Returns the oldest entries of `outbox`, at most 10.
 pub(super) async fn pending(outbox: &dyn Outbox) -> Vec<OutboxEntry> {
     succeed(outbox.pending(10)).await
 }
@@ -316,7 +317,7 @@ pub struct StoreOf<E, F> {
 }
 
 impl<E: SampleEntity, F: EntityFixture<E>> StoreOf<E, F> {
-    /// The store of `fixture`.
+    /// Creates a fixture from the store of `fixture`.
     pub const fn new(fixture: F) -> Self {
         Self {
             fixture,

@@ -27,7 +27,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pending events of a SQLite database of your own, in its table `outbox`.
 ///
 /// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both
-/// are stored or neither. A [`Relay`](crate::outbox::Relay) publishes it.
+/// are stored or neither. A [`Relay`](crate::outbox::Relay) publishes the event.
 ///
 /// Leave `synchronous` at its default, `FULL`: with `NORMAL` in WAL mode, a power failure may lose
 /// a row whose event was published.
@@ -91,13 +91,15 @@ impl SqliteOutbox {
     /// exist.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file cannot be opened or is
-    /// locked for 5 s, [`Corrupt`](shop_core::ErrorKind::Corrupt) when it is not a database.
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if the file cannot be opened, or is
+    ///   locked for 5 s
+    /// - [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file is not a database
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: Arc<Path> = path.into().into();
         let blocking_path = Arc::clone(&path);
-        let open_database =
-            move || open(&blocking_path).map_err(|error| sqlite_error(error, &blocking_path));
+        let open_database = move || {
+            open_blocking(&blocking_path).map_err(|error| sqlite_error(error, &blocking_path))
+        };
         let connection = blocking(open_database).await?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
@@ -109,9 +111,9 @@ impl SqliteOutbox {
     /// Adds `event` to the table `outbox` within `transaction`, which is on the same database.
     ///
     /// # Errors
-    /// The errors of SQLite, and
-    /// [`ToSqlConversionFailure`](rusqlite::Error::ToSqlConversionFailure) when the event cannot be
-    /// encoded.
+    /// - the errors of SQLite
+    /// - [`ToSqlConversionFailure`](rusqlite::Error::ToSqlConversionFailure) if the event cannot be
+    ///   encoded
     pub fn insert_event(transaction: &Transaction<'_>, event: &impl Event) -> rusqlite::Result<()> {
         let record = event
             .encode()
@@ -119,8 +121,9 @@ impl SqliteOutbox {
         insert(transaction, &record)
     }
 
-    /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls
-    /// the table.
+    /// Wakes the relay. Call this after the commit of a transaction with an event.
+    ///
+    /// Without this call, the relay finds the event when it polls the table the next time.
     pub fn notify_relay(&self) {
         self.relay_wakeup.notify_one();
     }
@@ -142,7 +145,7 @@ impl SqliteOutbox {
 }
 
 /// Opens a connection to the database at `path`, and creates the table if it does not exist.
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+fn open_blocking(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.execute_batch(TABLE)?;
@@ -199,14 +202,14 @@ pub(super) fn insert(connection: &Connection, event: &LogRecord) -> rusqlite::Re
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// Reads an entry from a row of the query of [`pending`].
+/// Reads an entry from a row with the columns `id`, `time`, `key`, `headers` and `value`.
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     let read_bytes = |column: usize| {
         Ok::<_, rusqlite::Error>(row.get::<_, Option<Vec<u8>>>(column)?.map(Bytes::from))
     };
     let time = Timestamp::from_millis(row.get(1)?).map_err(unreadable(1))?;
     let headers = Headers::from_bytes(read_bytes(3)?.unwrap_or_default()).map_err(unreadable(3))?;
-    // The log gives the record its offset and its time.
+    // The log replaces the offset and the time when the record is appended.
     let record = LogRecord::new(0, Timestamp::MIN, read_bytes(4)?)
         .with_key(read_bytes(2)?)
         .with_headers(headers);
@@ -225,17 +228,20 @@ pub(super) fn pending(connection: &Connection, limit: usize) -> rusqlite::Result
 /// Deletes the entries with these ids. An id without an entry is ignored.
 pub(super) fn delete(connection: &Connection, ids: &[i64]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
-    ids.iter()
-        .try_for_each(|id| statement.execute([id]).map(drop))
+    for id in ids {
+        statement.execute([id])?;
+    }
+    Ok(())
 }
 
 /// Returns the number of entries in the table, and the time of the oldest entry.
 pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
     let sql = "SELECT count(*), (SELECT time FROM outbox ORDER BY id LIMIT 1) FROM outbox";
     connection.prepare_cached(sql)?.query_row([], |row| {
-        let oldest = row
-            .get::<_, Option<i64>>(1)?
-            .and_then(|time| Timestamp::from_millis(time).ok());
-        Ok(Backlog::new(row.get::<_, i64>(0)?.unsigned_abs(), oldest))
+        let count: i64 = row.get(0)?;
+        let oldest_time: Option<i64> = row.get(1)?;
+        // A time out of range counts as unknown.
+        let oldest = oldest_time.and_then(|time| Timestamp::from_millis(time).ok());
+        Ok(Backlog::new(count.unsigned_abs(), oldest))
     })
 }

@@ -86,26 +86,26 @@ impl<E: SqliteEntity> EmbeddedEntities<E> {
     }
 }
 
-/// Inserts the row `new` with the next number, and its event, within the caller's transaction.
+/// Inserts a row for `new` with the next number, and its event, within the caller's transaction.
 ///
-/// Inserts nothing if the idempotency key is taken, if another row has the value of the
-/// [unique member](Entity::unique), or if the row of the other service that `new`
+/// Inserts nothing and returns why, if the idempotency key is taken, if another row has the value
+/// of the [unique member](Entity::unique), or if the row of the other service that `new`
 /// [requires](Entity::requires) is unknown.
 fn insert<E: SqliteEntity>(
     connection: &Connection,
     new: &E::New,
 ) -> rusqlite::Result<Insertion<E>> {
-    if let Some(first) = find(connection, "key", E::stored_key(new).as_str())? {
-        return Ok(Insertion::with_key_of(new, first));
+    if let Some(first_row) = find(connection, "key", E::stored_key(new).as_str())? {
+        return Ok(Insertion::with_key_of(new, first_row));
     }
 
-    if let Some((column, text)) = E::unique(new)
-        && find::<E>(connection, column, text)?.is_some()
+    if let Some((unique_column, value)) = E::unique(new)
+        && find::<E>(connection, unique_column, value)?.is_some()
     {
         return Ok(Insertion::Refused);
     }
-    if let Some(id) = E::requires(new)
-        && !connection.prepare_cached(E::OWNER)?.exists([id])?
+    if let Some(required_id) = E::requires(new)
+        && !connection.prepare_cached(E::OWNER)?.exists([required_id])?
     {
         return Ok(Insertion::Refused);
     }
@@ -137,7 +137,7 @@ fn insert<E: SqliteEntity>(
     Ok(Insertion::Inserted(row))
 }
 
-/// Returns the row with `value` in `column`, unless it was erased.
+/// Returns the row with `value` in `column`, or `None` if there is no such row or it was erased.
 pub(super) fn find<E: SqliteEntity>(
     connection: &Connection,
     column: &str,
@@ -155,11 +155,11 @@ pub(super) fn find<E: SqliteEntity>(
         .optional()
 }
 
-/// Inserts the references that a batch of the other service's events contains, within the caller's
+/// Inserts the references in a batch of the other service's events, within the caller's
 /// transaction.
 ///
-/// Returns an outcome for each event: `Inserted`, `Duplicate` if the reference is known with the
-/// same owner, and `Conflict` if it is known with another owner.
+/// Returns an outcome for each event: `Inserted`, `Duplicate` if the reference is stored with the
+/// same owner already, or `Conflict` if it is stored with another owner.
 fn apply<E: SqliteEntity>(
     connection: &Connection,
     batch: &[E::ForeignEvent],
@@ -170,7 +170,7 @@ fn apply<E: SqliteEntity>(
     let mut outcomes = Vec::with_capacity(batch.len());
     for event in batch {
         let (id, owner) = E::reference(event);
-        // A user has no owner, so its statement has only one parameter.
+        // A user has no owner, so the statement for users has only the parameter of the id.
         let parameters = params_from_iter([Some(id), owner].into_iter().flatten());
         if insert_reference.execute(parameters)? == 1 {
             outcomes.push(InsertOutcome::Inserted);

@@ -19,7 +19,8 @@ pub(super) const USERS: FileSchema = FileSchema {
     application_id: 0x5368_6f55,
     migrations: &[&[USERS_TABLES, outbox::TABLE]],
     tables: &["users orders_of_users outbox sqlite_sequence"],
-    check_rows: |_| Ok(Vec::new()),
+    // No row needs a check beyond the schema.
+    check_rows: |_connection| Ok(Vec::new()),
 };
 
 /// The tables of `users.db` beside the outbox: the users, and the known orders of each user.
@@ -85,7 +86,7 @@ impl SqliteEntity for User {
 }
 
 /// Rewrites `users.db` in `folder` without its unused parts, which may contain copies of erased
-/// users, while other processes use the file.
+/// users. Other processes may use the file at the same time.
 ///
 /// Does nothing if there is no such file. See [`vacuum`](shop_store::embedded::vacuum()) for the file of
 /// purchases, and for the cost.
@@ -122,8 +123,8 @@ fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
     let sql = "UPDATE users SET key = 'erased ' || id, email = 'erased ' || id, name = ''
                WHERE id = ?1 AND instr(email, '@') > 0";
     let is_erased = connection.prepare_cached(sql)?.execute([id.get()])? == 1;
-    let mut delete = connection.prepare_cached("DELETE FROM outbox WHERE key = ?1")?;
-    delete.execute([id.to_string().as_bytes()])?;
+    let mut delete_events = connection.prepare_cached("DELETE FROM outbox WHERE key = ?1")?;
+    delete_events.execute([id.to_string().as_bytes()])?;
     Ok(is_erased)
 }
 
@@ -151,7 +152,8 @@ pub(super) const ORDERS: FileSchema = FileSchema {
     application_id: 0x5368_6f4f,
     migrations: &[&[ORDERS_TABLES, outbox::TABLE]],
     tables: &["orders known_users outbox sqlite_sequence"],
-    check_rows: |_| Ok(Vec::new()),
+    // No row needs a check beyond the schema.
+    check_rows: |_connection| Ok(Vec::new()),
 };
 
 /// The tables of `orders.db` beside the outbox: the orders, and the users whose events were received.

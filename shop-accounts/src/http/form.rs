@@ -29,8 +29,8 @@ pub trait RequestForm: Debug + Sync {
     /// 400 or 422 for an invalid body.
     fn read_order(&self, body: &[u8]) -> HttpResult<OrderFields>;
 
-    /// Reads the number of a user or of an order from the last segment of the path of `uri`, which is
-    /// called `name` in its template. Without a `segment`, the segment is not UTF-8.
+    /// Reads the number of a user or of an order from `segment`, the segment of the path that the
+    /// template of the route calls `name`. `segment` is `None` if it is not UTF-8.
     ///
     /// # Errors
     /// 422 if the segment is not a number, or if the form refuses the query of `uri`.
@@ -112,7 +112,7 @@ impl RequestForm for StrictForm {
         uri: &Uri,
     ) -> HttpResult<i64> {
         let number = segment
-            .and_then(|text| strict::parsed_integer(&text))
+            .and_then(|text| strict::parse_integer(&text))
             .ok_or_else(|| Location::Path(name).invalid(strict::INTEGER));
         Query::refuse_with(uri, number)
     }

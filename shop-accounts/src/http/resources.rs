@@ -24,7 +24,8 @@ use crate::entity::{Entity, EntityStore, Insertion};
 use crate::orders::{NewOrder, Order, OrderNumber, place_order};
 use crate::users::{NewUser, UserNumber, UserOrdersBody, UserStore};
 
-/// The time that is left for the last attempt to place an order of an unknown user.
+/// How long before the timeout of the call the last attempt to place an order of an unknown user
+/// begins.
 const LAST_ATTEMPT_TIME: Duration = Duration::from_millis(50);
 
 /// The noun, and the names of a failed write and of a failed query in the log.
@@ -45,7 +46,7 @@ const EMAIL_TAKEN: HttpError = HttpError::new(
 pub(super) struct EntityState<S> {
     pub(super) store: S,
     pub(super) service: Arc<Service>,
-    /// The form of the requests.
+    /// The form of the requests: how values are read from paths and bodies.
     pub(super) form: &'static dyn RequestForm,
     /// How long an order of an unknown user waits for the event that registers the user.
     pub(super) unknown_user_wait: Duration,
@@ -104,13 +105,13 @@ impl CreateRequest {
             quantity,
             total_price,
         } = form.read_order(&self.body)?;
-        let new = NewOrder::new(self.key, user_id, product, quantity, total_price);
-        Ok(new.with_context(self.context))
+        let new_order = NewOrder::new(self.key, user_id, product, quantity, total_price);
+        Ok(new_order.with_context(self.context))
     }
 }
 
-/// Reads the number in the path of the request with this `head`, as the segment `name` of its
-/// template.
+/// Reads the number in the path of the request with this `head`. `name` is the name of the path's
+/// variable, such as `user_id`, for the text of an error.
 ///
 /// # Errors
 /// 422 if the segment is not a number, or the form refuses the query.
@@ -120,75 +121,88 @@ async fn read_number(form: &dyn RequestForm, name: &'static str, head: Parts) ->
 }
 
 /// Handles `POST /users`: registers a user.
+///
+/// # Errors
+/// - 403 if the policy denies it
+/// - 409 if the address is taken, or if the key was used for another user
+/// - the errors of the request, and of a failed write
 pub(super) async fn post_user(state: UsersState, request: WriteRequest) -> HttpResult {
     let service = &state.service;
     let caller = request.caller();
     service.check(&caller, &Action::RegisterUser)?;
 
     let mount = request.mount();
-    let mut new = CreateRequest::read(service, state.form, request)
+    let mut new_user = CreateRequest::read(service, state.form, request)
         .await?
         .into_user(state.form)?;
-    let key = new.key.clone();
+    let request_key = new_user.key.clone();
     // The keys of different owners are independent of each other. The keys of anonymous callers,
     // who have no owner, are one common set.
     if let Some(owner) = caller.owner() {
-        new.key = key.scoped_to_owner(owner);
+        new_user.key = request_key.scoped_to_owner(owner);
     }
 
-    let inserting = with_failpoints("row", state.store.insert(&new));
-    let failure = |error| HttpError::failed_write(error, USER, key);
-    let insertion = insert(service, "users", inserting, failure).await?;
+    let insert = with_failpoints("row", state.store.insert(&new_user));
+    let to_http_error = |error| HttpError::failed_write(error, USER, request_key);
+    let insertion = insert_in_time(service, "users", insert, to_http_error).await?;
     state.respond_to_insert(insertion, "/v1/users", USER, EMAIL_TAKEN, &mount)
 }
 
-/// Handles `POST /orders`: places an order.
+/// Handles `POST /orders`: places an order. Waits for a user who is unknown here, because the event
+/// that registers the user may be on its way.
+///
+/// # Errors
+/// - 403 if the policy denies it
+/// - 404 if the user is still unknown after the wait
+/// - 409 if the key was used for another order
+/// - the errors of the request, and of a failed write
 pub(super) async fn post_order(state: OrdersState, request: WriteRequest) -> HttpResult {
     let service = &state.service;
     let caller = request.caller();
     let mount = request.mount();
-    let new = CreateRequest::read(service, state.form, request)
+    let new_order = CreateRequest::read(service, state.form, request)
         .await?
         .into_order(state.form)?;
-    service.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
+    service.check(&caller, &Action::PlaceOrder(new_order.user_id.get()))?;
 
-    // The last attempt starts early enough to end before the timeout of the call. So the response
-    // says that the user is unknown, and not that the outcome of the write is unknown.
-    let last_attempt_start = service
+    // The wait for an unknown user ends before the whole call times out. The response is then the
+    // definite 404, and not a 503 that leaves open whether the order was placed.
+    let max_wait_for_user = service
         .options()
         .publish_timeout
-        .saturating_sub(LAST_ATTEMPT_TIME);
-    let user_wait = state.unknown_user_wait.min(last_attempt_start);
-    let placing = place_order(&*state.store, &new, user_wait);
-    let failure = |error| HttpError::failed_write(error, ORDER, new.key.clone());
-    let insertion = insert(service, "orders", placing, failure).await?;
+        .saturating_sub(LAST_ATTEMPT_TIME)
+        .min(state.unknown_user_wait);
+    let placement = place_order(&*state.store, &new_order, max_wait_for_user);
+    let to_http_error = |error| HttpError::failed_write(error, ORDER, new_order.key.clone());
+    let insertion = insert_in_time(service, "orders", placement, to_http_error).await?;
     state.respond_to_insert(insertion, "/v1/orders", ORDER, UNKNOWN_USER, &mount)
 }
 
-/// Returns the result of `call`, which inserts a row, if it completes in time. Records the result
-/// for the part of `/health` that is named `part`.
+/// Runs `insert`, the insert of a row, with the timeout of a publish. Records the result for the
+/// part of `/health` that is named `part`.
 ///
 /// # Errors
-/// 404 if the backend does not support this role, or else the error of `failure`.
-async fn insert<T: Send>(
+/// - 404 if the backend does not support this role
+/// - the error of `insert` or of its timeout, as `to_http_error` converts it
+async fn insert_in_time<T: Send>(
     service: &Service,
     part: &'static str,
-    call: impl Future<Output = PortResult<T>> + Send,
-    failure: impl FnOnce(Error) -> HttpError + Send,
+    insert: impl Future<Output = PortResult<T>> + Send,
+    to_http_error: impl FnOnce(Error) -> HttpError + Send,
 ) -> HttpResult<T> {
-    let result = within(service.options().publish_timeout, call).await;
+    let result = within(service.options().publish_timeout, insert).await;
     if is_unsupported(&result) {
         return Err(HttpError::NO_ROUTE);
     }
-    service.record_write(part, result).map_err(failure)
+    service.record_write(part, result).map_err(to_http_error)
 }
 
-/// Returns the result of a query of a store of users or orders, if it completes in time.
+/// Runs `call`, a query of a store of users or orders, with the timeout of a query.
 ///
 /// # Errors
-/// 404 if the backend does not support this role, or else the errors of
-/// [`HttpError::failed_query`].
-async fn query<T>(
+/// - 404 if the backend does not support this role
+/// - otherwise, the errors of [`HttpError::failed_query`]
+async fn query_in_time<T>(
     service: &Service,
     subject: Subject,
     call: impl Future<Output = PortResult<T>> + Send,
@@ -200,14 +214,15 @@ async fn query<T>(
     result.map_err(|error| HttpError::failed_query(error, subject))
 }
 
-/// Returns whether the backend does not support a role.
+/// Returns whether `result` is the error of a backend that does not support a role.
 fn is_unsupported<T>(result: &PortResult<T>) -> bool {
     let error = result.as_ref().err();
     error.is_some_and(|error| error.kind() == ErrorKind::Unsupported)
 }
 
 impl<S> EntityState<S> {
-    /// Returns the response to an insert. The location of a row is below `parent_path`.
+    /// Returns the response to an insert: 201 with the row. The header `Location` names the path of
+    /// the row below `parent_path`, with the prefix that `mount` puts before all paths.
     ///
     /// # Errors
     /// - 409 if the key was used for another row
@@ -240,13 +255,18 @@ impl<S> EntityState<S> {
 }
 
 /// Handles `GET /users/{user_id}`: returns a user.
+///
+/// # Errors
+/// - 403 if the policy denies it
+/// - 404 if there is no such user
+/// - the errors of a query
 pub(super) async fn get_user(state: UsersState, head: Parts) -> HttpResult {
     let service = &state.service;
     let caller = Caller::from_extensions(&head.extensions);
     let id = read_number(state.form, "user_id", head).await?;
     service.check(&caller, &Action::ReadUser(id))?;
 
-    let user = query(service, USER, state.store.get(UserNumber::new(id))).await?;
+    let user = query_in_time(service, USER, state.store.get(UserNumber::new(id))).await?;
     Ok(Json(user.ok_or(UNKNOWN_USER)?).into_response())
 }
 
@@ -264,24 +284,28 @@ pub(super) async fn get_orders_of_user(state: UsersState, head: Parts) -> HttpRe
     service.check(&caller, &Action::ReadOrders(id))?;
 
     let user_id = UserNumber::new(id);
-    let orders = query(service, USER, state.store.orders_of(user_id))
+    let orders = query_in_time(service, USER, state.store.orders_of(user_id))
         .await?
         .ok_or(UNKNOWN_USER)?;
     Ok(Json(UserOrdersBody { user_id, orders }).into_response())
 }
 
 /// Handles `GET /orders/{order_id}`: returns an order.
+///
+/// # Errors
+/// - 404 if there is no such order, or if the policy denies it
+/// - the errors of a query
 pub(super) async fn get_order(state: OrdersState, head: Parts) -> HttpResult {
     let service = &state.service;
     let caller = Caller::from_extensions(&head.extensions);
     let id = read_number(state.form, "order_id", head).await?;
-    let order = query(service, ORDER, state.store.get(OrderNumber::new(id)))
+    let order = query_in_time(service, ORDER, state.store.get(OrderNumber::new(id)))
         .await?
         .ok_or(UNKNOWN_ORDER)?;
 
     service
         .check(&caller, &Action::ReadOrders(order.user_id.get()))
-        // A client does not learn which orders of others exist.
+        // A 403 would tell the client which orders of others exist.
         .map_err(|_denied| UNKNOWN_ORDER)?;
     Ok(Json(order).into_response())
 }

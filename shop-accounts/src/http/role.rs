@@ -174,7 +174,8 @@ const PROBLEMS: [ProblemPage; 4] = [
     },
 ];
 
-/// Returns the state of `role`, whose store `check` checks.
+/// Returns the state of `role` for `/health` and the metrics. The future `check` checks the store
+/// of the role.
 ///
 /// The role consumes `default_topic`, unless it names another topic.
 fn role_state<'a, S>(
@@ -203,6 +204,7 @@ fn outbox_state(relay: &RelayMonitor) -> RoleOutbox<'_> {
     };
     RoleOutbox {
         published: status.published,
+        // The kind of the error because of which the relay waits.
         waits_for: status.last_error.map(|error| error.kind()),
         pending: Box::pin(pending),
     }

@@ -30,7 +30,7 @@ pub(super) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
 /// # Errors
 /// The value is not such an integer, or exceeds the bounds of `T`.
 pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, MemberError> {
-    let integer = parsed_integer(value.as_json()).and_then(|integer| T::try_from(integer).ok());
+    let integer = parse_integer(value.as_json()).and_then(|integer| T::try_from(integer).ok());
     integer.ok_or_else(|| {
         let bits = 8 * size_of::<T>();
         let text = format!("{INTEGER} of {bits} bits");
@@ -51,8 +51,8 @@ pub(super) fn quantity(value: RawScalar<'_>) -> Result<i32, MemberError> {
     Ok(quantity)
 }
 
-/// Returns the integer in `text`, or `None` if the text is not a JSON integer of 64 bits.
-pub(super) fn parsed_integer(text: &str) -> Option<i64> {
+/// Parses `text` as an integer. Returns `None` if the text is not a JSON integer of 64 bits.
+pub(super) fn parse_integer(text: &str) -> Option<i64> {
     // Rust also parses `+1`, `01` and `-0`, which are not the usual text of their integer.
     text.parse()
         .ok()
@@ -81,8 +81,8 @@ pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberErro
     }
 
     // Parsing a price rounds it, so the price is compared with the unrounded number.
-    let exact = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
-    if exact != Ok(Decimal::new(price.cents(), 2)) {
+    let unrounded = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
+    if unrounded != Ok(Decimal::new(price.cents(), 2)) {
         return Err(MemberError::value("must not have more than 2 decimals"));
     }
     Ok(price)

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 use super::{NewOrder, Order};
 use crate::entity::{EntityStore, Insertion};
 
-/// Places the order `new`. While its user is unknown, tries again for at most `user_wait`, because the
-/// event that registers the user may be on its way.
+/// Places the order `new_order`. While its user is unknown, tries again for at most
+/// `max_wait_for_user`, because the event that registers the user may be on its way.
+///
+/// Returns the outcome of the last attempt, which is `Refused` if the user is still unknown.
 ///
 /// # Errors
 /// The errors of [`EntityStore::insert`].
@@ -19,14 +21,19 @@ use crate::entity::{EntityStore, Insertion};
 /// If the future is dropped, the order may have been placed. The same call can be repeated.
 pub(crate) async fn place_order(
     store: &dyn EntityStore<Order>,
-    new: &NewOrder,
-    user_wait: Duration,
+    new_order: &NewOrder,
+    max_wait_for_user: Duration,
 ) -> Result<Insertion<Order>> {
-    let mut polls = Polls::until(Instant::now() + user_wait);
+    let mut polls = Polls::until(Instant::now() + max_wait_for_user);
     loop {
-        let placed = with_failpoints("row", store.insert(new)).await?;
-        if placed != Insertion::Refused || !polls.pause().await {
-            return Ok(placed);
+        let insertion = with_failpoints("row", store.insert(new_order)).await?;
+        if insertion != Insertion::Refused {
+            return Ok(insertion);
+        }
+
+        let may_try_again = polls.pause().await;
+        if !may_try_again {
+            return Ok(insertion);
         }
     }
 }

@@ -40,11 +40,11 @@ impl TotalPrice {
             return Err(invalid(InvalidKind::TooLarge));
         }
         rounded.rescale(2);
-        Ok(Self(if rounded.is_zero() {
-            Decimal::new(0, 2)
-        } else {
-            rounded
-        }))
+        if rounded.is_zero() {
+            // A zero without a sign, because `-0.00` would be another text of the same price.
+            rounded = Decimal::new(0, 2);
+        }
+        Ok(Self(rounded))
     }
 
     /// Returns the value in hundredths.
@@ -98,11 +98,11 @@ fn parse_hundredths(text: &str) -> Result<i64, Invalid> {
 
     let significant = digits.trim_start_matches('0');
     let leading_zeros = digits.len() - significant.len();
-    let as_i64 = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
+    let to_i64 = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
     // The number of significant digits before the decimal point. A negative value is the number of
     // zeros between the point and the first significant digit. With more than two of these zeros,
     // the number rounds to zero.
-    let whole_digits = (as_i64(whole.len()) - as_i64(leading_zeros)).saturating_add(exponent);
+    let whole_digits = (to_i64(whole.len()) - to_i64(leading_zeros)).saturating_add(exponent);
     if significant.is_empty() || whole_digits < -2 {
         return Ok(0);
     }
@@ -110,6 +110,7 @@ fn parse_hundredths(text: &str) -> Result<i64, Invalid> {
         return Err(invalid(InvalidKind::TooLarge));
     }
 
+    // `whole_digits` is at least -2 here.
     let cent_digits = usize::try_from(whole_digits + 2).unwrap_or_default();
     let padded = format!("{significant:0<cent_digits$}");
     let (cents, dropped_digits) = padded.split_at(cent_digits);
@@ -128,7 +129,7 @@ fn is_infinity_or_nan(text: &str) -> bool {
     matches!(&*lower, "inf" | "infinity") || after_nan.is_some_and(are_digits)
 }
 
-/// Returns whether `text` consists of ASCII digits only. An empty text does.
+/// Returns whether `text` contains only ASCII digits, which is also the case for an empty text.
 fn are_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }

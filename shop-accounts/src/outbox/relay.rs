@@ -162,7 +162,7 @@ impl Relay {
             stop_requested.cancel();
             sleep(self.options.drain_timeout).await;
             drain_timed_out.cancel();
-            // This branch never completes, so that the other branch completes an append in
+            // This branch never completes, because the other branch must complete an append in
             // progress.
             pending::<()>().await;
         };
@@ -187,10 +187,10 @@ impl Relay {
         // If waiting for notifications panics once, the relay only polls from then on.
         let mut uses_notifications = true;
         loop {
-            let round =
+            let round_result =
                 catch_panic(ORIGIN, self.publish_round(&mut undeleted, drain_timed_out)).await;
-            let has_failed = round.is_err();
-            let pause = match round {
+            let has_failed = round_result.is_err();
+            let pause = match round_result {
                 Ok(published_count) => {
                     backoff = self.options.backoff();
                     // After a round that published something, more entries may be pending, so the
@@ -216,8 +216,8 @@ impl Relay {
                 () = stop_requested.cancelled() => break,
                 // After a failure, new entries must not cut the pause short: the log is probably
                 // unavailable.
-                notified = notification, if uses_notifications && !has_failed => {
-                    if notified.is_err() {
+                wait_result = notification, if uses_notifications && !has_failed => {
+                    if wait_result.is_err() {
                         tracing::error!("waiting for outbox entries panicked, polling from now on");
                         uses_notifications = false;
                     }
@@ -226,8 +226,8 @@ impl Relay {
             }
         }
 
-        // The drain: entries that were written since the last round are published now rather than
-        // at the next start. If this round fails, they stay pending.
+        // This round is the drain. It publishes the entries that were written since the last round.
+        // If it fails, they stay pending until the next start.
         if !drain_timed_out.is_cancelled()
             && let Err(error) =
                 catch_panic(ORIGIN, self.publish_round(&mut undeleted, drain_timed_out)).await
@@ -239,10 +239,9 @@ impl Relay {
     /// Runs one round: publishes the oldest entries of the outbox, at most a batch, and deletes the
     /// published entries.
     ///
-    /// `undeleted` contains the entries that an earlier round published, but failed to delete. They
-    /// are deleted now, and not published again. After a round, `undeleted` contains all entries
-    /// that the round tried to delete. The next round keeps those that are still pending. Entries
-    /// whose publish fails stay in the outbox.
+    /// `undeleted` contains the entries that an earlier round published, but failed to delete. This
+    /// round deletes them, and does not publish them again. Afterwards, `undeleted` contains all
+    /// entries that this round tried to delete. Entries whose publish fails stay in the outbox.
     ///
     /// Returns the number of events that were published.
     ///
@@ -256,17 +255,17 @@ impl Relay {
     ) -> Result<usize> {
         let pending_entries = self.outbox.pending(self.options.batch_size.max(1)).await?;
 
-        // The entries are compared by content, and only the entries that are still pending are
-        // kept. Another relay may have deleted the other ones.
+        // Keeps only the undeleted entries that are still pending, because another relay may have
+        // deleted the others. Entries are the same if their contents are equal, not only their ids.
         let published_before = std::mem::take(undeleted);
-        let (to_delete, to_publish): (Vec<_>, Vec<_>) = pending_entries
+        let (published_entries, new_entries): (Vec<_>, Vec<_>) = pending_entries
             .into_iter()
             .partition(|entry| published_before.get(&entry.id) == Some(entry));
-        undeleted.extend(to_delete.into_iter().map(|entry| (entry.id, entry)));
+        undeleted.extend(published_entries.into_iter().map(|entry| (entry.id, entry)));
 
         // One group for each key. Each entry without a key is a group of its own, because it is
         // independent of all others.
-        let groups = group_by_key(to_publish, |entry| entry.record.key.clone());
+        let groups = group_by_key(new_entries, |entry| entry.record.key.clone());
         let results = join_all(
             groups
                 .into_iter()
@@ -289,11 +288,12 @@ impl Relay {
         }
 
         match first_error {
-            // A round with some success is no error, so the next round begins without a pause: more
-            // entries may be pending.
+            // A round with some success returns no error, so that the next round begins without a
+            // pause. More entries may be pending.
             Some(error) if published_count > 0 => self.record_failure(error),
             Some(error) => return Err(error),
             None => {
+                // Notifies the receivers only if there was an error.
                 self.status
                     .send_if_modified(|status| status.last_error.take().is_some());
             }
@@ -339,8 +339,8 @@ impl Relay {
     }
 }
 
-/// The entries, by id, that are still in the outbox although the log acknowledged their events,
-/// because their deletion failed. They are deleted by the next round, not published again. Their
+/// The entries, by id, that are still in the outbox because their deletion failed, although the log
+/// acknowledged their events. The next round deletes them, and does not publish them again. Their
 /// number is bounded by the batch size.
 ///
 /// Entries are compared by content, and not by id alone, so that no event is lost if an outbox

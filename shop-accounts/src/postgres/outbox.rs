@@ -4,11 +4,11 @@
 //! A transaction writes its row and the event about it, so both are stored or neither. A relay
 //! reads the events, publishes them to a log, and deletes them here.
 //!
-//! The relay reads the events in the order of their ids. It remembers no position, so it does not
-//! skip an event with a low id whose transaction commits late. The ids of one key ascend in the
-//! order of the commits, because a transaction takes an advisory lock of the key before the event
-//! gets its id, and holds the lock until it ends. The events of users and orders take their ids
-//! from `shop_numbers`, whose row is locked until the commit in the same way.
+//! The relay reads the events in the order of their ids. The relay remembers no position, so an
+//! event with a low id is not skipped if its transaction commits late. The ids of one key ascend in
+//! the order of the commits, because a transaction takes an advisory lock of the key before the
+//! event gets its id, and holds the lock until it ends. The events of users and orders take their
+//! ids from `shop_numbers`, whose row is locked until the commit in the same way.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -141,6 +141,7 @@ impl PostgresOutbox {
             PostgresConnection::open(options, &OUTBOX)?.into(),
             OUTBOX.name.to_owned(),
         );
+        // A query connects to the server and creates the table, even without a result.
         outbox.pending(0).await?;
         Ok(outbox)
     }
@@ -159,8 +160,8 @@ impl PostgresOutbox {
     ///
     /// Waits for the end of other open transactions that wrote an event with the same key.
     ///
-    /// Raises a lower `synchronous_commit` to `on` in the transaction. Otherwise a power failure
-    /// could lose your row although its event was published.
+    /// Raises a lower `synchronous_commit` to `on` in the transaction. With a lower value, a power
+    /// failure could lose your row although its event was published.
     ///
     /// # Errors
     /// - [`Internal`](shop_core::ErrorKind::Internal) if the event cannot be encoded
@@ -177,15 +178,15 @@ impl PostgresOutbox {
         let parameters = insert.parameters();
 
         // Both statements are sent together and in this order, so there is one round trip.
-        let (made_durable, row_count) = tokio::join!(
+        let (durable_commit, row_count) = tokio::join!(
             biased;
             transaction.batch_execute(DURABLE),
             transaction.execute_typed(&insert.sql, &parameters)
         );
 
-        let error = match made_durable.and(row_count) {
+        let error = match durable_commit.and(row_count) {
             Ok(1) => return Ok(()),
-            Ok(_) => {
+            Ok(_no_row) => {
                 let message = "PostgreSQL has not stored the event: a trigger has skipped it; roll back the transaction";
                 postgres_error(ErrorKind::Unavailable, message)
             }
@@ -210,7 +211,7 @@ pub(super) fn bind_event(statement: Statement, event: LogRecord) -> Statement {
         .bind(event.value.map(|value| value.to_vec()))
 }
 
-/// Returns the query of at most `limit` events in `table`, in the order of their ids.
+/// Returns the query of the `limit` events with the lowest ids in `table`.
 pub fn pending_query(table: &str, limit: usize) -> Statement {
     let sql = format!("select id, created, key, headers, value from {table} order by id limit $1");
     Statement::new(sql).bind(row_limit(limit))
@@ -229,7 +230,7 @@ fn read_entry(row: &Row) -> Option<OutboxEntry> {
     let headers: Vec<u8> = row.try_get("headers").ok()?;
     let value: Option<Vec<u8>> = row.try_get("value").ok()?;
 
-    // The log gives the record its offset and its time.
+    // The log replaces the offset and the time when the record is appended.
     let record = LogRecord::new(0, Timestamp::MIN, value.map(Bytes::from))
         .with_key(key.map(Bytes::from))
         .with_headers(Headers::from_bytes(headers.into()).ok()?);
@@ -239,6 +240,7 @@ fn read_entry(row: &Row) -> Option<OutboxEntry> {
 
 /// Returns the error for a row of the outbox that [`read_entry`] cannot read.
 fn unreadable_entry_error(row: &Row) -> Error {
+    // Without an id, the error names the id 0, which no event has.
     let id: i64 = row.try_get("id").unwrap_or_default();
     postgres_error(ErrorKind::Corrupt, "an event in the outbox cannot be read")
         .with_context("id", id)
@@ -273,8 +275,9 @@ impl Outbox for PostgresOutbox {
         );
         let rows = self.connection.query(Statement::new(sql)).await?;
         let count: i64 = answer_column(&rows, "count")?;
-        let oldest: Option<SystemTime> = answer_column(&rows, "oldest")?;
-        let oldest = oldest.and_then(|created| Timestamp::try_from(created).ok());
+        let oldest_creation: Option<SystemTime> = answer_column(&rows, "oldest")?;
+        // A time out of range counts as unknown.
+        let oldest = oldest_creation.and_then(|created| Timestamp::try_from(created).ok());
         Ok(Backlog::new(count.unsigned_abs(), oldest))
     }
 

@@ -128,6 +128,7 @@ impl Insertable for Reference {
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
+        // `None` if the rows have no owners.
         let owners: Option<Vec<i64>> = rows.iter().map(|row| row.owner).collect();
         let statement = statement.bind(column_values(rows, |row| row.id));
         match owners {
@@ -180,19 +181,19 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     /// # Errors
     /// The errors of a query, such as [`Unavailable`](ErrorKind::Unavailable).
     pub async fn read_all(&self) -> Result<(u64, Vec<UnreadableEntry>)> {
-        let mut count = 0;
-        let mut unreadable = Vec::new();
+        let mut row_count = 0;
+        let mut unreadable_rows = Vec::new();
         let mut last_read = i64::MIN;
         loop {
             let rows = self.connection.query(slice_query::<E>(last_read)).await?;
             if rows.is_empty() {
-                return Ok((count, unreadable));
+                return Ok((row_count, unreadable_rows));
             }
-            count += rows.len() as u64;
+            row_count += rows.len() as u64;
             for row in &rows {
                 last_read = row.try_get("number").map_err(from_driver)?;
                 if let Err(error) = E::from_row(row) {
-                    unreadable.push(UnreadableEntry::new(last_read.to_string(), error));
+                    unreadable_rows.push(UnreadableEntry::new(last_read.to_string(), error));
                 }
             }
         }
@@ -204,14 +205,14 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     /// [`Insertion::Refused`] if the row is not allowed, for example because its address is used.
     ///
     /// # Errors
-    /// - [`ErrorKind::DeadlineExceeded`] with [`Outcome::NotApplied`] if other inserts were first
-    ///   until the insert timeout
-    /// - the server's error if the row violates a unique index that the store does not know
+    /// - [`ErrorKind::DeadlineExceeded`] with [`Outcome::NotApplied`] if other inserts took all
+    ///   numbers until the insert timeout
+    /// - the server's error if the row violates a unique index of another program
     /// - an error of the server, of the connection, or of
     ///   [`skip_published_numbers`](Self::skip_published_numbers)
     async fn insert_with_next_number(&self, new: &E::New) -> Result<Insertion<E>> {
         let deadline = Instant::now() + self.connection.options.insert_timeout;
-        let mut last = timeout_at(deadline, self.last_number.lock())
+        let mut last_number = timeout_at(deadline, self.last_number.lock())
             .await
             .map_err(|_elapsed| overload_error())?;
         // A failed attempt usually means that another process inserts too, so the pauses grow with
@@ -219,115 +220,122 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
 
         loop {
-            self.skip_published_numbers(&mut last, new, deadline)
+            self.skip_published_numbers(&mut last_number, new, deadline)
                 .await?;
 
-            let number = last.number.saturating_add(1);
+            let number = last_number.number.saturating_add(1);
             let row = E::with_number(new, number.into());
             let insert = insert_statement(&row, new)?;
             let violation = match self.connection.write_by(insert, deadline).await {
-                Ok(inserted) if inserted.is_empty() => None,
-                Ok(_) => {
-                    last.number = number;
+                Ok(answer) if answer.is_empty() => None,
+                Ok(_inserted) => {
+                    last_number.number = number;
                     return Ok(Insertion::Inserted(row));
                 }
                 // The number and the key were unused in the statement's snapshot, but another
-                // transaction committed a row with one of the two meanwhile.
+                // transaction then committed a row with one of the two.
                 Err(error) if is_unique_violation(&error) => Some(error),
                 Err(error) if is_invalid_text(&error) => return Err(skipped_error(&error, number)),
                 Err(error) => return Err(error),
             };
 
             // Nothing was inserted. The state in the database shows why.
-            let state = self.read_insert_state(new, deadline).await?;
-            if let Some(id) = state.id_with_key
-                && let Some(first) = self.find(id).await?
+            let insert_state = self.read_insert_state(new, deadline).await?;
+            if let Some(id) = insert_state.id_with_key
+                && let Some(first_row) = self.find(id).await?
             {
-                return Ok(Insertion::with_key_of(new, first));
+                return Ok(Insertion::with_key_of(new, first_row));
             }
-            if !state.is_free {
+            if !insert_state.is_free {
                 return Ok(Insertion::Refused);
             }
             // No other insert took the number or the key, which the store itself keeps unique. So
             // the row violates a unique index of another program, and a retry would fail too.
             if let Some(error) = violation
-                && state.last_number == last.number
+                && insert_state.last_number == last_number.number
             {
                 return Err(error);
             }
 
-            if state.last_number < last.number {
+            if insert_state.last_number < last_number.number {
                 // The server lost rows: it is a standby that lacked these rows when it was promoted,
                 // or a restored backup.
-                self.skip_lost_numbers(state.last_number, last.number, deadline)
+                self.skip_lost_numbers(insert_state.last_number, last_number.number, deadline)
                     .await?;
             } else {
-                last.number = state.last_number;
+                last_number.number = insert_state.last_number;
             }
 
             if Instant::now() >= deadline {
                 return Err(overload_error());
             }
+            // The pauses never end.
             sleep(pauses.next().unwrap_or_default()).await;
         }
     }
 
-    /// Raises `last` to the highest number in the event log, once after each promotion of a server.
+    /// Raises `last_number` to the highest number in the event log, once after each promotion of a
+    /// server.
     ///
     /// An asynchronous standby may lack the newest rows when it is promoted. Clients know the
     /// numbers of these rows, and events with these numbers are published, so the numbers must not
     /// be given again. The event log contains them, also if another process inserted the rows.
     ///
-    /// Does nothing if no event log is set. On timeline 1, no server was promoted yet, so the log
-    /// is not read.
+    /// Does nothing if no event log is set. PostgreSQL begins a new timeline with each promotion,
+    /// so on timeline 1 no server was promoted yet, and the log is not read.
     ///
     /// # Errors
     /// - [`Unavailable`](ErrorKind::Unavailable) if the event log cannot be read after a promotion
-    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if reading it takes until `deadline`
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the read takes until `deadline`
     /// - an error of the server
     async fn skip_published_numbers(
         &self,
-        last: &mut LastNumber,
+        last_number: &mut LastNumber,
         new: &E::New,
         deadline: Instant,
     ) -> Result<()> {
         let Some(event_log) = self.event_log.get() else {
             return Ok(());
         };
-        if last.compared_timeline.is_none() {
-            // The timeline is known only after a session was started, so a query is made first. Its
-            // answer is not needed here.
+        if last_number.compared_timeline.is_none() {
+            // The timeline is known only after a session was started. This query starts one, and
+            // its answer is not needed here.
             self.read_insert_state(new, deadline).await?;
         }
 
         let timeline = self.connection.timeline();
-        if timeline > 1 && last.compared_timeline != Some(timeline) {
-            let published = timeout_at(deadline, highest_published::<E>(event_log))
+        if timeline > 1 && last_number.compared_timeline != Some(timeline) {
+            let highest_published = timeout_at(deadline, highest_published::<E>(event_log))
                 .await
                 .map_err(|_elapsed| overload_error())?
                 .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
-            last.number = last.number.max(published);
+            last_number.number = last_number.number.max(highest_published);
         }
-        last.compared_timeline = Some(timeline);
+        last_number.compared_timeline = Some(timeline);
         Ok(())
     }
 
-    /// Raises the last number in the database from `stored` to `last`, after the server lost the
-    /// rows between them.
+    /// Raises the last number in the database from `stored_number` to `last_number`, after the
+    /// server lost the rows with the numbers in between.
     ///
-    /// Clients know the numbers of the lost rows, and events may be published with them. So the
-    /// numbers are not given again.
-    async fn skip_lost_numbers(&self, stored: i64, last: i64, deadline: Instant) -> Result<()> {
+    /// Clients know the numbers of the lost rows, and events with these numbers may be published.
+    /// So the numbers are not given again.
+    async fn skip_lost_numbers(
+        &self,
+        stored_number: i64,
+        last_number: i64,
+        deadline: Instant,
+    ) -> Result<()> {
         let table = E::DEFINITION.name;
         tracing::error!(
             table,
-            first = stored + 1,
-            last,
+            first = stored_number + 1,
+            last = last_number,
             "the server has lost rows with these numbers, which are not given again"
         );
         let sql = "update shop_numbers set last = greatest(last, $1) where name = $2";
-        let raise = Statement::new(sql).bind(last).bind(table.to_owned());
-        self.connection.write_by(raise, deadline).await.map(drop)
+        let update = Statement::new(sql).bind(last_number).bind(table.to_owned());
+        self.connection.write_by(update, deadline).await.map(drop)
     }
 
     /// Queries the state that the insert of `new` depends on, see [`InsertState`].
@@ -338,7 +346,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     async fn read_insert_state(&self, new: &E::New, deadline: Instant) -> Result<InsertState> {
         let query = insert_state_query::<E>(new);
         let rows = self.connection.write_by(query, deadline).await?;
-        rows.first().and_then(InsertState::from_row).ok_or_else(|| {
+        let state = rows.first().and_then(InsertState::from_row);
+        state.ok_or_else(|| {
             postgres_error(ErrorKind::Corrupt, "shop_numbers has no row of the table")
         })
     }
@@ -368,7 +377,8 @@ pub fn row_by_id_query<E: PostgresEntity>(id: i64) -> Statement {
     .bind(id)
 }
 
-/// Returns the query of the next 1,000 rows after the number `after`.
+/// Returns the query of the next 1,000 rows after the number `after`, with the number of each row
+/// in the column `number`.
 fn slice_query<E: PostgresEntity>(after: i64) -> Statement {
     let table = E::DEFINITION.name;
     let columns = E::COLUMNS;
@@ -391,9 +401,9 @@ fn last_number_sql<E: PostgresEntity>() -> String {
 /// Returns the statement that inserts `row`, its key and its event, if its number is the next one,
 /// its key is new and [`IS_FREE`](PostgresEntity::IS_FREE) holds.
 ///
-/// The answer contains one row if all three were inserted, and none if nothing was. The statement
-/// fails if a trigger skips one of the three, see `skipped_error`. SQL lacks a function to raise an
-/// error, so the statement converts a text to a number.
+/// The answer contains one row if all three were inserted, and no row if nothing was. The statement
+/// fails if a trigger skips one of the three, see `skipped_error`: SQL has no function that raises
+/// an error, so the statement then converts a text that is no number to a number.
 ///
 /// # Errors
 /// If the event of the row cannot be encoded.
@@ -407,8 +417,9 @@ pub fn insert_statement<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Stat
     // value of the event. The first ones are bound before the SQL is built, which needs their count.
     let statement = bind_key_and_row(Statement::new(""), row, new);
     let number = statement.parameters.len() + 1;
-    let values: Vec<_> = (2..number).map(|index| format!("${index}")).collect();
-    let values = values.join(", ");
+    // The values of the columns follow `$1`, the idempotency key.
+    let placeholders: Vec<_> = (2..number).map(|index| format!("${index}")).collect();
+    let values = placeholders.join(", ");
     let event_key = number + 1;
     let headers = number + 2;
     let value = number + 3;
@@ -429,14 +440,14 @@ pub fn insert_statement<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Stat
         select case (select count from written) when 3 then 0
             else ('a trigger has skipped a row of ' || last)::int end, setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
-    let numbered = statement.bind(row.number().into());
-    let mut insert = bind_event(numbered, row.event(new)?);
+    let statement = statement.bind(row.number().into());
+    let mut insert = bind_event(statement, row.event(new)?);
     insert.sql = sql.into();
     Ok(insert)
 }
 
-/// Converts `error`, by which [`insert_statement`] says that a trigger has skipped a part of the row
-/// with this `number`.
+/// Returns the error for a trigger that skipped a part of the row with this `number`. `error` is
+/// the failed conversion by which [`insert_statement`] reports this.
 fn skipped_error(error: &Error, number: i64) -> Error {
     let message = format!(
         "PostgreSQL has not stored the row: a trigger has skipped the row, the key or the event of {number}"
@@ -467,8 +478,8 @@ impl InsertState {
 
 /// Returns the query of the `InsertState` for `new`.
 ///
-/// The query waits until the row with the key is on the standby, see [`confirmed`], because the
-/// caller acknowledges that row.
+/// If a row with the key exists, the query waits until the row is on the standby, see
+/// [`confirmed`], because the caller then acknowledges the row.
 pub fn insert_state_query<E: PostgresEntity>(new: &E::New) -> Statement {
     let table = E::DEFINITION.name;
     let last = last_number_sql::<E>();
@@ -488,8 +499,7 @@ fn bind_key_and_row<E: PostgresEntity>(statement: Statement, row: &E, new: &E::N
     row.bind(statement.bind(E::stored_key(new).as_str().to_owned()))
 }
 
-/// Returns the error for an insert that was not made until its deadline, because other inserts were
-/// first.
+/// Returns the error for an insert that other inserts kept from the next number until its deadline.
 fn overload_error() -> Error {
     let message = "the insert had to wait too long for others";
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
@@ -500,8 +510,7 @@ impl<E: PostgresEntity> RecordStore<E::ForeignEvent> for PostgresEntities<E> {
     async fn apply(&self, batch: Arc<[E::ForeignEvent]>) -> Result<Vec<InsertOutcome>> {
         let references: Vec<_> = batch
             .iter()
-            .map(E::reference)
-            .map(Reference::from)
+            .map(|event| Reference::from(E::reference(event)))
             .collect();
         database::insert(&self.connection, &E::REFERENCES, &references).await
     }
@@ -519,8 +528,8 @@ impl<E: PostgresEntity> DescribeStore for PostgresEntities<E> {
 
 #[async_trait]
 impl<E: PostgresEntity> EntityStore<E> for PostgresEntities<E> {
-    /// Inserts a row for `new` in a separate task, which wakes the relay even if the caller drops
-    /// this future.
+    /// Inserts a row for `new` in a separate task. The task also wakes the relay if the caller
+    /// drops this future.
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let store = self.clone();
         let new = new.clone();
@@ -543,7 +552,8 @@ impl<E: PostgresEntity> EntityStore<E> for PostgresEntities<E> {
     }
 
     fn set_event_log(&self, log: Arc<dyn Log>) {
-        let _first = self.event_log.set(log);
+        // A second log is ignored.
+        let _is_first = self.event_log.set(log).is_ok();
     }
 }
 

@@ -71,9 +71,10 @@ pub const USERS: SchemaDefinition = SchemaDefinition {
 /// ```
 pub type PostgresUsers = PostgresEntities<User>;
 
-/// Reads an integer column of eight or four bytes. Adopted tables may have either.
+/// Reads the integer column `name` of eight or four bytes. Adopted tables may have either.
 fn read_number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
-    read_column::<i64>(row, name).or_else(|_| read_column::<i32>(row, name).map(i64::from))
+    read_column::<i64>(row, name)
+        .or_else(|_other_type| read_column::<i32>(row, name).map(i64::from))
 }
 
 impl PostgresEntity for User {
@@ -134,7 +135,8 @@ pub fn erase_statement(id: UserNumber) -> Statement {
 impl UserErase for PostgresUsers {
     /// Erases a user. Returns whether there was such a user that was not erased yet.
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        Ok(!self.connection.write(erase_statement(id)).await?.is_empty())
+        let erased_rows = self.connection.write(erase_statement(id)).await?;
+        Ok(!erased_rows.is_empty())
     }
 }
 
@@ -146,11 +148,11 @@ impl UserOrders for PostgresUsers {
             return Ok(None);
         }
         let rows = self.connection.query(order_numbers_query(id)).await?;
-        let orders: Result<_, Unreadable> = rows
+        let order_numbers: Result<_, Unreadable> = rows
             .iter()
             .map(|row| read_number(row, "id").map(OrderNumber::new))
             .collect();
-        orders.map(Some).map_err(|error| {
+        order_numbers.map(Some).map_err(|error| {
             postgres_error(ErrorKind::Corrupt, "a row of cached_orders cannot be read")
                 .with_source(error)
         })

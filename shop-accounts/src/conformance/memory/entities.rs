@@ -42,7 +42,7 @@ struct Tables<E> {
     /// The owners of the other service's rows by the ids of these rows.
     references: BTreeMap<i64, Option<i64>>,
     /// The pairs of an owner and the id of a row that it owns.
-    owned: BTreeSet<(i64, i64)>,
+    owned_ids: BTreeSet<(i64, i64)>,
 }
 
 impl<E> Default for Tables<E> {
@@ -53,7 +53,7 @@ impl<E> Default for Tables<E> {
             last_number: 0,
             unique_values: HashSet::new(),
             references: BTreeMap::new(),
-            owned: BTreeSet::new(),
+            owned_ids: BTreeSet::new(),
         }
     }
 }
@@ -76,7 +76,8 @@ impl<E: Entity> InMemoryEntities<E> {
 }
 
 impl<E> Tables<E> {
-    /// Inserts the reference to the other service's row `id`, which `owner` owns.
+    /// Inserts the reference to the other service's row `id`, which `owner` owns, if it has an
+    /// owner. Returns whether the reference is new, stored already, or stored with another owner.
     fn insert_reference(&mut self, id: i64, owner: Option<i64>) -> InsertOutcome {
         if let Some(stored_owner) = self.references.get(&id) {
             return if *stored_owner == owner {
@@ -88,7 +89,7 @@ impl<E> Tables<E> {
 
         self.references.insert(id, owner);
         if let Some(owner) = owner {
-            self.owned.insert((owner, id));
+            self.owned_ids.insert((owner, id));
         }
         InsertOutcome::Inserted
     }
@@ -140,21 +141,20 @@ impl<E: Entity> Outbox for InMemoryEntities<E> {
 impl<E: Entity> EntityStore<E> for InMemoryEntities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let mut tables = lock(&self.tables);
-        let row_with_key = tables
-            .number_by_key
-            .get(&E::stored_key(new))
-            .and_then(|number| tables.rows.get(number));
-        if let Some(first) = row_with_key {
-            return Ok(Insertion::with_key_of(new, first.clone()));
+        if let Some(number) = tables.number_by_key.get(&E::stored_key(new))
+            && let Some(first_row) = tables.rows.get(number)
+        {
+            return Ok(Insertion::with_key_of(new, first_row.clone()));
         }
 
         let unique_value = E::unique(new).map(|(_member, value)| value.to_owned());
         let is_taken = unique_value
             .as_ref()
             .is_some_and(|value| tables.unique_values.contains(value));
-        let is_required_known =
-            E::requires(new).is_none_or(|id| tables.references.contains_key(&id));
-        if is_taken || !is_required_known {
+        // An order requires its user.
+        let lacks_reference =
+            E::requires(new).is_some_and(|id| !tables.references.contains_key(&id));
+        if is_taken || lacks_reference {
             return Ok(Insertion::Refused);
         }
 
@@ -184,14 +184,14 @@ impl<E: Entity> EntityStore<E> for InMemoryEntities<E> {
 impl UserOrders for InMemoryUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         let tables = lock(&self.tables);
-        let user = id.get();
-        if !tables.rows.contains_key(&user) {
+        let user_id = id.get();
+        if !tables.rows.contains_key(&user_id) {
             return Ok(None);
         }
 
         let orders = tables
-            .owned
-            .range((user, i64::MIN)..=(user, i64::MAX))
+            .owned_ids
+            .range((user_id, i64::MIN)..=(user_id, i64::MAX))
             .map(|(_user, order)| OrderNumber::new(*order))
             .take(MAX_LISTED_ORDERS);
         Ok(Some(orders.collect()))

@@ -21,8 +21,8 @@ pub struct InMemoryOutbox {
 #[derive(Debug, Default)]
 struct Shared {
     entries: Mutex<Entries>,
-    /// The notification of a written entry.
-    written: Notify,
+    /// Wakes the relay when an entry was written.
+    relay_wakeup: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ struct Entries {
 }
 
 impl InMemoryOutbox {
-    /// Adds an event.
+    /// Adds the event `record` with the next id and the present time, and wakes the relay.
     pub fn write(&self, record: LogRecord) {
         let mut entries = lock(&self.shared.entries);
         entries.last_id += 1;
@@ -42,14 +42,14 @@ impl InMemoryOutbox {
             .pending
             .insert(id, OutboxEntry::new(id, SystemClock.now(), record));
         drop(entries);
-        self.shared.written.notify_one();
+        self.shared.relay_wakeup.notify_one();
     }
 
     /// Deletes the events with this key.
     pub(super) fn delete_key(&self, key: &[u8]) {
         lock(&self.shared.entries)
             .pending
-            .retain(|_, entry| entry.record.key.as_deref() != Some(key));
+            .retain(|_id, entry| entry.record.key.as_deref() != Some(key));
     }
 }
 
@@ -79,6 +79,6 @@ impl Outbox for InMemoryOutbox {
     }
 
     async fn wait_for_entries(&self) {
-        self.shared.written.notified().await;
+        self.shared.relay_wakeup.notified().await;
     }
 }
