@@ -48,10 +48,11 @@ impl CompatArgs {
     ///   as a purchase.
     pub fn apply_defaults(&self, http: &HttpArgs, options: &mut HttpOptions) {
         if http.cors_allow_origins.is_none() && !self.dialect.allows_all_origins {
-            options.cors = CorsOrigins::List(Vec::new());
+            let no_origins = Vec::new();
+            options.cors = CorsOrigins::List(no_origins);
         }
-        let is_default = self.dialect.name() == Dialect::DEFAULT.name();
-        if http.refunds.is_none() && !is_default {
+        let is_replaced_system = self.dialect.name() != Dialect::DEFAULT.name();
+        if http.refunds.is_none() && is_replaced_system {
             options.refunds = false;
         }
     }

@@ -44,6 +44,7 @@ impl DocumentDecoder for SystemDocumentDecoder {
             // JavaScript programs write numbers as doubles. The shortest text that represents the
             // double is the number as it was typed.
             Bson::Double(number) => Some(number.to_string()),
+            // A text is read without a decoder.
             _ => None,
         }
     }
@@ -93,15 +94,15 @@ impl DocumentFormat for ReplacedSystem {
         let text = price.to_string();
         match self {
             Self::ScalableShop => Bson::String(text),
-            // The text of a price is always a number. If it could not be parsed, the text would be
-            // written, because the price must not become 0.
+            // The text of a price is always a number. If it were not, the text would be written,
+            // because the price must not become 0.
             _ => text.parse().map_or(Bson::String(text), Bson::Double),
         }
     }
 
     fn timestamp(&self, timestamp: Timestamp) -> Option<Bson> {
         let text = timestamp.to_string();
-        // The programs of the system 004 compute the seconds in this way.
+        // The programs of the system 004 compute the seconds in this way, as a double.
         #[expect(
             clippy::cast_precision_loss,
             reason = "milliseconds until year 10000 are exact"

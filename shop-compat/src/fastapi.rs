@@ -15,7 +15,8 @@ use shop_http::toolkit::{
 
 /// The maximum size of a value that is sent back.
 ///
-/// The whole body would be sent back once per missing member.
+/// The input of a missing member is the whole body, which would be sent back once per missing
+/// member.
 const MAX_INPUT_BYTES: usize = 8 << 10;
 
 /// The responses to failures of the log or the store.
@@ -30,27 +31,30 @@ pub(crate) fn write_error(error: &HttpError) -> Response {
     write_error_with(error, &OUTAGES)
 }
 
-/// Writes an error, with these responses to failures of the log or the store.
+/// Writes an error, with `outages` as the responses to failures of the log or the store.
+///
+/// Validation errors are always 422, with a list of pydantic's entries.
 pub(crate) fn write_error_with(error: &HttpError, outages: &Outages) -> Response {
     let (status, text) = outages.status_and_text(error, StatusCode::UNPROCESSABLE_ENTITY);
     if error.errors().is_empty() {
         return error_response(error, status, json!({"detail": text}));
     }
 
-    let entries: Vec<_> = error.errors().iter().map(entry).collect();
+    let entries: Vec<_> = error.errors().iter().map(pydantic_entry).collect();
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     error_response(error, status, json!({"detail": entries}))
 }
 
 /// Returns the entry of `error` in pydantic's list.
-fn entry(error: &ValidationError) -> Value {
-    let (kind, message) = kind_and_message(error);
+fn pydantic_entry(error: &ValidationError) -> Value {
+    let (error_type, message) = type_and_message(error);
     let mut entry = json!({
-        "type": kind,
-        "loc": loc(&error.location),
+        "type": error_type,
+        "loc": location_path(&error.location),
         "msg": message,
-        "input": input(error),
+        "input": sent_value(error),
     });
+    // The parameter of the message, such as a maximum length.
     if let ValidationErrorKind::Custom(_, Some(context)) = &error.kind {
         let (name, value) = &**context;
         entry["ctx"] = json!({*name: value});
@@ -59,7 +63,7 @@ fn entry(error: &ValidationError) -> Value {
 }
 
 /// Returns pydantic's path to `location`.
-fn loc(location: &Location) -> Value {
+fn location_path(location: &Location) -> Value {
     match location {
         Location::Body => json!(["body"]),
         Location::Byte(byte) => json!(["body", byte]),
@@ -73,8 +77,8 @@ fn loc(location: &Location) -> Value {
 }
 
 /// Returns pydantic's type of `error`, and its message.
-fn kind_and_message(error: &ValidationError) -> (&'static str, Cow<'_, str>) {
-    let (kind, message) = match &error.kind {
+fn type_and_message(error: &ValidationError) -> (&'static str, Cow<'_, str>) {
+    let (error_type, message) = match &error.kind {
         ValidationErrorKind::Missing => ("missing", "Field required"),
         ValidationErrorKind::NoText => ("string_type", "Input should be a valid string"),
         ValidationErrorKind::NoNumber if error.input.starts_with('"') => (
@@ -91,15 +95,16 @@ fn kind_and_message(error: &ValidationError) -> (&'static str, Cow<'_, str>) {
             "model_attributes_type",
             "Input should be a valid dictionary or object to extract fields from",
         ),
-        ValidationErrorKind::Custom(kind, _) => (*kind, &*error.text),
+        ValidationErrorKind::Custom(error_type, _) => (*error_type, &*error.text),
     };
-    (kind, message.into())
+    (error_type, message.into())
 }
 
 /// Returns the value that was sent, or null if it is too large or nested too deeply.
-fn input(error: &ValidationError) -> Value {
+fn sent_value(error: &ValidationError) -> Value {
     if error.input.len() > MAX_INPUT_BYTES {
         return Value::Null;
     }
+    // The only error of a part of a parsed body is that it is nested too deeply.
     serde_json::from_str(&error.input).unwrap_or_default()
 }

@@ -38,7 +38,8 @@ pub fn record_decoders() -> RecordDecoders {
 
 /// The decoder of the records of all replaced systems.
 ///
-/// It claims every record with a value, so register decoders of further formats before it.
+/// This decoder decodes or rejects every record with a value, so no decoder that is registered
+/// after it is used.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemRecordDecoder;
 
@@ -61,8 +62,8 @@ impl RecordDecoder for SystemRecordDecoder {
 
 /// Decodes the purchase in `value`, which is the value of `record`.
 ///
-/// A timestamp that is absent or cannot be read is replaced by the one of the record, or by the time
-/// of the call if the record lacks one, too.
+/// If the timestamp is absent or cannot be read, the purchase gets the timestamp of the record, or
+/// the time of the call if the record lacks a timestamp too.
 ///
 /// # Errors
 /// [`DecodeError::NotAPurchase`] if the value is not a JSON object, or if a member other than the
@@ -87,10 +88,11 @@ fn decode_value(
         .map_err(invalid("username"))?;
     let price = read_price(members.get("price"))?;
 
-    let own_time = members
+    // The old programs accepted any value as a timestamp, so an unreadable one is no error.
+    let purchase_time = members
         .get("timestamp")
         .and_then(|timestamp| timestamp.timestamp().ok());
-    let timestamp = own_time
+    let timestamp = purchase_time
         .or(record.known_time())
         .unwrap_or_else(|| SystemClock.now());
     Ok(Purchase::new(id, user_id, user_name, price, timestamp))

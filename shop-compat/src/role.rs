@@ -27,21 +27,22 @@ impl ReplacedSystems {
 
 impl Role for ReplacedSystems {
     fn further_routes(&self, service: &Arc<Service>, routes: &[Route]) -> Vec<Route> {
-        let mut further = Vec::new();
-        further.extend(scalable_shop::buy_list_route(service));
-        // Probes are on the admin listener, if there is one.
+        let mut further_routes = Vec::new();
+        further_routes.extend(scalable_shop::buy_list_route(service));
+        // The probe is not on the public listener if there is an admin listener.
         if !service.is_public() {
-            further.push(user_buy_list::readiness_route(service));
+            further_routes.push(user_buy_list::readiness_route(service));
         }
 
         if service.has_purchases() && service.has(ShortPaths) {
-            let mut prefixed = shopping_system::routes(service);
-            prefixed.extend(user_buy_list::routes(service, routes));
-            let behind_ingress = [routes, &prefixed].concat();
-            prefixed.extend(scalable_shop::routes(service, &behind_ingress));
-            further.extend(prefixed);
+            let mut prefixed_routes = shopping_system::routes(service);
+            prefixed_routes.extend(user_buy_list::routes(service, routes));
+            // An ingress of `scalable-shop` forwards all paths.
+            let forwarded_routes = [routes, &prefixed_routes].concat();
+            prefixed_routes.extend(scalable_shop::routes(service, &forwarded_routes));
+            further_routes.extend(prefixed_routes);
         }
-        further
+        further_routes
     }
 
     fn document(&self) -> Option<&'static str> {
@@ -54,8 +55,9 @@ impl Role for ReplacedSystems {
 
     /// Returns the writer of the errors at `path`.
     ///
-    /// The prefix of an ingress selects `scalable-shop`, whose ingresses used the prefix. In the
-    /// rest of the path, the first matching prefix counts, so `/api/v1` comes before `/api`.
+    /// A prefix of the ingresses of `scalable-shop` selects the form of that system for all paths
+    /// that no other system had. In the rest of the path, the first matching prefix counts, so
+    /// `/api/v1` comes before `/api`.
     fn error_writer(&self, mut path: &str) -> Option<ErrorWriter> {
         let mut default_writer = self.dialect.write_error;
         for prefix in scalable_shop::INGRESS_PREFIXES {
@@ -90,7 +92,8 @@ impl Role for ReplacedSystems {
     }
 }
 
-/// Returns the route `/buyList` in `form`, if the service is management and serves purchases.
+/// Returns the route `/buyList/{username}` in `form`, or `None` if the service is not management or
+/// serves no purchases.
 pub(crate) fn buy_list_route(service: &Service, form: &'static ShortPathForm) -> Option<Route> {
     if service.kind() == ServiceKind::Facing {
         return None;
@@ -100,9 +103,10 @@ pub(crate) fn buy_list_route(service: &Service, form: &'static ShortPathForm) ->
     Some(route.listed_as("/buyList/{username}"))
 }
 
-/// Returns the rest of `path` after `prefix`, if `prefix` is a sequence of its first segments.
+/// Returns the rest of `path` after `prefix`, or `None` if `prefix` is not a sequence of the first
+/// segments of `path`.
 pub(crate) fn strip_segments<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(prefix)?;
-    let is_at_end = rest.is_empty() || rest.starts_with('/');
-    is_at_end.then_some(rest)
+    let ends_segment = rest.is_empty() || rest.starts_with('/');
+    ends_segment.then_some(rest)
 }

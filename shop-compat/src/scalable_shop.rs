@@ -73,29 +73,30 @@ const BUY_LIST_FORM: ShortPathForm = ShortPathForm {
 pub(crate) const INGRESS_PREFIXES: [&str; 2] =
     ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
 
-/// Returns the routes below each prefix that the ingresses of the system removed: its own paths, and
-/// `other_routes`. The documentation is not there.
+/// Returns the routes below each of [`INGRESS_PREFIXES`]: the paths of the system, and
+/// `other_routes`, except for the documentation.
 pub(crate) fn routes(service: &Service, other_routes: &[Route]) -> Vec<Route> {
-    let mut unprefixed = short_path_routes(service, &FORM);
-    unprefixed.extend(buy_list_route(service));
-    unprefixed.extend_from_slice(other_routes);
-    unprefixed.retain(|route| route.group != Docs);
+    let mut unprefixed_routes = short_path_routes(service, &FORM);
+    unprefixed_routes.extend(buy_list_route(service));
+    unprefixed_routes.extend_from_slice(other_routes);
+    unprefixed_routes.retain(|route| route.group != Docs);
 
     let mut routes = Vec::new();
     for prefix in INGRESS_PREFIXES {
-        for route in &unprefixed {
-            let below = route.below(prefix);
+        for route in &unprefixed_routes {
+            let prefixed_route = route.below(prefix);
             if route.path == "/" {
-                // The page is at the prefix with a slash, too.
-                routes.push(below.clone().at(format!("{prefix}/")));
+                // The page is at the prefix, with and without a slash at its end.
+                routes.push(prefixed_route.clone().at(format!("{prefix}/")));
             }
-            routes.push(below);
+            routes.push(prefixed_route);
         }
     }
     routes
 }
 
-/// Returns the route `/buyList`, which management has without a prefix as well.
+/// Returns the route `/buyList/{username}`, or `None` if the service does not have it. Management
+/// also serves this route without a prefix.
 pub(crate) fn buy_list_route(service: &Service) -> Option<Route> {
     role::buy_list_route(service, &BUY_LIST_FORM)
 }

@@ -48,8 +48,8 @@ impl FromStr for ReplacedSystem {
     type Err = Invalid;
 
     fn from_str(number: &str) -> Result<Self, Invalid> {
-        let mut systems = Self::ALL.into_iter();
-        systems
+        Self::ALL
+            .into_iter()
             .find(|system| system.as_str() == number)
             .ok_or_else(|| {
                 Invalid::malformed("the replaced system", "must be 000, 001, 002, 003 or 004")

@@ -78,21 +78,25 @@ const BUY_LIST_FORM: ShortPathForm = ShortPathForm {
     ..FORM
 };
 
-/// Returns the routes of the system, below `/api`. `native_routes` contain `/healthz`, a probe that
-/// the system had as well.
+/// The description of a route that the list of paths does not describe.
+const NO_DESCRIPTION: &str = "";
+
+/// Returns the routes of the system, below `/api`. One of them is the probe `/healthz`, which is
+/// taken from `native_routes`.
 pub(crate) fn routes(service: &Arc<Service>, native_routes: &[Route]) -> Vec<Route> {
     let index = RouteBuilder(Arc::clone(service))
-        .read_uncompressed((Page, "/", Read), "", list_paths)
+        .read_uncompressed((Page, "/", Read), NO_DESCRIPTION, list_paths)
         .open();
-    let probe = native_routes.iter().find(|route| route.path == "/healthz");
+    let probe_route = native_routes.iter().find(|route| route.path == "/healthz");
 
     let mut routes = short_path_routes(service, &FORM);
     routes.extend(role::buy_list_route(service, &BUY_LIST_FORM));
-    routes.extend(probe.cloned());
+    routes.extend(probe_route.cloned());
     routes.push(index.clone());
-    let mut routes: Vec<_> = routes.iter().map(|route| route.below("/api")).collect();
-    routes.push(index.at("/api/".to_owned()));
-    routes
+    let mut prefixed_routes: Vec<_> = routes.iter().map(|route| route.below("/api")).collect();
+    // The index is at `/api`, with and without a slash at its end.
+    prefixed_routes.push(index.at("/api/".to_owned()));
+    prefixed_routes
 }
 
 /// Returns the route `/ready`.

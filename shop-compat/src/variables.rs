@@ -87,8 +87,8 @@ pub struct ComposedAddress {
 }
 
 impl ComposedAddress {
-    /// Composes the address of its parts, which `take` removes. Returns `None` if there is no
-    /// address, because no host is set.
+    /// Composes the address from its parts, which `take` removes from the variables. Returns `None`
+    /// if no host is set.
     ///
     /// # Errors
     /// The parts contradict each other or are not complete. The error says what to do.
@@ -97,10 +97,12 @@ impl ComposedAddress {
     }
 }
 
-/// Returns the names of `setting` in the replaced systems.
+/// Returns the names of `setting` in the replaced systems, or none if they had no such setting.
 #[must_use]
 pub fn names_of(setting: &str) -> &'static [&'static str] {
-    let entry = NAMES.iter().find(|(known, _)| *known == setting);
+    let entry = NAMES
+        .iter()
+        .find(|(listed_setting, _)| *listed_setting == setting);
     entry.map_or(&[], |(_, names)| names)
 }
 
@@ -115,8 +117,8 @@ pub fn is_secret_part(name: &str) -> bool {
     name == SECRET_PART
 }
 
-/// Returns the name of the setting that the variable `name` sets to `text`, if the value decides
-/// about the setting, or else `name`. Converts the value to the form of the setting.
+/// Returns the setting that the variable `name` sets, if this depends on the value `text`, or else
+/// `name`. Converts `text` to the form of the setting.
 pub fn translate<'a>(name: &'a str, text: &mut String) -> &'a str {
     // This variable names MongoDB, unless its value is an address of PostgreSQL.
     if name == "DATABASE_URL" && text.starts_with("postgres") {
@@ -129,8 +131,8 @@ pub fn translate<'a>(name: &'a str, text: &mut String) -> &'a str {
     name
 }
 
-/// Composes the address of management of its host and its port. Without one of both, there is no
-/// address.
+/// Composes the address of management from its host and its port. Returns `None` if one of both is
+/// missing.
 #[expect(
     clippy::unnecessary_wraps,
     reason = "the other composed address may have faults"
@@ -143,7 +145,7 @@ fn compose_management_url(take: TakeVariable<'_>) -> Result<Option<String>, &'st
         .map(|(host, port)| format!("http://{host}:{port}")))
 }
 
-/// Composes the URI of MongoDB. Returns `None` without a host.
+/// Composes the URI of MongoDB. Returns `None` if no host is set.
 ///
 /// # Errors
 /// The parts name different hosts, or a login without hosts, or only one half of a login.
@@ -159,6 +161,7 @@ fn compose_mongodb_uri(take: TakeVariable<'_>) -> Result<Option<String>, &'stati
         return Err("MONGO_HOSTNAME and MONGODB_HOSTS name different hosts: unset one of them");
     }
     let hosts = hosts.or(host);
+    // The part before the hosts, which is empty without a login.
     let login = match (user, password) {
         (None, None) => String::new(),
         _ if hosts.is_none() => {
@@ -167,18 +170,20 @@ fn compose_mongodb_uri(take: TakeVariable<'_>) -> Result<Option<String>, &'stati
                         name the hosts, or unset the login to use the embedded store",
             );
         }
-        (Some(user), Some(password)) => format!("{}:{}@", encoded(&user), encoded(&password)),
+        (Some(user), Some(password)) => {
+            format!("{}:{}@", percent_encode(&user), percent_encode(&password))
+        }
         (Some(_), None) => return Err("MONGODB_USERNAME is set, but MONGODB_PASSWORD is not"),
         (None, Some(_)) => return Err("MONGODB_PASSWORD is set, but MONGODB_USERNAME is not"),
     };
     let path = database
-        .map(|database| format!("{}?authSource={0}", encoded(&database)))
+        .map(|database| format!("{}?authSource={0}", percent_encode(&database)))
         .unwrap_or_default();
     Ok(hosts.map(|hosts| format!("mongodb://{login}{hosts}/{path}")))
 }
 
-/// Percent-encodes all characters of `text` but the unreserved characters of a URI.
-fn encoded(text: &str) -> String {
+/// Percent-encodes all characters of `text`, except for the unreserved characters of a URI.
+fn percent_encode(text: &str) -> String {
     const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
         .remove(b'.')

@@ -37,8 +37,8 @@ impl RequestForm for PydanticForm {
         let quantity = body.read("quantity", pydantic::small_integer);
         let total_price = body.read("total_price", pydantic::total_price);
 
-        let read = user_id.zip(product).zip(quantity.zip(total_price));
-        let ((user_id, product), (quantity, total_price)) = body.finish(read)?;
+        let values = user_id.zip(product).zip(quantity.zip(total_price));
+        let ((user_id, product), (quantity, total_price)) = body.finish(values)?;
         Ok(OrderFields {
             user_id: UserNumber::new(user_id),
             product,
@@ -53,7 +53,7 @@ impl RequestForm for PydanticForm {
         segment: Option<String>,
         _uri: &Uri,
     ) -> HttpResult<i64> {
-        // Invalid UTF-8 is shown as Python shows it.
+        // Without valid UTF-8, Python shows the replacement character.
         let text = segment.unwrap_or_else(|| "\u{fffd}".to_owned());
         let number = pydantic::integer_of_text(&text).map_err(|error| ValidationError {
             kind: error.kind,
@@ -82,7 +82,7 @@ fn parse_body<'a, const N: usize>(
 ) -> HttpResult<Body<'a, N>> {
     let mut members =
         Members::parse_last(body, names).map_err(|error| match body.trim_ascii() {
-            // A body that is present but empty.
+            // A body that is present, but contains no value.
             b"null" => HttpError::not_an_object(ValidationError::no_object(
                 "null".to_owned(),
                 error.to_string(),

@@ -67,10 +67,11 @@ impl Role for Ecommerce {
         let mut routes = self.accounts.routes_in_form(&PydanticForm, service);
         for route in &mut routes {
             route.group = ShortPaths;
+            // Removes the prefix.
             route.path = route.path.replacen("/v1", "", 1);
         }
-        let with_slashes: Vec<_> = routes.iter().map(Route::with_slash).collect();
-        routes.extend(with_slashes);
+        let routes_with_slash: Vec<_> = routes.iter().map(Route::with_slash).collect();
+        routes.extend(routes_with_slash);
         routes
     }
 
@@ -79,7 +80,8 @@ impl Role for Ecommerce {
     }
 }
 
-/// Returns the writer of the errors at `path`, if it is one of the system, with or without a route.
+/// Returns the writer of the errors at `path`, if the path is below `/users` or `/orders`. The path
+/// may be one without a route.
 pub(crate) fn error_writer(path: &str) -> Option<ErrorWriter> {
     let is_of_system = ["/users", "/orders"]
         .into_iter()

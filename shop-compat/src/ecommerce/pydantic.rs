@@ -22,20 +22,27 @@ const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
 const MAX_WHOLE_DIGITS: i64 = 8;
 
 /// Creates an error with a type of pydantic's list, and a message without a parameter.
-fn error(kind: &'static str, message: &str) -> MemberError {
-    MemberError::new(ValidationErrorKind::Custom(kind, None), message)
+fn error(error_type: &'static str, message: &str) -> MemberError {
+    let no_parameter = None;
+    MemberError::new(
+        ValidationErrorKind::Custom(error_type, no_parameter),
+        message,
+    )
 }
 
-/// Creates an error whose message contains the `value` of a parameter, which the error also lists
-/// under `name`.
+/// Creates an error whose message contains the `value` of a parameter, such as a maximum length.
+/// The error also contains the parameter by its `name`.
 fn error_with_parameter(
-    kind: &'static str,
+    error_type: &'static str,
     message: String,
     name: &'static str,
     value: impl Into<Value>,
 ) -> MemberError {
     let parameter = Box::new((name, value.into()));
-    MemberError::new(ValidationErrorKind::Custom(kind, Some(parameter)), message)
+    MemberError::new(
+        ValidationErrorKind::Custom(error_type, Some(parameter)),
+        message,
+    )
 }
 
 /// Creates the error of a text that is not an integer.
@@ -87,7 +94,7 @@ fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, MemberError> {
     Err(error("string_type", "Input should be a valid string"))
 }
 
-/// Reads a text of at most `max_chars` characters, which is the maximum of `T`.
+/// Reads a text and parses it as `T`, whose maximum length is `max_chars` characters.
 ///
 /// # Errors
 /// - `string_too_long` if the text is longer
@@ -113,11 +120,11 @@ pub(super) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
     let mailbox = text(value)?;
 
     let mut address = mailbox.trim_matches([' ', '\t']);
-    if let Some(inner) = address.strip_suffix('>')
-        && let Some((name, bracketed)) = inner.split_once('<')
+    if let Some(without_bracket) = address.strip_suffix('>')
+        && let Some((name, bracketed_address)) = without_bracket.split_once('<')
         && !name.contains('@')
     {
-        address = bracketed;
+        address = bracketed_address;
     }
 
     address.parse().map_err(|invalid: Invalid| {
@@ -196,7 +203,7 @@ pub(super) fn integer_of_text(text: &str) -> Result<i64, MemberError> {
         return Err(no_integer_text());
     }
 
-    // These are digits only, so the only error is that the integer exceeds 64 bits.
+    // The text is digits only here, so the only error is that the integer exceeds 64 bits.
     let digits = whole.replace('_', "");
     let magnitude: i64 = digits.parse().unwrap_or(i64::MAX);
     Ok(if text.starts_with('-') {
@@ -212,6 +219,11 @@ fn is_digit_group(group: &str) -> bool {
 }
 
 /// Reads an integer from a number with a fraction or an exponent, which Python reads as a float.
+///
+/// # Errors
+/// - `finite_number` if the number is not finite
+/// - `int_from_float` if the number is not whole
+/// - `int_parsing_size` if the number exceeds 64 bits
 fn integer_of_float(value: RawScalar<'_>) -> Result<i64, MemberError> {
     let float = value
         .float()
@@ -235,7 +247,7 @@ fn integer_of_float(value: RawScalar<'_>) -> Result<i64, MemberError> {
 
 /// Reads a price from a number or from numeric text.
 ///
-/// The digits are read as they are: a float would be rounded.
+/// The price is parsed from its digits, because a float would round it.
 ///
 /// # Errors
 /// - `decimal_type` if the value is neither a number nor a string

@@ -10,7 +10,7 @@ use super::{Replacement, ReplacementHost};
 /// The pause between two observations of an effect.
 const OBSERVATION_PAUSE: Duration = Duration::from_secs(1);
 
-/// The effect that shows that a step of an operator or of a service is done.
+/// The effect by which the replacement sees that an operator or a service has done a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// The old group read everything that was in its topic when the step began, or everything if
@@ -45,25 +45,27 @@ impl<H: ReplacementHost> Replacement<'_, H> {
     /// The errors of an observation that are not retryable.
     pub(super) async fn wait_for_effect(&self, effect: Effect) -> Result<(), H::Error> {
         let show_progress = self.host.start_progress();
-        let mut since = Instant::now();
+        let mut lasting_since = Instant::now();
         let mut last_state = String::new();
-        while since.elapsed() < self.settle {
+        while lasting_since.elapsed() < self.settle {
             let Observation { is_present, state } = match self.observe(effect).await {
+                Ok(observation) => observation,
                 // For example, our management has not created its topic yet.
                 Err(error) if error.is_retryable() => Observation {
                     is_present: false,
                     state: error.to_string(),
                 },
-                observed => observed?,
+                Err(error) => return Err(error.into()),
             };
 
-            // These two effects are only present once no program writes records any more. The state
-            // contains the number of records, so it changes as long as records are written.
-            let must_not_change = effect == Effect::OurGroupRead
+            // These two effects have only occurred when no program writes records any more. The
+            // state contains the number of records, so a changed state shows that records were
+            // written.
+            let ends_writes = effect == Effect::OurGroupRead
                 || effect == Effect::OurRecords && self.has_new_topic();
             let has_changed = state != last_state;
-            if !is_present || must_not_change && has_changed {
-                since = Instant::now();
+            if !is_present || ends_writes && has_changed {
+                lasting_since = Instant::now();
             }
 
             if has_changed {
@@ -110,25 +112,25 @@ impl<H: ReplacementHost> Replacement<'_, H> {
     }
 
     /// Observes whether one of our services wrote the newest record of the new topic. The state
-    /// tells the number of records in the old topic.
+    /// contains the number of records in the old topic.
     async fn observe_our_records(&self) -> shop_core::Result<Observation> {
         let end = self.old.read_progress().await?.end;
         Ok(Observation {
-            is_present: self.new.is_written_by_us().await?,
+            is_present: self.new.is_newest_record_ours().await?,
             state: format!("topic {} has {end} records", self.old.topic()),
         })
     }
 
-    /// Observes whether `expected` holds for the numbers of members of `group`: our services, and
-    /// old programs.
+    /// Observes whether `is_expected` holds for two numbers of members of `group`: the members that
+    /// are our services, and the members that are old programs.
     async fn observe_members(
         &self,
         group: &TopicGroup,
-        expected: impl Fn(usize, usize) -> bool + Send,
+        is_expected: impl Fn(usize, usize) -> bool + Send,
     ) -> shop_core::Result<Observation> {
         let Members { names, our_count } = group.read_members(&self.service.client_id).await?;
         Ok(Observation {
-            is_present: expected(our_count, names.len() - our_count),
+            is_present: is_expected(our_count, names.len() - our_count),
             state: format!("group {} has the members {names:?}", group.group()),
         })
     }
@@ -141,7 +143,9 @@ impl<H: ReplacementHost> Replacement<'_, H> {
             let events = rows.outbox.backlog().await?.entries;
             observation.state +=
                 &format!(", {events} events are left: if they stay, start ours again");
-            observation.is_present &= events == 0;
+            if events > 0 {
+                observation.is_present = false;
+            }
         }
         Ok(observation)
     }

@@ -54,7 +54,7 @@ pub struct Replacement<'a, H> {
     pub old: TopicGroup,
     /// The topic and the group of our services.
     pub new: TopicGroup,
-    /// How long an effect must last.
+    /// How long an effect must last until its step is done.
     pub settle: Duration,
 }
 
@@ -113,8 +113,8 @@ impl<H: ReplacementHost> Replacement<'_, H> {
     /// - a [`Finding`] if rows are missing
     /// - the errors of the host, of the log and of the store
     pub async fn run(&self) -> Result<(), H::Error> {
-        let end = "done: to return, run `management replace --back` with the same options";
-        self.run_steps(self.steps(), end).await
+        let end_text = "done: to return, run `management replace --back` with the same options";
+        self.run_steps(self.steps(), end_text).await
     }
 
     /// Returns to the old programs.
@@ -125,6 +125,7 @@ impl<H: ReplacementHost> Replacement<'_, H> {
     /// - the errors of the host, of the log and of the store
     pub async fn run_back(&self) -> Result<(), H::Error> {
         let members = self.old.read_members(&self.service.client_id).await?;
+        // The names of our services come first, so this is the first old member.
         if let Some(member) = members.names.get(members.our_count) {
             return Err(Finding::new(format!(
                 "the old consumer runs, as {member}: there is nothing to return from"
@@ -132,20 +133,21 @@ impl<H: ReplacementHost> Replacement<'_, H> {
             .into());
         }
 
-        let end = if self.entries.rows().is_some() {
+        let end_text = if self.entries.rows().is_some() {
             "done"
         } else {
             "done: start the old consumer in its group, then the old facing"
         };
-        self.run_steps(self.steps_back(), end).await
+        self.run_steps(self.steps_back(), end_text).await
     }
 
-    /// Prints each of `steps`, and does the step or waits for its effect. Prints `end` at the end.
+    /// Prints each of `steps`, and does the step or waits for its effect. Prints `end_text` after
+    /// the last step.
     ///
     /// # Errors
     /// - a [`Finding`] if rows are missing
     /// - the errors of the host, of the log and of the store
-    async fn run_steps(&self, steps: Vec<Step>, end: &str) -> Result<(), H::Error> {
+    async fn run_steps(&self, steps: Vec<Step>, end_text: &str) -> Result<(), H::Error> {
         let mut rows_before = 0;
         if self.entries.rows().is_some() {
             rows_before = self.read_store().await?.count;
@@ -154,7 +156,10 @@ impl<H: ReplacementHost> Replacement<'_, H> {
         for step in steps {
             self.print_step(&step.text)?;
             match step.task {
-                Task::MigrateDocuments => self.host.convert_documents(None).await?,
+                Task::MigrateDocuments => {
+                    let to_our_form = None;
+                    self.host.convert_documents(to_our_form).await?;
+                }
                 Task::ConvertDocumentsBack => {
                     self.host.convert_documents(Some(self.system)).await?;
                 }
@@ -168,10 +173,10 @@ impl<H: ReplacementHost> Replacement<'_, H> {
                 Task::WaitFor(effect) => self.wait_for_effect(effect).await?,
             }
         }
-        self.print_step(end)
+        self.print_step(end_text)
     }
 
-    /// Counts the rows, and compares their number with `rows_before`.
+    /// Counts the rows, prints their number, and compares it with `rows_before`.
     ///
     /// # Errors
     /// - a [`Finding`] if there are fewer rows than before
@@ -182,14 +187,14 @@ impl<H: ReplacementHost> Replacement<'_, H> {
             "{rows} rows are there, {rows_before} at the beginning"
         ))?;
         if rows < rows_before {
-            let missing = rows_before - rows;
-            return Err(Finding::new(format!("{missing} rows are missing")).into());
+            let missing_count = rows_before - rows;
+            return Err(Finding::new(format!("{missing_count} rows are missing")).into());
         }
         Ok(())
     }
 
-    /// Verifies the store against the topic of `group`. Records that are not purchases are no
-    /// findings.
+    /// Verifies the store against the topic of `group`. A record that is not a purchase is ignored,
+    /// because old programs may have written anything.
     async fn verify(&self, group: &TopicGroup) -> Result<(), H::Error> {
         let options = VerifyOptions::default()
             .quiet_period(self.settle)

@@ -83,55 +83,59 @@ impl<H: ReplacementHost> Replacement<'_, H> {
         let topic = self.new.topic();
         let group = self.new.group();
         let listings = listings_setting(self.system);
-        let start = format!(
+        let start_text = format!(
             "start our management with topic {topic} and group {group} on the old collection, and \
              point the listings of the old facing to it: {listings}"
         );
-        let stop = "stop the old consumer: every replica, and its autoscaler";
-        let read = Step::wait_for(
+        let stop_text = "stop the old consumer: every replica, and its autoscaler";
+        let read_step = Step::wait_for(
             Effect::OldGroupRead,
             "wait until the old consumer has read everything",
         );
-        let facing = Step::wait_for(
+        let facing_step = Step::wait_for(
             Effect::OurRecords,
             format!(
                 "start our facing on topic {topic}, move the clients to it, and stop the old facing"
             ),
         );
-        let migrate = Step::new(
+        let migrate_step = Step::new(
             Task::MigrateDocuments,
             "migrate the documents (management migrate)",
         );
-        let verify = Step::new(
+        let verify_step = Step::new(
             Task::VerifyStore,
             "verify the store against the topics (management verify)",
         );
 
         if self.has_new_topic() {
             return vec![
-                Step::wait_for(Effect::OurMember, start),
-                facing,
-                read,
-                Step::wait_for(Effect::NoOldMember, stop),
-                migrate,
-                verify,
+                Step::wait_for(Effect::OurMember, start_text),
+                facing_step,
+                read_step,
+                Step::wait_for(Effect::NoOldMember, stop_text),
+                migrate_step,
+                verify_step,
             ];
         }
-        // On the same topic, our management waits until the last old member leaves the group.
+        // On the same topic and group, our management gets no records before the last old member
+        // leaves the group.
         vec![
-            read,
-            Step::wait_for(Effect::NoOldMember, format!("{start}; then {stop}")),
+            read_step,
+            Step::wait_for(
+                Effect::NoOldMember,
+                format!("{start_text}; then {stop_text}"),
+            ),
             Step::wait_for(Effect::OurMember, "wait until ours has taken the group"),
-            facing,
-            migrate,
-            verify,
+            facing_step,
+            migrate_step,
+            verify_step,
         ]
     }
 
     /// Returns the steps back to the old programs.
     ///
-    /// Documents are converted twice: most of the documents while our services run, and the rest
-    /// after our services stop.
+    /// Documents are converted twice, to shorten the time without a service: most of the documents
+    /// while our services run, and the rest after our services stop.
     pub(super) fn steps_back(&self) -> Vec<Step> {
         if self.entries.rows().is_some() {
             let role = &self.service.role_names;

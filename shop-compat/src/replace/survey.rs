@@ -17,7 +17,8 @@ use shop_core::record::Record as _;
 use super::{ReplacedEntries, Replacement, ReplacementHost};
 use crate::records::record_decoders;
 
-/// The maximum number of kinds of odd entries that are reported by their names.
+/// The maximum number of kinds of odd entries that are reported apart. Odd entries are records that
+/// cannot be decoded, and stored entries that cannot be listed.
 const MAX_ODD_KINDS: usize = 100;
 
 impl<H: ReplacementHost> Replacement<'_, H> {
@@ -27,17 +28,21 @@ impl<H: ReplacementHost> Replacement<'_, H> {
     /// The errors of the host, of the log and of the store.
     pub async fn print_survey(&self) -> Result<(), H::Error> {
         let started = Instant::now();
-        let stored = self.read_store().await?;
+        let store_contents = self.read_store().await?;
+        // A migration and a verification read the store once each, as this call did. Rounded up.
         let seconds = started.elapsed().as_secs() + 1;
-        let records = self.read_topic().await?;
+        let topic_contents = self.read_topic().await?;
         let lag = self.old.read_progress().await?.lag;
         let members = self.old.read_members(&self.service.client_id).await?.names;
         let group = self.old.group();
 
-        let mut times = String::new();
-        let (entries, consumed, form) = match self.entries {
+        // The words of the report: the stored entries, the entries in the topic, and how entries
+        // are stored.
+        let mut step_times = String::new();
+        let (entries, consumed_entries, stored_form) = match self.entries {
             ReplacedEntries::Purchases => {
-                times = format!(", of which `migrate` and `verify` take about {seconds} s each");
+                step_times =
+                    format!(", of which `migrate` and `verify` take about {seconds} s each");
                 ("purchases", "purchases", "documents")
             }
             // Each of the two services consumes the events of the other.
@@ -52,23 +57,25 @@ impl<H: ReplacementHost> Replacement<'_, H> {
         }
 
         let text = format!(
-            "topic  {}: {} records, {} are not {consumed} and become dead letters{}\n\
+            "topic  {}: {} records, {} are not {consumed_entries} and become dead letters{}\n\
              group  {group}: {lag} records behind, members {members:?}\n\
-             store  {}: {} {entries}, {} {form} are not listed{}\n\
-             steps{times}:{numbered_steps}",
-            records.name,
-            records.count,
-            records.odd_count,
-            records.odd_lines("dead letters"),
-            stored.name,
-            stored.count,
-            stored.odd_count,
-            stored.odd_lines("not listed"),
+             store  {}: {} {entries}, {} {stored_form} are not listed{}\n\
+             steps{step_times}:{numbered_steps}",
+            topic_contents.name,
+            topic_contents.count,
+            topic_contents.odd_count,
+            topic_contents.odd_lines("dead letters"),
+            store_contents.name,
+            store_contents.count,
+            store_contents.odd_count,
+            store_contents.odd_lines("not listed"),
         );
         let report = json!({
-            "topic": records.name, "records": records.count, "odd_records": records.odd_json(),
+            "topic": topic_contents.name, "records": topic_contents.count,
+            "odd_records": topic_contents.odd_json(),
             "group": group, "lag": lag, "members": members,
-            "store": stored.name, entries: stored.count, format!("odd_{form}"): stored.odd_json(),
+            "store": store_contents.name, entries: store_contents.count,
+            format!("odd_{stored_form}"): store_contents.odd_json(),
             "seconds": seconds, "steps": steps,
         });
         self.host.print(&text, &report)
@@ -121,6 +128,7 @@ impl<H: ReplacementHost> Replacement<'_, H> {
             let partition = &batch.partition;
             for record in &batch.records {
                 contents.count += 1;
+                // An erased record is no purchase on purpose.
                 if record.is_erased() {
                     continue;
                 }
@@ -162,14 +170,15 @@ struct OddKind {
 }
 
 impl Contents {
-    /// Counts an odd entry. A kind that would exceed [`MAX_ODD_KINDS`] is counted as `others`.
+    /// Counts an odd entry of `kind`. Once there are [`MAX_ODD_KINDS`] kinds, entries of further
+    /// kinds are counted as `others`.
     fn count_odd_entry(&mut self, kind: impl Display, example: impl Display) {
-        let mut kind = kind.to_string().replace(char::is_control, " ");
-        if self.odd_kinds.len() >= MAX_ODD_KINDS && !self.odd_kinds.contains_key(&kind) {
-            kind = "others".to_owned();
+        let mut kind_text = kind.to_string().replace(char::is_control, " ");
+        if self.odd_kinds.len() >= MAX_ODD_KINDS && !self.odd_kinds.contains_key(&kind_text) {
+            kind_text = "others".to_owned();
         }
 
-        let entry = self.odd_kinds.entry(kind);
+        let entry = self.odd_kinds.entry(kind_text);
         let odd_kind = entry.or_insert_with(|| OddKind {
             count: 0,
             example: example.to_string(),

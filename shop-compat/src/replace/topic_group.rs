@@ -22,7 +22,7 @@ pub struct TopicGroup {
 pub(super) struct TotalProgress {
     /// The number of records that the group has not read.
     pub(super) lag: u64,
-    /// The number of these records that were there when the progress was first read.
+    /// The number of unread records that were in the topic when the progress was first read.
     pub(super) lag_behind_initial_ends: u64,
     /// The sum of the ends of the partitions.
     pub(super) end: u64,
@@ -77,8 +77,8 @@ impl TopicGroup {
 
     /// Reads how far the group has read the topic.
     ///
-    /// The first call fixes the initial ends of the partitions, so that a group can catch up with
-    /// them while programs write further records.
+    /// The first call keeps the present ends of the partitions. A group can catch up with these
+    /// initial ends even while programs write further records.
     pub(super) async fn read_progress(&self) -> Result<TotalProgress> {
         let partitions = GroupProgress::read(&self.group, &*self.log).await?;
         let initial_ends = self.initial_ends.get_or_init(|| {
@@ -100,17 +100,20 @@ impl TopicGroup {
         Ok(total)
     }
 
-    /// Reads the members of the group, in which our services have the client id `our_id`.
+    /// Reads the members of the group. Members with the client id `our_id` are our services.
     pub(super) async fn read_members(&self, our_id: &str) -> Result<Members> {
         let mut names = self.log.members(&self.group).await?;
+        // `false` sorts before `true`, so our services come first.
         names.sort_by_key(|name| name != our_id);
         let our_count = names.partition_point(|name| name == our_id);
         Ok(Members { names, our_count })
     }
 
-    /// Returns whether one of our services wrote the newest record of the topic.
-    pub(super) async fn is_written_by_us(&self) -> Result<bool> {
-        let mut newest = None;
+    /// Returns whether one of our services wrote the newest record of the topic, by the time of the
+    /// record. An empty topic has no such record.
+    pub(super) async fn is_newest_record_ours(&self) -> Result<bool> {
+        // The time of the newest record so far, and whether it is ours.
+        let mut newest_record = None;
         for partition in GroupProgress::read(&self.group, &*self.log).await? {
             if partition.end > 0
                 && let Some((_, record)) = self
@@ -118,10 +121,11 @@ impl TopicGroup {
                     .find(partition.partition, partition.end - 1)
                     .await?
             {
+                // Old programs do not write this header.
                 let is_ours = record.headers.contains(header::SCHEMA);
-                newest = newest.max(Some((record.time, is_ours)));
+                newest_record = newest_record.max(Some((record.time, is_ours)));
             }
         }
-        Ok(newest.is_some_and(|(_, is_ours)| is_ours))
+        Ok(newest_record.is_some_and(|(_, is_ours)| is_ours))
     }
 }
