@@ -31,10 +31,10 @@ const ISSUER_MAX_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// An error that lists the settings to choose from.
-pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
+pub(crate) async fn require_auth_if_reachable(settings: &Settings) -> Result<()> {
     match settings.auth {
-        Auth::LoopbackOnly => {}
         Auth::Off | Auth::Keys(_) | Auth::Jwt(_) => return Ok(()),
+        Auth::LoopbackOnly => {}
     }
     let mut listeners = vec![("SHOP_HOST", settings.listen())];
     if let Some(listener) = &settings.process.admin_addr {
@@ -54,15 +54,17 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Returns the authenticator of requests, or `None` if all senders are allowed. `metrics` expose
-/// how current the keys are.
+/// Creates the authenticator of requests, or returns `None` if requests need no authentication.
+/// `metrics` then report the age of its keys.
 ///
 /// # Errors
 /// - an error if a file cannot be read, or is invalid
-/// - for a check of the settings, an error if the keys of the issuer cannot be fetched
+/// - with `--check-config`, an error if the keys of the issuer cannot be fetched. A service starts
+///   without these keys
 pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Result<Option<AnyOf>> {
     let mut authenticators = Vec::<Arc<dyn Authenticate>>::new();
     if let Some(path) = settings.auth.api_keys_file() {
+        // `parse_known` refuses scopes that the default policy does not know.
         let parse = |text: &str| Ok(ApiKeys::parse_known(text)?);
         let keys = read_files(FileSource::new(path), parse, "SHOP_API_KEYS_FILE").await?;
         metrics.watch("api_keys", &keys);
@@ -82,20 +84,29 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
         Auth::Off => tracing::warn!(
             "SHOP_AUTH is off: everybody who can reach this service may read and write everything"
         ),
-        Auth::LoopbackOnly | Auth::Keys(_) => {}
+        // The API keys were added above.
+        Auth::Keys(_) => {}
+        // `require_auth_if_reachable` has refused every address that other machines can reach.
+        Auth::LoopbackOnly => {}
     }
-    Ok((!authenticators.is_empty()).then(|| AnyOf::new(authenticators)))
+
+    if authenticators.is_empty() {
+        return Ok(None);
+    }
+    // A request needs to satisfy only one of them.
+    Ok(Some(AnyOf::new(authenticators)))
 }
 
-/// Returns the keys of the issuer, from a file or from an address.
+/// Returns the keys of the issuer at `location`, a file or an address. They are read again while
+/// they are in use.
 ///
 /// # Errors
 /// - an error if the HTTP client cannot be created
 /// - an error if the file cannot be read, or is invalid
-/// - for a check of the settings, an error if the keys cannot be fetched
-async fn issuer_keys(settings: &Settings, keys: &IssuerKeys) -> Result<Arc<Refreshed<KeySet>>> {
+/// - with `--check-config`, an error if the keys cannot be fetched
+async fn issuer_keys(settings: &Settings, location: &IssuerKeys) -> Result<Arc<Refreshed<KeySet>>> {
     let parse = |text: &str| Ok(KeySet::parse(text)?);
-    let url = match keys {
+    let url = match location {
         IssuerKeys::File(path) => {
             return read_files(FileSource::new(path), parse, "SHOP_AUTH_JWKS_FILE").await;
         }
@@ -120,19 +131,22 @@ async fn issuer_keys(settings: &Settings, keys: &IssuerKeys) -> Result<Arc<Refre
     Ok(Arc::new(keys))
 }
 
-/// Reads the files of `source`, which are read again while they are in use.
+/// Reads the files of `source`, and returns their content, which is read again while it is in use.
 ///
 /// # Errors
-/// An error that begins with `about`, the names of the settings, if a file cannot be read, or is
-/// invalid.
+/// An error if a file cannot be read, or is invalid. Its text begins with `setting_names`, the
+/// settings that name the files.
 pub(crate) async fn read_files<T: Send + Sync + 'static>(
     source: FileSource,
     parse: fn(&str) -> shop_core::Result<T>,
-    about: &str,
+    setting_names: &str,
 ) -> Result<Arc<Refreshed<T>>> {
-    let files = Refreshed::new(source, parse, FILE_MAX_AGE, Arc::new(SystemClock));
-    files.try_read().await.map_err(CliError::about(about))?;
-    Ok(Arc::new(files))
+    let content = Refreshed::new(source, parse, FILE_MAX_AGE, Arc::new(SystemClock));
+    content
+        .try_read()
+        .await
+        .map_err(CliError::about(setting_names))?;
+    Ok(Arc::new(content))
 }
 
 /// The source of the keys at an address.
@@ -159,11 +173,14 @@ pub(crate) fn issuer_client() -> Result<reqwest::Client> {
     client.map_err(CliError::new)
 }
 
-/// Reads the text of an issuer's response. A text that is too long is cut off.
+/// Reads the text of an issuer's response. A text above [`ISSUER_MAX_BYTES`] is cut off, so that it
+/// is invalid where it is parsed.
 ///
 /// # Errors
 /// The errors of the connection.
-pub(crate) async fn text_of(mut response: reqwest::Response) -> Result<String, reqwest::Error> {
+pub(crate) async fn read_limited_text(
+    mut response: reqwest::Response,
+) -> Result<String, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -177,10 +194,12 @@ pub(crate) async fn text_of(mut response: reqwest::Response) -> Result<String, r
 #[async_trait]
 impl TextSource for UrlSource {
     async fn read(&self) -> shop_core::Result<String> {
-        let fetched =
-            async { text_of(self.http.get(&self.url).send().await?.error_for_status()?).await };
-        fetched.await.map_err(|error| {
+        let fetch = async {
+            read_limited_text(self.http.get(&self.url).send().await?.error_for_status()?).await
+        };
+        fetch.await.map_err(|error| {
             let message = "failed to fetch the keys of the issuer";
+            // The path and the query of the address may be secret.
             shop_core::Error::new(ErrorKind::Unavailable, message).with_source(error.without_url())
         })
     }

@@ -43,11 +43,11 @@ fn read_commit_of_clone() -> Option<String> {
         return None;
     }
 
-    // This log contains a line for each commit and each checkout. Cargo would run this script at
-    // every build if the file did not exist.
-    let log = Path::new("..").join(run_git(&["rev-parse", "--git-path", "logs/HEAD"])?);
-    if log.exists() {
-        println!("cargo::rerun-if-changed={}", log.display());
+    // Git adds a line to this log for each commit and each checkout. A file that does not exist
+    // would make cargo run this script at every build.
+    let head_log = Path::new("..").join(run_git(&["rev-parse", "--git-path", "logs/HEAD"])?);
+    if head_log.exists() {
+        println!("cargo::rerun-if-changed={}", head_log.display());
     }
 
     run_git(&["describe", "--always", "--abbrev=12", "--exclude=*"])

@@ -39,17 +39,18 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(6);
 /// - an error if `shutdown` began before the end of the checks
 pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let backends = Backends::new(settings);
-    let checked = shutdown.run_until_cancelled(check(&backends)).await;
+    let check_result = shutdown.run_until_cancelled(check(&backends)).await;
     backends.close(CLOSE_TIMEOUT).await;
-    let Some((parts, faults)) = checked else {
+    let Some((parts, faults)) = check_result else {
         return Err(CliError::new("interrupted before every part was checked"));
     };
-    print(settings, parts, &faults)?;
+    print_settings(settings, parts, &faults)?;
     CliError::if_any(faults)
 }
 
-/// Prints the settings, the names of `parts`, and whether there are `faults`.
-fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result<()> {
+/// Prints the settings, the names of `parts`, and whether there are `faults`. The error of
+/// [`run`] lists the faults.
+fn print_settings(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result<()> {
     let ingest = if settings.ingests { "on" } else { "off" };
     let mut states = vec![("listen", settings.url())];
     states.extend(
@@ -99,24 +100,25 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
 /// A part that a service would use, and whether it works.
 pub(crate) struct Part<'a> {
     pub(crate) component: ServiceComponent<'a>,
-    /// The name of the part, by its backend if that was opened, and whether the part is missing.
+    /// The name of the part, with a note if the part is missing. If the part was opened, the name
+    /// comes from its backend.
     pub(crate) name: String,
-    /// Whether the part exists, as far as is known: `true` if the check failed. A service creates a
-    /// part that does not exist.
+    /// Whether the part exists. `true` if the check failed, because it is not known then. A service
+    /// creates a part that does not exist.
     pub(crate) exists: bool,
     /// Why the part does not work, if it does not.
     pub(crate) failure: Option<String>,
 }
 
 impl Part<'_> {
-    /// Returns whether this part and `other` fail by one cause. The errors of parts on one server
-    /// differ at most in the subject of the error.
+    /// Returns whether this part and `other` fail by one cause. The errors of two parts on one
+    /// server differ at most in their subjects, such as the table.
     fn shares_cause_with(&self, other: &Self) -> bool {
         self.failure == other.failure
             || (self.component.name == other.component.name && self.cause() == other.cause())
     }
 
-    /// Returns the failure without its subject, which stands in parentheses.
+    /// Returns the failure without its subject, which is in parentheses at the end.
     fn cause(&self) -> Option<&str> {
         self.failure.as_ref()?.split(" (").next()
     }
@@ -135,28 +137,32 @@ pub(crate) async fn check<'a>(backends: &Backends<'a>) -> (Vec<Part<'a>>, Vec<St
         .as_deref()
         .map_or(Ok(()), LogFile::check);
     let (host, keys, tls, parts) = tokio::join!(
-        within(CHECK_TIMEOUT, "SHOP_HOST", auth::require_choice(settings)),
-        within(
+        with_time_limit(
+            CHECK_TIMEOUT,
+            "SHOP_HOST",
+            auth::require_auth_if_reachable(settings)
+        ),
+        with_time_limit(
             CHECK_TIMEOUT,
             "the keys of SHOP_AUTH",
             auth::authenticator(settings, &metrics)
         ),
-        within(
+        with_time_limit(
             CHECK_TIMEOUT,
             "SHOP_TLS_CERT_FILE",
-            tls::of_listener(settings)
+            tls::read_listener_tls(settings)
         ),
         join_all(components(settings).map(|component| check_part(backends, component))),
     );
 
     let mut faults = Vec::new();
-    for checked in [host, keys.map(drop), tls.map(drop), log_file] {
-        if let Err(fault) = checked {
+    for result in [host, keys.map(drop), tls.map(drop), log_file] {
+        if let Err(fault) = result {
             faults.push(fault.to_string());
         }
     }
 
-    // Parts that fail by one cause share a line.
+    // Parts that fail by one cause share a line. Parts that work are in a group without a failure.
     let mut groups: Vec<Vec<&Part<'_>>> = Vec::new();
     for part in &parts {
         match groups
@@ -176,22 +182,25 @@ pub(crate) async fn check<'a>(backends: &Backends<'a>) -> (Vec<Part<'a>>, Vec<St
     (parts, faults)
 }
 
-/// Checks a component. Does not open the part if its file is missing or not accessible.
+/// Checks a component, and returns it as a part. Does not open the part if its file is missing or
+/// not accessible.
 async fn check_part<'a>(backends: &Backends<'a>, component: ServiceComponent<'a>) -> Part<'a> {
     let mut name = component.name.clone();
-    let checked = match component.file.as_deref().map_or(Ok(true), check_file) {
+    // A component without a file is on a server.
+    let file_exists = component.file.as_deref().map_or(Ok(true), check_file);
+    let exists_result = match file_exists {
         Ok(true) => {
             let limit = match component.kind {
                 ComponentKind::Log(_) | ComponentKind::Service(_) => CHECK_TIMEOUT,
                 _ => STORE_TIMEOUT,
             };
             let check = open_and_check(backends, component.kind, &mut name);
-            within(limit, &component.name, check).await
+            with_time_limit(limit, &component.name, check).await
         }
-        unopened => unopened,
+        missing_or_error => missing_or_error,
     };
 
-    let exists = checked != Ok(false);
+    let exists = exists_result != Ok(false);
     if !exists {
         name += " (not there yet: a service makes it)";
     }
@@ -199,7 +208,7 @@ async fn check_part<'a>(backends: &Backends<'a>, component: ServiceComponent<'a>
         component,
         name,
         exists,
-        failure: checked.err().map(|failure| failure.to_string()),
+        failure: exists_result.err().map(|failure| failure.to_string()),
     }
 }
 
@@ -218,9 +227,9 @@ async fn open_and_check(
     let settings = backends.settings;
     match kind {
         ComponentKind::Log(topic) => {
-            let opened = backends.log(topic).await?;
-            let log = opened.port.require_log()?;
-            let checked = check_opened(&opened, log.check(), name).await;
+            let open_log = backends.log(topic).await?;
+            let log = open_log.port.require_log()?;
+            let exists_result = check_opened(&open_log, log.check(), name).await;
 
             // If the topic exists, the check above read its settings and its state.
             let faults = log.info().faults;
@@ -229,23 +238,24 @@ async fn open_and_check(
                 *name += weakness;
             }
             let unavailable = faults.unavailable.join(", ");
-            if checked.is_ok() && !unavailable.is_empty() {
+            if exists_result.is_ok() && !unavailable.is_empty() {
                 return Err(CliError::new(format!(
                     "partitions take no records: {unavailable}"
                 )));
             }
-            checked
+            exists_result
         }
         ComponentKind::Purchases => {
-            let opened = backends.purchases().await?;
-            if !opened.is_missing
-                && let Some(store) = &opened.port.currency_store
+            let open_store = backends.purchases().await?;
+            if !open_store.is_missing
+                && let Some(currency_store) = &open_store.port.currency_store
             {
-                currency::check(settings, &**store).await?;
+                currency::check(settings, &**currency_store).await?;
             }
-            let (store, query) = (opened.port.require_store()?, opened.port.require_query()?);
+            let store = open_store.port.require_store()?;
+            let query = open_store.port.require_query()?;
             let check = async { store.check().await.and(query.check_reads().await) };
-            check_opened(&opened, check, name).await
+            check_opened(&open_store, check, name).await
         }
         ComponentKind::Users => {
             let users = backends.users().await?;
@@ -266,8 +276,8 @@ async fn open_and_check(
     }
 }
 
-/// Runs `check` if the port exists, and then replaces `name` by the name of the port, with the
-/// warnings of the inspection. Returns whether the port exists.
+/// Runs `check` if the backend of the `opened` port exists. Then replaces `name` by the name of the
+/// backend, followed by the warnings of its inspection. Returns whether the backend exists.
 ///
 /// # Errors
 /// Returns the error of `check`.
@@ -276,7 +286,7 @@ async fn check_opened<T: Sync>(
     check: impl Future<Output = shop_core::Result<()>> + Send,
     name: &mut String,
 ) -> Result<bool> {
-    let checked = if opened.is_missing {
+    let check_result = if opened.is_missing {
         Ok(())
     } else {
         check.await
@@ -286,7 +296,7 @@ async fn check_opened<T: Sync>(
         *name += "; ";
         *name += warning;
     }
-    checked?;
+    check_result?;
     Ok(!opened.is_missing)
 }
 
@@ -295,7 +305,7 @@ async fn check_opened<T: Sync>(
 /// # Errors
 /// - the error of `check`
 /// - an error with the `name` of the check if `check` takes longer than `limit`
-async fn within<T>(
+async fn with_time_limit<T>(
     limit: Duration,
     name: &str,
     check: impl Future<Output = Result<T>> + Send,
@@ -307,11 +317,11 @@ async fn within<T>(
         })
 }
 
-/// Returns whether `file` exists.
+/// Checks that a service could use or create `file`. Returns whether the file exists.
 ///
 /// # Errors
-/// Returns an error if this user may not read and write the file, or could not create the file, or if
-/// its disk is full.
+/// - an error if this user may not read and write the file, or may not create it
+/// - an error if the disk of the file is full
 fn check_file(file: &Path) -> Result<bool> {
     // A service also creates the folders of the file that are missing.
     let folder = file
@@ -326,16 +336,16 @@ fn check_file(file: &Path) -> Result<bool> {
         ));
     }
 
-    let denied = "no permission: let this user read and write there";
+    let no_permission = "no permission: let this user read and write there";
     access(folder, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|_errno| unusable_data_folder(folder, denied))?;
+        .map_err(|_errno| unusable_data_folder(folder, no_permission))?;
     if let Some(reason) = full_disk(folder) {
         return Err(CliError::new(reason));
     }
     let exists = file.exists();
     if exists {
         access(file, Access::READ_OK | Access::WRITE_OK)
-            .map_err(|_errno| unusable_data_folder(file, denied))?;
+            .map_err(|_errno| unusable_data_folder(file, no_permission))?;
     }
     Ok(exists)
 }

@@ -13,43 +13,46 @@ const RESERVED: u64 = 1_536;
 /// many files open under load.
 const MIN_RESERVED: u64 = 64;
 
-/// Raises the limit of open files for `wanted` connections of clients, as far as this process may.
+/// Raises the limit of open files for `wanted_connections` of clients, as far as this process may.
 ///
-/// Returns the number of connections that fit into the limit, at most `wanted`. Logs a warning if
-/// fewer than `wanted` do.
-pub(crate) fn raise_limit_for_connections(wanted: usize) -> usize {
+/// Returns the number of connections that fit into the limit, at most `wanted_connections`. Logs a
+/// warning if not all of them fit.
+pub(crate) fn raise_limit_for_connections(wanted_connections: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
-    let needed = (wanted as u64).saturating_add(RESERVED);
-    let current = limit.current.unwrap_or(u64::MAX);
-    let maximum = limit.maximum.unwrap_or(u64::MAX);
-    let raised = needed.min(maximum).max(current);
+    let needed_handles = (wanted_connections as u64).saturating_add(RESERVED);
+    // `None` means that there is no limit.
+    let current_limit = limit.current.unwrap_or(u64::MAX);
+    let maximum_limit = limit.maximum.unwrap_or(u64::MAX);
+    let raised_limit = needed_handles.min(maximum_limit).max(current_limit);
 
-    limit.current = Some(raised);
-    let available = if setrlimit(Resource::Nofile, limit).is_ok() {
-        raised
+    limit.current = Some(raised_limit);
+    let available_handles = if setrlimit(Resource::Nofile, limit).is_ok() {
+        raised_limit
     } else {
-        current
+        current_limit
     };
 
-    let connections = fitting_connections(wanted, available);
-    if connections < wanted {
+    let connections = fitting_connections(wanted_connections, available_handles);
+    if connections < wanted_connections {
         tracing::warn!(
-            limit = available,
+            limit = available_handles,
             connections,
-            "the limit of open files (ulimit -n) allows fewer connections: set it to {needed}"
+            "the limit of open files (ulimit -n) allows fewer connections: set it to {needed_handles}"
         );
     }
     connections
 }
 
-/// Returns how many of `wanted` connections fit into a limit of `available` file handles, at least
-/// one.
+/// Returns how many of `wanted_connections` fit into a limit of `available_handles` file handles,
+/// at least one.
 ///
-/// Half of a small limit is reserved for other uses.
-fn fitting_connections(wanted: usize, available: u64) -> usize {
-    let reserved = RESERVED.min(available / 2).max(MIN_RESERVED);
-    let remaining = available.saturating_sub(reserved).max(1);
-    usize::try_from(remaining).unwrap_or(wanted).min(wanted)
+/// [`RESERVED`] handles are for other uses, or half of a small limit.
+fn fitting_connections(wanted_connections: usize, available_handles: u64) -> usize {
+    let reserved_handles = RESERVED.min(available_handles / 2).max(MIN_RESERVED);
+    let remaining_handles = available_handles.saturating_sub(reserved_handles).max(1);
+    usize::try_from(remaining_handles)
+        .unwrap_or(wanted_connections)
+        .min(wanted_connections)
 }
 
 #[cfg(test)]

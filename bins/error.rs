@@ -48,7 +48,7 @@ impl CliError {
         }
     }
 
-    /// Succeeds if there are no `faults`.
+    /// Returns an error with all `faults`, or `Ok` if there are none.
     ///
     /// # Errors
     /// An error with all `faults`, if there are any.
@@ -87,33 +87,34 @@ impl CliError {
         self.cause == ExitCause::Usage
     }
 
-    /// Returns a function that converts the error of a port. The text of the error begins with
-    /// `what`.
-    pub(crate) fn about(what: &str) -> impl Fn(shop_core::Error) -> Self {
+    /// Returns a function that converts the error of a port. The converted text begins with
+    /// `prefix`, such as the name of a setting.
+    pub(crate) fn about(prefix: &str) -> impl Fn(shop_core::Error) -> Self {
         move |error| {
             let cause = match error.kind() {
                 ErrorKind::Invalid | ErrorKind::Unsupported => ExitCause::Usage,
                 _ => ExitCause::Failed,
             };
-            Self::with_cause(cause, format!("{what}: {}", error.chain()))
+            Self::with_cause(cause, format!("{prefix}: {}", error.chain()))
         }
     }
 
-    /// Creates an error with a fault for each of `errors`. Each fault begins with `what`.
+    /// Creates an error with a fault for each of `errors`. Each fault begins with `prefix`.
     #[cfg(any(feature = "mongodb", feature = "postgres"))]
-    pub(crate) fn all_about(what: &str, errors: &[shop_core::Error]) -> Self {
-        let about = Self::about(what);
-        let mut all = Self {
+    pub(crate) fn all_about(prefix: &str, errors: &[shop_core::Error]) -> Self {
+        let about = Self::about(prefix);
+        let mut error_of_all = Self {
             faults: Vec::new(),
             cause: ExitCause::Failed,
             is_command: false,
         };
         for error in errors {
-            let one = about(error.clone());
-            all.cause = one.cause;
-            all.faults.extend(one.faults);
+            let single = about(error.clone());
+            // The cause of the last error decides the exit code.
+            error_of_all.cause = single.cause;
+            error_of_all.faults.extend(single.faults);
         }
-        all
+        error_of_all
     }
 
     /// Returns this error as the error of a command.
@@ -130,12 +131,12 @@ impl CliError {
 }
 
 /// Prints the error, if there is one, to standard error, and returns the exit code of the process.
-pub(crate) fn ended(result: Result<()>) -> ExitCode {
+pub(crate) fn report_result(result: Result<()>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
     // A closed standard error does not change the exit code.
-    let _unread = writeln!(std::io::stderr(), "Error: {error}");
+    let _result = writeln!(std::io::stderr(), "Error: {error}");
     ExitCode::from(error.exit_code())
 }
 

@@ -69,7 +69,7 @@ mod tls;
 mod traces;
 mod version;
 
-use error::ended;
+use error::report_result;
 
 pub use error::{CliError, Result};
 pub use run::run;

@@ -72,7 +72,8 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Adds a line to the queue, or drops the line if there is no room.
+    /// Adds a line to the queue, or drops and counts the line if there is no room. A part of the
+    /// queue is reserved for the audit log.
     fn add(&self, line: Vec<u8>, is_audit: bool) {
         let has_room = is_audit || self.queue.len() < MAX_QUEUED - AUDIT_RESERVE;
         if !has_room || self.queue.try_send(Message::Line(line)).is_err() {
@@ -81,12 +82,13 @@ impl Lines {
     }
 
     /// Waits until the queued lines are written, at most twice [`FLUSH_TIMEOUT`].
-    pub(crate) fn write_out(&self) {
-        let (sender, written) = bounded(0);
+    pub(crate) fn wait_until_written(&self) {
+        let no_capacity = 0;
+        let (sender, receiver) = bounded(no_capacity);
         let request = Message::Flush(sender);
         if self.queue.send_timeout(request, FLUSH_TIMEOUT).is_ok() {
             // Nothing is sent: the wait ends when the thread drops the sender.
-            let _disconnected = written.recv_timeout(FLUSH_TIMEOUT);
+            let _disconnected = receiver.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
@@ -100,11 +102,12 @@ fn write_queued_lines(
     dropped: &AtomicU64,
 ) {
     let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-    let mut reported = 0;
-    while let Ok(first) = messages.recv() {
-        // Once the chunk is written, these senders are dropped, which ends the waits of `write_out`.
+    let mut reported_count = 0;
+    while let Ok(first_message) = messages.recv() {
+        // These senders are dropped after the chunk is written, which ends the waits of
+        // `wait_until_written`.
         let mut flush_requests = Vec::new();
-        for message in std::iter::once(first).chain(messages.try_iter()) {
+        for message in std::iter::once(first_message).chain(messages.try_iter()) {
             match message {
                 Message::Line(line) => chunk.extend_from_slice(&line),
                 Message::Flush(sender) => flush_requests.push(sender),
@@ -115,20 +118,21 @@ fn write_queued_lines(
         }
 
         if !chunk.is_empty() {
-            is_failing.store(!write_chunk(&mut output, &mut chunk), Ordering::Relaxed);
+            let is_written = write_chunk(&mut output, &mut chunk);
+            is_failing.store(!is_written, Ordering::Relaxed);
         }
-        // `write_chunk` leaves the lines in the chunk that it could not write.
-        let unwritten = chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+        // The chunk contains the lines that could not be written.
+        let unwritten_count = chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
         chunk.clear();
 
-        let total = dropped.fetch_add(unwritten, Ordering::Relaxed) + unwritten;
-        // A line about a failed write would fail, too.
-        if total > reported && unwritten == 0 {
+        let dropped_count = dropped.fetch_add(unwritten_count, Ordering::Relaxed) + unwritten_count;
+        // After a failed write, the warning could not be written either, so it waits.
+        if dropped_count > reported_count && unwritten_count == 0 {
             tracing::warn!(
-                lines = total - reported,
+                lines = dropped_count - reported_count,
                 "log lines were dropped: their reader is too slow, or their file could not be written"
             );
-            reported = total;
+            reported_count = dropped_count;
         }
     }
 }
@@ -140,8 +144,8 @@ fn write_chunk(output: &mut impl Write, chunk: &mut Vec<u8>) -> bool {
         match output.write(chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => return false,
-            Ok(written) => {
-                chunk.drain(..written);
+            Ok(byte_count) => {
+                chunk.drain(..byte_count);
             }
         }
     }
@@ -202,12 +206,12 @@ impl Visit for JsonMembers {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        // Most texts need no escaping. This test never ends early, so that it can be compiled to
-        // instructions that test many bytes at once.
-        let is_plain = value.bytes().fold(true, |plain, byte| {
-            plain & (byte >= b' ') & !matches!(byte, b'"' | b'\\')
+        // Most texts need no escaping, and are copied. The test for them never ends early, so that
+        // it can be compiled to instructions that test many bytes at once.
+        let needs_no_escape = value.bytes().fold(true, |is_plain, byte| {
+            is_plain & (byte >= b' ') & !matches!(byte, b'"' | b'\\')
         });
-        if !is_plain {
+        if !needs_no_escape {
             return self.add(field.name(), value);
         }
         for part in [",\"", field.name(), "\":\"", value, "\""] {
@@ -268,7 +272,7 @@ mod tests {
                 number = 7_u64
             );
         });
-        lines.write_out();
+        lines.wait_until_written();
         let line: Vec<u8> = output.try_iter().flatten().collect();
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(
@@ -294,9 +298,9 @@ mod tests {
             assert_eq!(taken.count(), room, "audit: {is_audit}");
         }
         drop(permit);
-        lines.write_out();
+        lines.wait_until_written();
         lines.add(b"last\n".to_vec(), true);
-        lines.write_out();
+        lines.wait_until_written();
         let all: Vec<u8> = output.try_iter().flatten().collect();
         assert!(all.len() >= MAX_QUEUED * b"line\n".len() && all.ends_with(b"last\n"));
     }
@@ -334,7 +338,7 @@ mod tests {
             ("", true, 3),
         ] {
             lines.add(line.as_bytes().to_vec(), true);
-            lines.write_out();
+            lines.wait_until_written();
             let counted = lines.dropped.load(Ordering::Relaxed);
             assert_eq!(
                 (lines.is_failing.load(Ordering::Relaxed), counted),

@@ -31,9 +31,12 @@ impl Listeners {
     /// # Errors
     /// Returns an error with the names of the settings if an address cannot be bound.
     pub(crate) async fn bind(settings: &Settings) -> Result<Self> {
-        let listen = settings.listen();
-        let setting = format!("SHOP_HOST {}, SHOP_PORT {}", listen.host, listen.port);
-        let public = bind(&listen, &setting).await?;
+        let public_addr = settings.listen();
+        let setting = format!(
+            "SHOP_HOST {}, SHOP_PORT {}",
+            public_addr.host, public_addr.port
+        );
+        let public = bind(&public_addr, &setting).await?;
 
         let service = settings.service.name();
         let mut admin = None;
@@ -66,6 +69,7 @@ impl Listeners {
         shutdown: &Shutdown,
     ) -> io::Result<()> {
         options.max_connections = descriptors::raise_limit_for_connections(options.max_connections);
+        // Only this machine can reach a loopback address, so clients name it by a local host name.
         if settings.process.http.hosts.is_none() && self.public.local_addr()?.ip().is_loopback() {
             options.hosts = options.hosts.or_local();
         }
@@ -93,25 +97,25 @@ async fn serve_public(
     options: &HttpOptions,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
-    let stopped = shutdown.clone().cancelled_owned();
+    let shutdown_begun = shutdown.clone().cancelled_owned();
     match tls {
-        Some(tls) => serve_tls(listener, tls, service, options, stopped).await,
-        None => serve(listener, service, options, stopped).await,
+        Some(tls) => serve_tls(listener, tls, service, options, shutdown_begun).await,
+        None => serve(listener, service, options, shutdown_begun).await,
     }
 }
 
-/// Serves `service` until the shutdown, on a thread with a runtime of its own, so that it is
+/// Serves `service` until the shutdown, on a thread with a runtime of its own. This keeps `service`
 /// responsive under any load of the public listener.
 ///
-/// The runtime stays until the process ends, because the public listener may use connections to
-/// servers that this runtime opened.
+/// The runtime stays until the process ends, because the public listener may use connections that
+/// this runtime opened, such as those to a store.
 async fn serve_apart(
     listener: TcpListener,
     service: HttpService,
     options: HttpOptions,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let (sender, ended) = oneshot::channel();
+    let (result_sender, result) = oneshot::channel();
     let listener = listener.into_std()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -121,14 +125,15 @@ async fn serve_apart(
             let listener = TcpListener::from_std(listener)?;
             serve(listener, service, &options, shutdown.cancelled_owned()).await
         };
-        drop(sender.send(served.await));
+        drop(result_sender.send(served.await));
+        // Keeps the runtime.
         std::future::pending::<()>().await;
     };
     std::thread::Builder::new()
         .name("admin".to_owned())
         .spawn(move || runtime.block_on(work))?;
 
-    ended
+    result
         .await
         .unwrap_or_else(|_panicked| Err(io::Error::other("the admin listener has panicked")))
 }
@@ -169,31 +174,32 @@ async fn listen_on_first<T>(
     Err(last_error)
 }
 
-/// Listens with `listen` on `address`, or on `0.0.0.0` in place of `::` on a machine without IPv6.
+/// Listens with `listen` on `address`. If `address` is `::` and the machine has no IPv6, listens on
+/// `0.0.0.0` instead.
 ///
-/// So `::`, all addresses of both families, is a setting for every machine and every cluster.
+/// This lets one setting, `::`, work on every machine. It stands for all IPv4 and IPv6 addresses.
 fn listen_on<T>(
     address: SocketAddr,
     listen: impl Fn(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
-    let listened = listen(address);
-    if address.ip() != Ipv6Addr::UNSPECIFIED || !listened.as_ref().is_err_and(lacks_ipv6) {
-        return listened;
+    match listen(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && lacks_ipv6(&error) => {
+            tracing::info!("this machine has no IPv6: listening on 0.0.0.0 in place of ::");
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        result => result,
     }
-
-    tracing::info!("this machine has no IPv6: listening on 0.0.0.0 in place of ::");
-    listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
 }
 
-/// Returns whether an IPv6 listener failed with `error` because the machine has no IPv6: the kernel
-/// lacks the family of addresses, or no interface has one.
+/// Returns whether `error`, of an IPv6 listener, means that the machine has no IPv6: the kernel
+/// does not support it, or no interface has an IPv6 address.
 fn lacks_ipv6(error: &io::Error) -> bool {
-    let lacks_family = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
-    lacks_family || error.kind() == io::ErrorKind::AddrNotAvailable
+    let is_unsupported = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+    is_unsupported || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-/// Listens on `address`, also if connections of an earlier process still linger there. A listener
-/// on `::` accepts connections over IPv4, too, whatever the default of the machine is.
+/// Listens on `address`, even while connections of an earlier process are still being closed there.
+/// A listener on `::` also accepts IPv4 connections, whatever the default of the machine is.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?

@@ -59,29 +59,31 @@ impl LogFile {
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        let checked = if path.exists() {
+        let access_result = if path.exists() {
             access(path, Access::WRITE_OK)
         } else {
             access(folder, Access::WRITE_OK | Access::EXEC_OK)
         };
-        checked.map_err(|error| unwritable(path, error))
+        access_result.map_err(|error| unwritable(path, error))
     }
 
     /// Returns whether the open file is the one at the path.
     fn is_at_its_path(&self) -> io::Result<bool> {
-        let current = fs::metadata(&self.path)?;
-        let opened = self.file.metadata()?;
-        Ok(current.dev() == opened.dev() && current.ino() == opened.ino())
+        let file_at_path = fs::metadata(&self.path)?;
+        let open_file = self.file.metadata()?;
+        Ok(file_at_path.dev() == open_file.dev() && file_at_path.ino() == open_file.ino())
     }
 
-    /// Returns the file to write to, after the check that is due once per interval.
+    /// Returns the file to write to. Once per interval, checks whether another program renamed or
+    /// deleted the file, and then opens a new one.
     fn current_file(&mut self) -> &mut File {
         if self.last_check.elapsed() >= self.check_interval {
             self.last_check = Instant::now();
-            if !self.is_at_its_path().unwrap_or(false)
-                && let Ok(file) = open_file(&self.path)
-            {
-                self.file = file;
+            // An error means that there is no file at the path. If no file can be opened there now,
+            // the lines are still written to the old one.
+            let is_at_its_path = self.is_at_its_path().unwrap_or(false);
+            if !is_at_its_path && let Ok(new_file) = open_file(&self.path) {
+                self.file = new_file;
             }
         }
         &mut self.file
@@ -90,8 +92,8 @@ impl LogFile {
 
 /// Opens the file at `path` to append lines, or creates the file.
 fn open_file(path: &Path) -> io::Result<File> {
-    // To open a named pipe without a reader is an error, and does not block. Later writes to a pipe
-    // do wait for its reader.
+    // With this flag, a named pipe without a reader is an error, and does not block. The flag is
+    // removed below, so that writes wait for the reader.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
         .append(true)
@@ -111,33 +113,33 @@ fn unwritable(path: &Path, error: impl Display) -> CliError {
     ))
 }
 
-/// Removes the incomplete line at the end of `written`, which are the last bytes of `file`.
+/// Removes the incomplete line at the end of `written_bytes`, which are the last bytes of `file`.
 ///
-/// Returns the number of bytes of `written` that remain.
-fn remove_incomplete_line(file: &mut File, written: &[u8]) -> io::Result<usize> {
-    let incomplete = written
+/// Returns the number of `written_bytes` that remain in the file.
+fn remove_incomplete_line(file: &mut File, written_bytes: &[u8]) -> io::Result<usize> {
+    let incomplete_length = written_bytes
         .iter()
         .rev()
         .take_while(|byte| **byte != b'\n')
         .count();
     // Bytes cannot be removed from a pipe, whose position cannot be read, nor from a file to which
     // another process appended in the meantime.
-    if incomplete > 0
+    if incomplete_length > 0
         && let Ok(end) = file.stream_position()
         && file.metadata()?.len() == end
     {
-        file.set_len(end - incomplete as u64)?;
-        return Ok(written.len() - incomplete);
+        file.set_len(end - incomplete_length as u64)?;
+        return Ok(written_bytes.len() - incomplete_length);
     }
-    Ok(written.len())
+    Ok(written_bytes.len())
 }
 
 impl Write for LogFile {
     /// Writes whole lines: if a full disk accepts only a part of a line, the part is removed again.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let file = self.current_file();
-        let written = file.write(bytes)?;
-        remove_incomplete_line(file, &bytes[..written])
+        let written_length = file.write(bytes)?;
+        remove_incomplete_line(file, &bytes[..written_length])
     }
 
     fn flush(&mut self) -> io::Result<()> {

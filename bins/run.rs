@@ -1,17 +1,18 @@
-//! Runs a binary: a generated text, a check, a command, or the service, as its settings select.
+//! Runs a binary: completions or the manual page, a check, a command, or the service, as its
+//! settings select.
 
 use std::process::ExitCode;
 
 use crate::service::Service;
 use crate::settings::{ServiceKind, Settings};
-use crate::{Result, check_config, commands, ended, healthcheck, signal, telemetry};
+use crate::{Result, check_config, commands, healthcheck, report_result, signal, telemetry};
 
 /// Runs a binary with the settings of this process, and returns its exit code.
 ///
 /// A service serves until the first SIGTERM or SIGINT.
 pub async fn run(service: ServiceKind) -> ExitCode {
     // The future is large, because it contains the futures of all commands.
-    ended(Box::pin(run_selected(service)).await)
+    report_result(Box::pin(run_selected(service)).await)
 }
 
 /// Reads the settings, and runs what they select.
@@ -21,11 +22,11 @@ pub async fn run(service: ServiceKind) -> ExitCode {
 /// that cannot start, or that fails.
 async fn run_selected(service: ServiceKind) -> Result<()> {
     let settings = Settings::read(service)?;
-    if let Some(text) = settings.generated()? {
-        return commands::print(text).map(drop);
+    if let Some(text) = settings.completions_or_man_page()? {
+        return commands::print_unless_closed(text).map(drop);
     }
 
-    let shutdown = signal::shutdown()?;
+    let shutdown = signal::handle_shutdown_signals()?;
     // The rest of the diagnostic log is written when `telemetry` is dropped.
     let mut telemetry = telemetry::init(&settings)?;
     for warning in settings.warnings() {
@@ -41,13 +42,14 @@ async fn run_selected(service: ServiceKind) -> Result<()> {
         return check_config::run(&settings, &shutdown).await;
     }
 
+    // `None` if the shutdown began before the service was open.
     let Some(mut service) = Service::open_until(&shutdown, settings).await? else {
         return Ok(());
     };
     service.lines.clone_from(&telemetry.lines);
-    let ended = service.serve(shutdown).await;
+    let result = service.serve(shutdown).await;
     if let Some(exporter) = telemetry.exporter.take() {
         exporter.shutdown().await;
     }
-    ended
+    result
 }

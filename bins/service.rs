@@ -64,8 +64,9 @@ impl Service {
     /// # Cancel safety
     /// Dropping the future closes what was opened, and does not wait for that.
     pub async fn open(settings: Settings) -> Result<Self> {
-        let opened = Self::open_until(&Shutdown::new(), settings).await?;
-        opened.ok_or_else(|| CliError::new("the service was stopped before it was open"))
+        let no_shutdown = Shutdown::new();
+        let service = Self::open_until(&no_shutdown, settings).await?;
+        service.ok_or_else(|| CliError::new("the service was stopped before it was open"))
     }
 
     /// Opens like [`open`](Self::open), and returns `None` if `shutdown` begins before the end.
@@ -78,24 +79,30 @@ impl Service {
     ) -> Result<Option<Self>> {
         let closing = Arc::<Closing>::default();
         let opening = Box::pin(Self::open_with(settings, Arc::clone(&closing)));
-        let opened = shutdown.run_until_cancelled(opening).await.transpose();
-        if !matches!(opened, Ok(Some(_))) {
+        let service = shutdown.run_until_cancelled(opening).await.transpose();
+        let is_open = matches!(service, Ok(Some(_)));
+        if !is_open {
             closing.wait(CLOSE_TIMEOUT).await;
         }
-        opened
+        service
     }
 
-    /// Opens the service. The list `closing` gets the futures that complete when the opened files
-    /// and connections are closed.
+    /// Opens the service. Adds to `closing` the futures that complete when the opened files and
+    /// connections are closed.
     ///
     /// # Errors
     /// The errors of [`open`](Self::open).
     async fn open_with(settings: Settings, closing: Arc<Closing>) -> Result<Self> {
-        auth::require_choice(&settings).await?;
-        let tls = tls::of_listener(&settings).await?;
-        let mut parts = Parts::new(settings.service, None);
+        auth::require_auth_if_reachable(&settings).await?;
+        let tls = tls::read_listener_tls(&settings).await?;
+        let no_purchases = None;
+        let mut parts = Parts::new(settings.service, no_purchases);
         let authenticator = auth::authenticator(&settings, &parts.metrics).await?;
-        drop(tls::for_services(ShopClient::builder("https://localhost"), &settings).await?);
+        // Only checks the files for calls of other services, before a port is opened.
+        drop(
+            tls::with_service_certificates(ShopClient::builder("https://localhost"), &settings)
+                .await?,
+        );
 
         let backends = Backends::with_closing(&settings, Arc::clone(&closing));
         let mut purchase_tasks = None;
@@ -106,7 +113,7 @@ impl Service {
         if settings.service == ServiceKind::Management {
             parts.operations.extend(entities.operations());
         }
-        let late_inspections = backends.late_inspections();
+        let late_inspections = backends.take_late_inspections();
         Ok(Self {
             settings,
             parts,
@@ -132,9 +139,9 @@ impl Service {
     /// - an error if accepted purchases are not durable
     pub async fn serve(self, shutdown: Shutdown) -> Result<()> {
         let closing = Arc::clone(&self.closing);
-        let ended = self.serve_until(shutdown).await;
+        let result = self.serve_until(shutdown).await;
         closing.wait(CLOSE_TIMEOUT).await;
-        ended
+        result
     }
 
     /// Serves like [`serve`](Self::serve), and drops the logs and the stores at the end.
@@ -147,7 +154,7 @@ impl Service {
         if let Some(lines) = &self.lines {
             // The diagnostic log now contains the service's address, for a program that waits for
             // the address.
-            lines.write_out();
+            lines.wait_until_written();
             let is_failing = Arc::clone(&lines.is_failing);
             metrics.count_dropped_lines(Arc::clone(&lines.dropped), is_failing);
         }
@@ -158,9 +165,9 @@ impl Service {
 
         let background = self.start_tasks(&shutdown)?;
         notify_systemd(NotifyState::Ready);
-        let stopping = shutdown.clone();
+        let shutdown_begun = shutdown.clone();
         tokio::spawn(async move {
-            stopping.cancelled().await;
+            shutdown_begun.cancelled().await;
             notify_systemd(NotifyState::Stopping);
         });
 
@@ -176,9 +183,9 @@ impl Service {
             router = router.authenticate(authenticator);
         }
         let options = self.settings.http_options();
-        let drain = self.settings.process.drain_timeout;
+        let drain_timeout = self.settings.process.drain_timeout;
         let server = listeners.serve(router, &self.settings, options, self.tls, &shutdown);
-        run_until_shutdown(Box::pin(server), background, sink, &shutdown, drain).await
+        run_until_shutdown(Box::pin(server), background, sink, &shutdown, drain_timeout).await
     }
 
     /// Starts the background tasks that the settings select, which join the consumer groups.
@@ -214,7 +221,8 @@ fn notify_systemd(state: NotifyState<'_>) {
 /// Waits until the server and the background tasks end, and the purchases that `sink` accepted are
 /// durable.
 ///
-/// Once `shutdown` begins, the wait lasts at most for `drain`. A wait that times out is no error.
+/// Once `shutdown` begins, the wait lasts at most for `drain_timeout`. A wait that times out logs a
+/// warning, and is no error.
 ///
 /// # Errors
 /// Returns the error of the server, of the purchases that are not durable, or of a background task.
@@ -223,32 +231,34 @@ async fn run_until_shutdown(
     background: Background,
     sink: Option<Arc<dyn PurchaseSink>>,
     shutdown: &Shutdown,
-    drain: Duration,
+    drain_timeout: Duration,
 ) -> Result<()> {
-    let complete = async move {
-        let served = server.await;
+    let completion = async move {
+        let server_result = server.await;
         // A failed server stops the background tasks, too.
         shutdown.cancel();
         // The closed sink rejects new purchases. `close` waits until the accepted ones are
         // published.
-        let flushed = match sink {
-            Some(sink) => sink.close(drain).await,
+        let sink_result = match sink {
+            Some(sink) => sink.close(drain_timeout).await,
             None => Ok(()),
         };
-        let ended = background.finish().await;
-        served.map_err(CliError::new)?;
-        flushed?;
-        ended
+        let task_result = background.finish().await;
+
+        // Everything has ended. Now the first error is returned.
+        server_result.map_err(CliError::new)?;
+        sink_result?;
+        task_result
     };
-    let timed_out = async {
+    let timeout = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(drain).await;
+        tokio::time::sleep(drain_timeout).await;
     };
     tokio::select! {
-        ended = complete => ended,
-        () = timed_out => {
+        result = completion => result,
+        () = timeout => {
             tracing::warn!(
-                ?drain,
+                drain = ?drain_timeout,
                 "drain timed out: purchases without a response may have been accepted, records without a commit are redelivered"
             );
             Ok(())

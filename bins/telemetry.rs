@@ -34,25 +34,28 @@ pub(crate) struct Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        self.lines.iter().for_each(Lines::write_out);
+        if let Some(lines) = &self.lines {
+            lines.wait_until_written();
+        }
     }
 }
 
 /// Starts logging, and the export of traces.
 ///
 /// # Errors
-/// An error if logging was started before, if the log file cannot be written, or if a setting of
-/// the log or of traces is invalid.
+/// - an error if logging was started before
+/// - an error if the log file cannot be written
+/// - an error if a setting of the log or of traces is invalid
 pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     let filter = EnvFilter::try_new(format!("{},{AUDIT}=info", settings.process.log_level))
         .map_err(CliError::new)?;
 
-    let mut on_terminal = stderr().is_terminal();
+    let mut is_terminal = stderr().is_terminal();
     let mut lines = None;
     if settings.serves() {
         let mut output: Box<dyn Write + Send> = Box::new(stderr());
         if let Some(path) = &settings.process.log_file {
-            on_terminal = false;
+            is_terminal = false;
             output = Box::new(LogFile::open(path)?);
         }
         lines = Some(Lines::start(output).map_err(CliError::new)?);
@@ -67,7 +70,7 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     let is_json = settings
         .process
         .log_format
-        .map_or(!on_terminal, |format| format == LogFormat::Json);
+        .map_or(!is_terminal, |format| format == LogFormat::Json);
     let layer = if is_json {
         layer
             .json()
@@ -76,27 +79,27 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
             .with_span_list(false)
             .boxed()
     } else {
-        layer.with_ansi(on_terminal).boxed()
+        layer.with_ansi(is_terminal).boxed()
     };
 
-    // A command does not write an access log, and writes its audit lines like the other lines.
+    // Only a service writes an access log. A command writes its audit lines like the other lines.
     let has_one_layer = !settings.serves()
         || (settings.http_options().access_log == AccessLog::Off && exporter.is_none());
-    let started = if has_one_layer {
+    let init_result = if has_one_layer {
         // One filter around everything: filters of single layers cost more per span.
         registry().with(layer).with(filter).try_init()
     } else {
         // Without the hint, the filter would enable every level.
-        let is_other = filter_fn(|metadata| !ACCESS.contains(&metadata.target()))
+        let is_no_access_log = filter_fn(|metadata| !ACCESS.contains(&metadata.target()))
             .with_max_level_hint(Level::TRACE);
-        let access = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));
+        let is_access_log = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));
         registry()
-            .with(layer.with_filter(filter.and(is_other)))
-            .with(lines.clone().map(Records).with_filter(access))
+            .with(layer.with_filter(filter.and(is_no_access_log)))
+            .with(lines.clone().map(Records).with_filter(is_access_log))
             .with(exporter.as_ref().map(Exporter::layer))
             .try_init()
     };
-    started.map_err(CliError::new)?;
+    init_result.map_err(CliError::new)?;
 
     if settings.serves() {
         log_start(settings)?;
@@ -111,7 +114,8 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
 /// working directory is gone.
 fn log_start(settings: &Settings) -> Result<()> {
     let components: Vec<_> = components(settings).collect();
-    let place = |label| {
+    // The server or the file of a component, if the service uses the component.
+    let place_of = |label| {
         let component = components
             .iter()
             .find(|component| component.label == label)?;
@@ -119,11 +123,11 @@ fn log_start(settings: &Settings) -> Result<()> {
     };
     let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;
     tracing::info!(
-        log = place("log"),
-        store = place("store"),
-        listings = place("listings"),
-        users = place("users"),
-        orders = place("orders"),
+        log = place_of("log"),
+        store = place_of("store"),
+        listings = place_of("listings"),
+        users = place_of("users"),
+        orders = place_of("orders"),
         folder = %folder.display(),
         roles = settings.roles.names(),
         topic = settings.process.purchases_topic,

@@ -14,13 +14,13 @@ use crate::{CliError, Result, auth};
 /// The time before the end of a certificate in which it causes a warning: 14 days.
 const WARNING_MILLIS: i64 = 14 * 86_400_000;
 
-/// Returns the certificate of this service, or `None` if the service does not use TLS. Warns if the
-/// certificate expires soon.
+/// Reads the certificate of this service. Returns `None` if the service does not use TLS. Logs a
+/// warning if the certificate expires soon.
 ///
 /// # Errors
 /// - an error if a file cannot be read, or is invalid
-/// - for a check of the settings, an error if the certificate has expired
-pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
+/// - with `--check-config`, an error if the certificate has expired
+pub(crate) async fn read_listener_tls(settings: &Settings) -> Result<Option<Tls>> {
     let Some(TlsFiles { own, client_ca }) = &settings.tls else {
         return Ok(None);
     };
@@ -33,12 +33,12 @@ pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
     if let Some(end) = tls.not_after().await {
         let remaining_millis = end.as_millis() - SystemClock.now().as_millis();
         let has_expired = remaining_millis < 0;
-        let expires = if has_expired {
+        let verb = if has_expired {
             "has expired"
         } else {
             "expires"
         };
-        let text = format!("SHOP_TLS_CERT_FILE: the certificate {expires} on {end}");
+        let text = format!("SHOP_TLS_CERT_FILE: the certificate {verb} on {end}");
         if has_expired && settings.process.check_config {
             return Err(CliError::new(text));
         }
@@ -54,22 +54,27 @@ pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
 ///
 /// # Errors
 /// An error if a file cannot be read, or is invalid.
-pub(crate) async fn for_services(
+pub(crate) async fn with_service_certificates(
     client: ShopClientBuilder,
     settings: &Settings,
 ) -> Result<ShopClientBuilder> {
     let ServiceCalls {
-        ca, client: own, ..
+        ca,
+        client: own_certificate,
+        ..
     } = &settings.service_calls;
-    let own_files = own.iter().flat_map(|own| [&own.certificate, &own.key]);
+    let own_files = own_certificate
+        .iter()
+        .flat_map(|own| [&own.certificate, &own.key]);
     let mut files = ca.iter().chain(own_files);
-    let Some(first) = files.next() else {
+    // Without files, the client uses the authorities of the system.
+    let Some(first_file) = files.next() else {
         return Ok(client);
     };
 
-    let source = files.fold(FileSource::new(first), FileSource::and);
-    let about = "SHOP_SERVICE_CA_FILE, SHOP_SERVICE_CERT_FILE, SHOP_SERVICE_KEY_FILE";
-    let http = auth::read_files(source, http_client, about).await?;
+    let source = files.fold(FileSource::new(first_file), FileSource::and);
+    let setting_names = "SHOP_SERVICE_CA_FILE, SHOP_SERVICE_CERT_FILE, SHOP_SERVICE_KEY_FILE";
+    let http = auth::read_files(source, http_client, setting_names).await?;
 
     Ok(client.http_client_provider(move || {
         let http = Arc::clone(&http);
@@ -90,7 +95,7 @@ pub(crate) async fn for_services(
 fn http_client(text: &str) -> shop_core::Result<reqwest::Client> {
     let mut client = ShopClient::builder("https://localhost").gzip(false);
     let mut files: Vec<&str> = text.split(FileSource::SEPARATOR).collect();
-    // Two files are a certificate and its key.
+    // One or three files begin with the authorities. Two files are a certificate and its key.
     if files.len() != 2 {
         client = client.ca_certificates(files.remove(0).as_bytes());
     }

@@ -35,9 +35,9 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Closing(Mutex<Vec<BoxFuture<'static, ()>>>);
 
 impl Closing {
-    /// Adds a future that completes when an opened port is closed.
-    fn add(&self, closed: impl Future<Output = ()> + Send + 'static) {
-        self.futures().push(Box::pin(closed));
+    /// Adds `port_closed`, a future that completes when an opened port is closed.
+    fn add(&self, port_closed: impl Future<Output = ()> + Send + 'static) {
+        self.lock_futures().push(Box::pin(port_closed));
     }
 
     /// Waits until the files and connections of all dropped ports are closed, at most for `limit`.
@@ -45,12 +45,13 @@ impl Closing {
     /// # Cancel safety
     /// Dropping the future ends the wait. The files are closed nevertheless.
     pub(crate) async fn wait(&self, limit: Duration) {
-        let futures = std::mem::take(&mut *self.futures());
-        let _timed_out = timeout(limit, join_all(futures)).await;
+        let futures = std::mem::take(&mut *self.lock_futures());
+        // After the limit, the process ends without what is still open.
+        let _timed_out = timeout(limit, join_all(futures)).await.is_err();
     }
 
     /// Locks the futures.
-    fn futures(&self) -> MutexGuard<'_, Vec<BoxFuture<'static, ()>>> {
+    fn lock_futures(&self) -> MutexGuard<'_, Vec<BoxFuture<'static, ()>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +75,7 @@ enum OpenStore {
 }
 
 impl OpenLog {
-    /// Returns the parts of this log, which is `topic`, without a sink.
+    /// Returns the backend with this log of `topic`, without a sink.
     fn backend(self, topic: TopicSpec<'_>) -> Backend {
         let mut backend: Backend = match self {
             #[cfg(feature = "kafka")]
@@ -87,7 +88,7 @@ impl OpenLog {
         backend
     }
 
-    /// Returns the parts of this log, which is `topic`, with a sink that publishes to it.
+    /// Returns the backend with this log of `topic`, and with a sink that publishes to the log.
     fn publishing_backend(self, topic: TopicSpec<'_>) -> Backend {
         match self {
             #[cfg(feature = "kafka")]
@@ -105,7 +106,7 @@ impl OpenLog {
 }
 
 impl OpenStore {
-    /// Returns the parts of this store.
+    /// Returns the backend with this store.
     fn backend(self) -> Backend {
         match self {
             #[cfg(feature = "mongodb")]
@@ -118,11 +119,11 @@ impl OpenStore {
     }
 }
 
-/// Inspections of stores that complete when their servers are available, with an error if a store
-/// has a fault.
+/// Inspections of stores whose servers were unavailable. Each inspection completes when the server
+/// is available, with an error if the store has a fault.
 type LateInspections = Vec<BoxFuture<'static, Result<()>>>;
 
-/// The logs and stores that the settings select, and what a process opened of them.
+/// The logs and stores that the settings select. It opens what a process asks for.
 ///
 /// The log is on Kafka, or embedded. The store of purchases is in MongoDB, in PostgreSQL, or
 /// embedded; users and orders are in PostgreSQL, or embedded. What was opened is closed when all its
@@ -142,9 +143,9 @@ impl<'a> Backends<'a> {
         Self::with_closing(settings, Arc::default())
     }
 
-    /// Selects the backends, with the list `closing` of the process. The list gets a future per
-    /// opened port, so that a process that uses the ports for longer than this value lives can wait
-    /// until they are closed.
+    /// Selects the backends, and adds a future for each port that is opened to `closing`, the list
+    /// of the process. By this list, a process can wait until its ports are closed, even after this
+    /// value is dropped.
     pub(crate) fn with_closing(settings: &'a Settings, closing: Arc<Closing>) -> Self {
         // Optimized programs enable no failpoints, even if they are built together with tests.
         #[cfg(all(feature = "failpoints", debug_assertions))]
@@ -160,10 +161,11 @@ impl<'a> Backends<'a> {
         }
     }
 
-    /// Lets [`close`](Self::close) wait for `closed`, which completes when an opened port is closed.
+    /// Makes [`close`](Self::close) wait for `port_closed`, which completes when an opened port is
+    /// closed.
     #[cfg(any(feature = "embedded", feature = "mongodb"))]
-    pub(super) fn close_at_end(&self, closed: impl Future<Output = ()> + Send + 'static) {
-        self.closing.add(closed);
+    pub(super) fn close_at_end(&self, port_closed: impl Future<Output = ()> + Send + 'static) {
+        self.closing.add(port_closed);
     }
 
     /// Waits until the files and connections of all dropped ports are closed, at most for `limit`.
@@ -177,19 +179,20 @@ impl<'a> Backends<'a> {
         &self,
         inspection: impl Future<Output = Result<()>> + Send + 'static,
     ) {
-        self.locked_inspections().push(Box::pin(inspection));
+        self.lock_inspections().push(Box::pin(inspection));
     }
 
     /// Takes the inspections of stores whose servers were unavailable. A service that has such
     /// stores runs them, and ends with the error of a store that is not fit for purchases.
-    pub(crate) fn late_inspections(&self) -> LateInspections {
-        std::mem::take(&mut *self.locked_inspections())
+    pub(crate) fn take_late_inspections(&self) -> LateInspections {
+        std::mem::take(&mut *self.lock_inspections())
     }
 
     /// Locks the inspections.
-    fn locked_inspections(&self) -> MutexGuard<'_, LateInspections> {
-        let locked = self.late_inspections.lock();
-        locked.unwrap_or_else(PoisonError::into_inner)
+    fn lock_inspections(&self) -> MutexGuard<'_, LateInspections> {
+        self.late_inspections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the log of `topic`, without a sink. A command opens the log before a store, so that no
@@ -198,8 +201,8 @@ impl<'a> Backends<'a> {
     /// # Errors
     /// The errors of the backend.
     pub(crate) async fn log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<Backend>> {
-        let opened = self.open_log(topic).await?;
-        Ok(opened.map(|log| log.backend(topic)))
+        let open_log = self.open_log(topic).await?;
+        Ok(open_log.map(|log| log.backend(topic)))
     }
 
     /// Opens the store of the purchases.
@@ -207,13 +210,12 @@ impl<'a> Backends<'a> {
     /// # Errors
     /// The errors of the backend.
     pub(crate) async fn purchases(&self) -> Result<OpenPort<Backend>> {
-        let opened = self.open_store().await?;
-        Ok(opened.map(OpenStore::backend))
+        let open_store = self.open_store().await?;
+        Ok(open_store.map(OpenStore::backend))
     }
 
-    /// Opens the log of the purchases, with a sink that publishes to it, and their store, for a
-    /// command that writes both. If the sink stores a purchase at once, by
-    /// [`Settings::stores_at_once`], both are one file.
+    /// Opens the log of the purchases, with a sink that publishes to the log, and the store of the
+    /// purchases, for a command that writes both. Returns the log and the store.
     ///
     /// # Errors
     /// The errors of the backends.
@@ -223,8 +225,11 @@ impl<'a> Backends<'a> {
             return Ok((log, store));
         }
         // The log is checked before the store is opened, so that no store is created without a log.
-        let checked = log.port.require_sink()?.check().await;
-        checked.map_err(CliError::about(&log.name))?;
+        log.port
+            .require_sink()?
+            .check()
+            .await
+            .map_err(CliError::about(&log.name))?;
         Ok((log, self.purchases().await?))
     }
 
@@ -238,8 +243,8 @@ impl<'a> Backends<'a> {
     /// The errors of the backends.
     pub(crate) async fn open_for_service(&self) -> Result<Backend> {
         let settings = self.settings;
-        let publishes = settings.service == ServiceKind::Facing;
-        let (log, mut store) = if publishes || settings.stores_at_once() {
+        let publishes_to_log = settings.service == ServiceKind::Facing;
+        let (log, mut store) = if publishes_to_log || settings.stores_on_append() {
             self.open_publishing_log().await?
         } else {
             (self.log(TopicSpec::purchases(settings)).await?, None)
@@ -249,7 +254,8 @@ impl<'a> Backends<'a> {
         }
 
         let mut backend = log.port;
-        if !publishes {
+        // Without a sink of the log, the sink of the store is used.
+        if !publishes_to_log {
             backend.sink = None;
         }
         Ok(match store {
@@ -258,23 +264,26 @@ impl<'a> Backends<'a> {
         })
     }
 
-    /// Opens the log of the purchases, with a sink that publishes to it. If the sink stores a
-    /// purchase at once, this also opens the store, which is in the same file.
+    /// Opens the log of the purchases, with a sink that publishes to the log.
+    ///
+    /// If the settings store each purchase in the transaction that appends it to the log, also
+    /// opens the store, which is then in the file of the log, and returns it.
     ///
     /// # Errors
     /// The errors of the backend.
     async fn open_publishing_log(&self) -> Result<(OpenPort<Backend>, Option<OpenPort<Backend>>)> {
         let topic = TopicSpec::purchases(self.settings);
-        let opened = self.open_log(topic).await?;
-        match &opened.port {
+        let open_log = self.open_log(topic).await?;
+        match &open_log.port {
             #[cfg(feature = "embedded")]
-            OpenLog::Embedded(log) if self.settings.stores_at_once() => {
+            OpenLog::Embedded(log) if self.settings.stores_on_append() => {
                 let store = embedded::open_store_of(self, log).await?;
                 let sink = embedded::storing_sink(log, topic).await?;
-                let log = opened.map(|log| log.backend(topic).with_sink(sink));
+                let log = open_log.map(|log| log.backend(topic).with_sink(sink));
                 Ok((log, Some(store.map(|store| store.backend()))))
             }
-            _ => Ok((opened.map(|log| log.publishing_backend(topic)), None)),
+            // The store, if there is one, is opened by itself.
+            _ => Ok((open_log.map(|log| log.publishing_backend(topic)), None)),
         }
     }
 
@@ -288,8 +297,8 @@ impl<'a> Backends<'a> {
             Log::Kafka(kafka) => Ok(kafka::open(self, kafka, topic).await?.map(OpenLog::Kafka)),
             #[cfg(feature = "embedded")]
             Log::Embedded(options) => {
-                let opened = embedded::open_log(self, options, topic).await?;
-                Ok(opened.map(OpenLog::Embedded))
+                let open_log = embedded::open_log(self, options, topic).await?;
+                Ok(open_log.map(OpenLog::Embedded))
             }
             #[cfg(not(feature = "embedded"))]
             Log::Embedded(_) => Err(without_files()),
@@ -304,18 +313,18 @@ impl<'a> Backends<'a> {
         match &self.settings.store {
             #[cfg(feature = "mongodb")]
             Store::Mongo { purchases, .. } => {
-                let opened = mongodb::open(self, purchases.clone()).await?;
-                Ok(opened.map(OpenStore::Mongo))
+                let open_store = mongodb::open(self, purchases.clone()).await?;
+                Ok(open_store.map(OpenStore::Mongo))
             }
             #[cfg(feature = "postgres")]
             Store::Postgres { purchases, .. } => {
-                let opened = postgres::open(self, purchases.clone()).await?;
-                Ok(opened.map(OpenStore::Postgres))
+                let open_store = postgres::open(self, purchases.clone()).await?;
+                Ok(open_store.map(OpenStore::Postgres))
             }
             #[cfg(feature = "embedded")]
             Store::Embedded => {
-                let opened = embedded::open_store(self).await?;
-                Ok(opened.map(OpenStore::Embedded))
+                let open_store = embedded::open_store(self).await?;
+                Ok(open_store.map(OpenStore::Embedded))
             }
             #[cfg(not(feature = "embedded"))]
             Store::Embedded => Err(without_files()),
@@ -369,14 +378,14 @@ impl<'a> Backends<'a> {
     }
 }
 
-/// Returns the error of a process that opens users or orders, although its settings select only a
-/// store of purchases.
+/// Returns the error of a process that opens users or orders, although its settings select a store
+/// for purchases only.
 #[cfg(feature = "mongodb")]
 fn without_entities() -> CliError {
     CliError::usage("SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it")
 }
 
-/// Returns the error of settings that select embedded files.
+/// Returns the error of settings that select embedded files, which this build does not support.
 #[cfg(not(feature = "embedded"))]
 fn without_files() -> CliError {
     CliError::new("this program was built without the embedded log and store")

@@ -1,4 +1,4 @@
-//! The components that a service uses, and their places.
+//! The components that a service uses, and where they are: on a server or in a file.
 
 use std::path::PathBuf;
 
@@ -46,12 +46,12 @@ fn server_of(settings: &Settings, component: ComponentKind<'_>) -> Option<String
     }
 }
 
-/// A component that a service uses, and its place.
+/// A component that a service uses, and where it is.
 pub(crate) struct ServiceComponent<'a> {
     /// The name of the component for operators.
     pub(crate) label: &'static str,
     pub(crate) kind: ComponentKind<'a>,
-    /// The name of the place, without credentials.
+    /// The name of the server, without credentials, or of the file.
     pub(crate) name: String,
     /// The file of the component, if it is one.
     pub(crate) file: Option<PathBuf>,
@@ -64,7 +64,10 @@ pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceCom
     let stores_users = settings.users == EntityLocation::Stored;
     let stores_orders = settings.orders == EntityLocation::Stored;
     let has_events = stores_users || stores_orders;
-    let listings_url = settings.management_url.as_deref().filter(|_| has_purchases);
+    let mut listings_url = None;
+    if has_purchases {
+        listings_url = settings.management_url.as_deref();
+    }
 
     [
         (
@@ -88,6 +91,7 @@ pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceCom
     ]
     .into_iter()
     .filter_map(|(label, kind)| {
+        // `None` for a component that this service does not use.
         let kind = kind?;
         let file = file_of(settings, kind);
         let name = server_of(settings, kind)

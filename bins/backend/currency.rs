@@ -13,10 +13,10 @@ use super::Backends;
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// Asks the store of `backend`, or the service in front of it, for its currency. Returns the
-/// currency of the shop, which is not known yet if there is no answer.
+/// Asks the store of `backend`, or the service in front of the store, for its currency. Returns the
+/// currency of the shop, which is not known yet if the store does not answer.
 ///
-/// A store without a currency adopts the one of the settings.
+/// A store without a currency adopts the currency of the settings.
 ///
 /// # Errors
 /// A usage error if the store and the settings specify different currencies.
@@ -25,10 +25,10 @@ pub(crate) async fn read_shop_currency(
     backend: &Backend,
 ) -> Result<ShopCurrency> {
     let currency = ShopCurrency::not_yet_known(settings.process.currency.clone());
-    let Some(source) = &backend.currency_store else {
+    let Some(currency_store) = &backend.currency_store else {
         return Ok(currency);
     };
-    match currency.ask(&**source).await {
+    match currency.ask(&**currency_store).await {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Conflict => return Err(setting_error(&error)),
         Err(error) => {
@@ -47,15 +47,15 @@ pub(crate) async fn read_shop_currency(
 /// - a usage error if the store and the settings specify different currencies
 /// - the errors of [`CurrencyStore::currency`]
 pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Result<()> {
-    let Some(configured) = &settings.process.currency else {
+    let Some(configured_currency) = &settings.process.currency else {
         return Ok(());
     };
     // A check must not let a store without a currency adopt one.
-    let adopted = None;
-    match store.currency(adopted).await? {
-        Some(stored) if stored != *configured => {
-            Err(setting_error(&other_currency(&stored, configured)))
-        }
+    let currency_to_adopt = None;
+    match store.currency(currency_to_adopt).await? {
+        Some(stored_currency) if stored_currency != *configured_currency => Err(setting_error(
+            &other_currency(&stored_currency, configured_currency),
+        )),
         _ => Ok(()),
     }
 }
@@ -63,8 +63,8 @@ pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Res
 /// Checks that the currency of the store of purchases does not contradict the settings of a command,
 /// before the command opens anything.
 ///
-/// A store that is missing or unavailable does not contradict them: the command itself needs the
-/// store, and says what is wrong with it, or does not need the store.
+/// A store that is missing or unavailable does not contradict the settings. A command that needs
+/// the store then fails by itself.
 ///
 /// # Errors
 /// A usage error if the store and the settings specify different currencies.
@@ -80,11 +80,12 @@ pub(crate) async fn check_command(backends: &Backends<'_>) -> Result<()> {
     };
     match check(backends.settings, &*store).await {
         Err(error) if error.is_usage() => Err(error),
+        // Other errors are errors of the store.
         _ => Ok(()),
     }
 }
 
-/// Returns `error` as an error of the setting of the currency.
+/// Returns `error` as a usage error of the setting SHOP_CURRENCY.
 fn setting_error(error: &shop_core::Error) -> CliError {
     CliError::usage(format!("SHOP_CURRENCY: {}", error.message()))
 }

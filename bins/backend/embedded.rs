@@ -18,7 +18,8 @@ use super::{Backends, ComponentKind, CopiedFile, OpenPort, OrderBackend, TopicSp
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
 
-/// Converts the error of a file that cannot be used.
+/// Converts the error of a file that cannot be used. The text begins with the setting of the
+/// folder.
 fn unusable(error: shop_core::Error) -> CliError {
     CliError::about(ABOUT_FILES)(error)
 }
@@ -71,7 +72,8 @@ pub(super) async fn open_store_of(
     Ok(open_port(settings, store, ComponentKind::Purchases))
 }
 
-/// Creates a sink that stores a purchase at once in the file of `log`, which is `topic`.
+/// Creates a sink that stores each purchase in the transaction that appends it to `log`, the log of
+/// `topic`.
 ///
 /// # Errors
 /// The errors of the data folder.
@@ -111,11 +113,11 @@ pub(super) async fn open_orders(
 ///
 /// # Errors
 /// The errors of the file.
-pub(super) async fn damage_of(file: &Path) -> Result<Vec<String>> {
+pub(super) async fn find_damage(file: &Path) -> Result<Vec<String>> {
     check_integrity(file).await.map_err(unusable)
 }
 
-/// Copies the files in `folder` into the folder `into`. Returns the copies.
+/// Copies the files in `folder` into the folder `into`. Returns the name and the size of each copy.
 ///
 /// # Errors
 /// The errors of the files.
@@ -123,7 +125,7 @@ pub(super) async fn backup(folder: &Path, into: &Path) -> Result<Vec<CopiedFile>
     copied_files(embedded::backup(folder, into).await)
 }
 
-/// Copies the files of the backup `from` into `folder`. Returns the copies.
+/// Copies the files of the backup `from` into `folder`. Returns the name and the size of each copy.
 ///
 /// # Errors
 /// The errors of the files.
@@ -156,6 +158,7 @@ pub(super) fn file(settings: &Settings, component: ComponentKind<'_>) -> Option<
 
 /// Returns `port` with the name of the file of `component`.
 fn open_port<T>(settings: &Settings, port: T, component: ComponentKind<'_>) -> OpenPort<T> {
+    // Only another service has no file.
     let file = file(settings, component).unwrap_or_default();
     OpenPort {
         port,
@@ -188,8 +191,8 @@ fn store_options(settings: &Settings) -> EmbeddedStoreOptions {
     EmbeddedStoreOptions::default().create(settings.serves())
 }
 
-/// Returns the options of the stores of users and of orders. A replay may rebuild a missing store
-/// from nothing.
+/// Returns the options of the stores of users and of orders. A service creates a missing store, and
+/// so does a replay, which may rebuild the store from nothing.
 fn entity_options(settings: &Settings) -> EmbeddedStoreOptions {
     let creates = settings.serves() || matches!(settings.command, Some(Command::Replay { .. }));
     EmbeddedStoreOptions::default().create(creates)

@@ -27,8 +27,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A store on a server that a process inspects before it uses the store.
 #[derive(Clone)]
 pub(super) struct InspectedStore {
-    /// The beginning of the errors: the setting that names the server.
-    pub(super) about: &'static str,
+    /// The setting that names the server, with which the errors begin.
+    pub(super) setting: &'static str,
     /// The name of the store for output.
     pub(super) name: String,
 }
@@ -51,6 +51,7 @@ impl StoreUse {
     /// Returns what a process with these settings does.
     fn of(settings: &Settings) -> Self {
         match &settings.command {
+            // A check does not run its command.
             _ if settings.process.check_config => Self::Checks,
             Some(command) if command.writes() => Self::Writes,
             Some(_) => Self::Reads,
@@ -60,15 +61,17 @@ impl StoreUse {
 }
 
 impl InspectedStore {
-    /// Returns what `inspect` finds about the store, if this process may use it. Logs the warnings,
-    /// unless they are part of the output of the process.
+    /// Runs `inspect`, and returns the inspection if this process may use the store. Logs the
+    /// warnings, unless they are part of the output of the process.
     ///
-    /// If the server of the store is unavailable, a service uses the store without an inspection,
-    /// and [`Backends::late_inspections`] inspects it as soon as the server is available.
+    /// If the server of the store is unavailable, a service uses the store without an inspection.
+    /// The store is then inspected as soon as the server is available, see
+    /// [`Backends::take_late_inspections`].
     ///
     /// # Errors
     /// - each fault of the store, unless a command only reads
-    /// - for a command or a check: the error of writes, and that of an inspection that failed
+    /// - for a command or a check, the error of a failed inspection
+    /// - for a check or a command that writes, the error with which writes fail at present
     pub(super) async fn accept<I>(
         &self,
         backends: &Backends<'_>,
@@ -84,7 +87,7 @@ impl InspectedStore {
                 backends.inspect_later(self.clone().accept_later(inspect));
                 Ok(StoreInspection::default())
             }
-            inspected => self.judge(store_use, inspected),
+            result => self.judge(store_use, result),
         }
     }
 
@@ -96,6 +99,7 @@ impl InspectedStore {
     where
         I: Future<Output = shop_core::Result<StoreInspection>> + Send,
     {
+        // The pauses never end.
         for pause in pauses(MIN_PAUSE, MAX_PAUSE) {
             sleep(pause).await;
             if let Ok(inspection) = inspect().await {
@@ -106,40 +110,41 @@ impl InspectedStore {
         Ok(())
     }
 
-    /// Returns the inspection if `store_use` is possible with what was found.
+    /// Returns the inspection in `inspection_result` if the store permits `store_use`. Logs the
+    /// warnings.
     ///
     /// # Errors
     /// The errors of [`accept`](Self::accept).
     fn judge(
         &self,
         store_use: StoreUse,
-        inspected: shop_core::Result<StoreInspection>,
+        inspection_result: shop_core::Result<StoreInspection>,
     ) -> Result<StoreInspection> {
-        let about = CliError::about(self.about);
-        let mut inspection = match inspected {
+        let to_error = CliError::about(self.setting);
+        let mut inspection = match inspection_result {
             // The user may not have the right to see how the store is made.
             Err(error) if store_use == StoreUse::Reads && error.kind() == ErrorKind::Denied => {
-                let mut unknown = StoreInspection::default();
-                unknown.exists = true;
-                unknown.warnings.push(format!(
+                let mut unknown_state = StoreInspection::default();
+                unknown_state.exists = true;
+                unknown_state.warnings.push(format!(
                     "it is not known how the store is made: {}",
                     error.chain()
                 ));
-                unknown
+                unknown_state
             }
-            inspected => inspected.map_err(&about)?,
+            result => result.map_err(&to_error)?,
         };
 
         if store_use == StoreUse::Reads {
             inspection.write_error = None;
         } else if !inspection.faults.is_empty() {
-            return Err(CliError::all_about(self.about, &inspection.faults));
+            return Err(CliError::all_about(self.setting, &inspection.faults));
         }
         match &inspection.write_error {
             Some(error) if store_use == StoreUse::Serves => {
                 self.warn("the store cannot be written now", error);
             }
-            Some(error) => return Err(about(error.clone())),
+            Some(error) => return Err(to_error(error.clone())),
             None => {}
         }
         if store_use != StoreUse::Checks {
@@ -150,9 +155,9 @@ impl InspectedStore {
         Ok(inspection)
     }
 
-    /// Logs `error` of the store.
-    fn warn(&self, what: &str, error: &Error) {
-        tracing::warn!(store = self.name, error = %error.chain(), "{what}");
+    /// Logs `message` as a warning, with the `error` of the store.
+    fn warn(&self, message: &str, error: &Error) {
+        tracing::warn!(store = self.name, error = %error.chain(), "{message}");
     }
 }
 
@@ -165,7 +170,7 @@ mod tests {
 
     fn store() -> InspectedStore {
         InspectedStore {
-            about: "MongoDB",
+            setting: "MongoDB",
             name: "shop".to_owned(),
         }
     }
@@ -233,7 +238,7 @@ mod tests {
         };
         store().accept(&backends, inspect).await.unwrap();
 
-        let [later] = <[_; 1]>::try_from(backends.late_inspections())
+        let [later] = <[_; 1]>::try_from(backends.take_late_inspections())
             .ok()
             .unwrap();
         assert!(
@@ -243,7 +248,7 @@ mod tests {
                 .to_string()
                 .contains("MongoDB: it is capped")
         );
-        assert!(backends.late_inspections().is_empty());
+        assert!(backends.take_late_inspections().is_empty());
     }
 
     #[test]

@@ -12,6 +12,10 @@ use super::port::{ABOUT_KAFKA, OpenPort, TopicSpec};
 use crate::settings::{KafkaSettings, Settings};
 use crate::{CliError, Result};
 
+/// How long a check of the configuration waits for Kafka. It is shorter than the time limit of the
+/// check of a part, so that the error of Kafka is reported.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1_700);
+
 /// Opens the log of `topic` on Kafka.
 ///
 /// # Errors
@@ -25,12 +29,13 @@ pub(super) async fn open(
     let name = format!("Kafka, topic {} at {}", topic.name, kafka.options.brokers);
     let creates_topics = kafka.options.create_topics;
     let options = log_options(settings, kafka, topic)?;
-    let opened = match backends.first_log.get() {
+    let result = match backends.first_log.get() {
         Some(first_log) => first_log.open_topic(options),
         None => KafkaLog::open(options).await,
     };
-    let log = opened.map_err(CliError::about(ABOUT_KAFKA))?;
-    // A check reports the same cause for each topic only if each is opened by itself.
+    let log = result.map_err(CliError::about(ABOUT_KAFKA))?;
+    // Only a service shares the clients. A check opens each topic by itself, so that it reports the
+    // cause of a failure for each topic.
     if settings.serves() {
         backends.first_log.get_or_init(|| log.clone());
     }
@@ -57,14 +62,16 @@ fn log_options(
     let mut options = kafka.options.clone();
     topic.name.clone_into(&mut options.topic);
     options.infinite_retention = topic.is_events;
-    options.create_topics &= settings.serves();
+    // A command and a check create no topic.
+    if !settings.serves() {
+        options.create_topics = false;
+    }
 
     if let Some(endpoint) = &kafka.token_endpoint {
         options.oauth = Some(Arc::new(TokenEndpoint::new(endpoint)?));
     }
     if settings.process.check_config {
-        // Kafka must respond before the time limit of the whole check ends.
-        options.publish_timeout = Duration::from_millis(1_700);
+        options.publish_timeout = CHECK_TIMEOUT;
     }
     Ok(options)
 }

@@ -26,8 +26,10 @@ mod shop;
 
 pub(crate) use backends::{Backends, CLOSE_TIMEOUT, Closing};
 pub(crate) use components::{ComponentKind, ServiceComponent, components, file_of};
-pub(crate) use operations::{CopiedFile, damage_of};
-pub(crate) use port::{OpenPort, OrderBackend, TopicSpec, UserBackend, authorized, client, source};
+pub(crate) use operations::{CopiedFile, find_damage};
+pub(crate) use port::{
+    OpenPort, OrderBackend, TopicSpec, UserBackend, client, source, with_service_token,
+};
 pub(crate) use shop::open_shop;
 
 #[cfg(feature = "compat")]

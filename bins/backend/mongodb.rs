@@ -31,8 +31,8 @@ const DNS_PAUSE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// - the errors of MongoDB, and of [`InspectedStore::accept`]
-/// - for a command: that the collection does not exist or, if the command writes, that it cannot be
-///   written
+/// - for a command, an error if the collection does not exist
+/// - for a command that writes, an error if the collection cannot be written
 pub(super) async fn open(
     backends: &Backends<'_>,
     options: MongoStoreOptions,
@@ -47,8 +47,8 @@ pub(super) async fn open(
     backends.close_at_end(async move { closing_store.close().await });
 
     let namespace = store.namespace();
-    let inspected = InspectedStore {
-        about: ABOUT,
+    let inspected_store = InspectedStore {
+        setting: ABOUT,
         name: format!("MongoDB, {namespace}"),
     };
     let store_to_inspect = store.clone();
@@ -56,7 +56,7 @@ pub(super) async fn open(
         let store = store_to_inspect.clone();
         async move { store.inspect().await }
     };
-    let mut inspection = inspected.accept(backends, inspect).await?;
+    let mut inspection = inspected_store.accept(backends, inspect).await?;
     if let Some(command) = &settings.command {
         if !inspection.exists {
             let message = "the collection does not exist: name the database and the collection that the services use";
@@ -69,13 +69,13 @@ pub(super) async fn open(
             store.check().await.map_err(CliError::about(ABOUT))?;
         }
     }
-    // A collection is created by its first document, so also a missing one can be checked.
+    // MongoDB creates a missing collection with its first document, so a check can query it too.
     inspection.exists = true;
-    Ok(OpenPort::inspected(store, inspected.name, inspection))
+    Ok(OpenPort::inspected(store, inspected_store.name, inspection))
 }
 
-/// Connects to MongoDB. A service tries again until it succeeds: at this point, only the name server
-/// of a `mongodb+srv://…` is asked, so a retryable error means that it does not answer.
+/// Connects to MongoDB. A service tries again while the error is retryable: a connection to
+/// `mongodb+srv://…` begins with a query of the name server, which may not answer yet.
 ///
 /// # Errors
 /// The errors of MongoDB.
@@ -86,13 +86,13 @@ async fn connect(settings: &Settings, options: MongoStoreOptions) -> Result<Mong
                 tracing::warn!(error = %error.chain(), "MongoDB's addresses are unknown, retrying");
                 sleep(DNS_PAUSE).await;
             }
-            opened => return opened.map_err(CliError::about(ABOUT)),
+            result => return result.map_err(CliError::about(ABOUT)),
         }
     }
 }
 
 /// Converts the documents of the replaced systems to the current format, or back to the format of
-/// one system. Returns the counts of the converted documents.
+/// `back_to`. Returns the counts of the converted documents as JSON.
 ///
 /// # Errors
 /// The errors of [`open`], and of the conversion.
@@ -109,6 +109,7 @@ pub(super) async fn convert(
         skipped,
         ..
     } = match back_to {
+        // To the current format.
         None => store.migrate(log_progress).await?,
         Some(system) => store.convert_to(&system, log_progress).await?,
     };

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::CliError;
-use crate::auth::{ISSUER_TIMEOUT, issuer_client, text_of};
+use crate::auth::{ISSUER_TIMEOUT, issuer_client, read_limited_text};
 use crate::settings::TokenEndpointSettings;
 
 /// The lifetime of a token whose endpoint does not report a lifetime.
@@ -47,10 +47,12 @@ impl TokenEndpoint {
 
     /// Starts the task that requests tokens with `credentials`.
     fn with_credentials(credentials: Credentials) -> Self {
-        let (sender, latest) = watch::channel(None);
+        let no_response_yet = None;
+        let (sender, latest) = watch::channel(no_response_yet);
         let runtime = Handle::current();
         runtime.spawn(async move {
-            // The channel is closed when this endpoint is dropped, with the log that uses it.
+            // The channel is closed when this endpoint is dropped, together with the log that uses
+            // the endpoint.
             tokio::select! {
                 () = renew_token(&credentials, &sender) => {}
                 () = sender.closed() => {}
@@ -68,10 +70,11 @@ impl OauthTokenProvider for TokenEndpoint {
         let first_response = self
             .runtime
             .block_on(async { timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)).await });
-        if let Ok(Ok(response)) = first_response
-            && let Some(token) = &*response
+        // The outer error is the timeout. The inner one means that the task ended.
+        if let Ok(Ok(latest_token)) = first_response
+            && let Some(token_or_error) = &*latest_token
         {
-            return token.clone();
+            return token_or_error.clone();
         }
         Err(Error::new(
             ErrorKind::Unavailable,
@@ -86,7 +89,8 @@ async fn renew_token(credentials: &Credentials, latest: &watch::Sender<LatestTok
         let pause = match credentials.request_token().await {
             Ok(response) => {
                 latest.send_replace(Some(Ok(response.token)));
-                // librdkafka requests the next token after four fifths of the lifetime.
+                // librdkafka asks for the next token after four fifths of the lifetime, so a new
+                // token is there by then.
                 RETRY_PAUSE.max(response.lifetime / 2)
             }
             Err(error) => {
@@ -125,10 +129,12 @@ impl Credentials {
     /// - [`ErrorKind::Denied`] if the endpoint rejects the request with a 4xx status
     /// - [`ErrorKind::Unavailable`] if the endpoint does not respond, or responds without a token
     async fn request_token(&self) -> Result<TokenResponse> {
-        let request = self.request().await;
+        let request = self.token_request().await;
         let response = request.send().await.map_err(endpoint_unavailable)?;
         let status = response.status();
-        let text = text_of(response).await.map_err(endpoint_unavailable)?;
+        let text = read_limited_text(response)
+            .await
+            .map_err(endpoint_unavailable)?;
 
         if status.is_client_error() {
             return Err(Error::new(
@@ -150,7 +156,7 @@ impl Credentials {
     }
 
     /// Returns the request for a token, with the secret that is in its file now.
-    async fn request(&self) -> reqwest::RequestBuilder {
+    async fn token_request(&self) -> reqwest::RequestBuilder {
         let endpoint = &self.endpoint;
         let secret = endpoint.client_secret.current().await;
         // Without a scope, the form omits the member `scope`.
@@ -159,8 +165,8 @@ impl Credentials {
             ("scope", endpoint.scope.as_deref()),
         ];
         self.http.post(&endpoint.url).form(&form).basic_auth(
-            encoded(&endpoint.client_id),
-            Some(encoded(secret.expose_secret())),
+            percent_encode(&endpoint.client_id),
+            Some(percent_encode(secret.expose_secret())),
         )
     }
 }
@@ -193,8 +199,8 @@ fn parse_response(text: &str, client_id: &str) -> Option<TokenResponse> {
     })
 }
 
-/// Percent-encodes all characters of `text` but the unreserved characters of a URI.
-fn encoded(text: &str) -> String {
+/// Percent-encodes all characters of `text`, except for the unreserved characters of a URI.
+fn percent_encode(text: &str) -> String {
     const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
         .remove(b'.')

@@ -24,7 +24,8 @@ use crate::{CliError, Result};
 pub(crate) type CopiedFile = (String, u64);
 
 impl Backends<'_> {
-    /// Returns the data folder, if the log or a store is a file there.
+    /// Returns the data folder, if the log or a store is a file there. Returns `None` in a build
+    /// without embedded files.
     fn data_folder(&self) -> Option<&Path> {
         let settings = self.settings;
         let has_files =
@@ -33,7 +34,8 @@ impl Backends<'_> {
         is_embedded.then_some(&*settings.data_dir)
     }
 
-    /// Copies the embedded files into the folder `into`. Returns the copies.
+    /// Copies the embedded files into the folder `into`. Returns the name and the size of each
+    /// copy.
     ///
     /// # Errors
     /// - a usage error if neither the log nor a store is embedded
@@ -48,7 +50,8 @@ impl Backends<'_> {
         ))
     }
 
-    /// Copies the files of the backup `from` into the data folder. Returns the copies.
+    /// Copies the files of the backup `from` into the data folder. Returns the name and the size of
+    /// each copy.
     ///
     /// # Errors
     /// - a usage error if neither the log nor a store is embedded
@@ -114,14 +117,15 @@ impl Backends<'_> {
     }
 }
 
-/// Checks one embedded file. Returns a line for each damage.
+/// Checks one embedded file. Returns a line for each damage, and none in a build without embedded
+/// files.
 ///
 /// # Errors
 /// An error if the file cannot be used.
-pub(crate) async fn damage_of(file: &Path) -> Result<Vec<String>> {
+pub(crate) async fn find_damage(file: &Path) -> Result<Vec<String>> {
     #[cfg(feature = "embedded")]
     {
-        embedded::damage_of(file).await
+        embedded::find_damage(file).await
     }
     #[cfg(not(feature = "embedded"))]
     Ok(Vec::new())

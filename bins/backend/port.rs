@@ -74,13 +74,13 @@ impl<'a> TopicSpec<'a> {
 /// # Errors
 /// The errors of [`Log::source`](shop_core::log::Log::source).
 pub(crate) fn source(settings: &Settings, log: &Backend) -> Result<Arc<dyn LogSource>> {
-    let about = match settings.log {
+    let error_prefix = match settings.log {
         #[cfg(feature = "kafka")]
         settings::Log::Kafka(_) => ABOUT_KAFKA,
         settings::Log::Embedded(_) => ABOUT_FILES,
     };
     let source = log.require_log()?.source(log.require_group()?);
-    source.map_err(CliError::about(about))
+    source.map_err(CliError::about(error_prefix))
 }
 
 /// A port that was opened.
@@ -95,7 +95,7 @@ pub(crate) struct OpenPort<T> {
 }
 
 impl<T> OpenPort<T> {
-    /// Returns what was opened, with its port converted by `convert`.
+    /// Returns this opened port, with its `port` converted by `convert`.
     pub(super) fn map<U>(self, convert: impl FnOnce(T) -> U) -> OpenPort<U> {
         OpenPort {
             port: convert(self.port),
@@ -105,7 +105,8 @@ impl<T> OpenPort<T> {
         }
     }
 
-    /// Creates the port of a store on a server, which was inspected and accepted.
+    /// Creates the opened port of a store on a server, whose `inspection` was accepted. Adds to
+    /// `name` how many rows of another program the store takes over.
     #[cfg(any(feature = "mongodb", feature = "postgres"))]
     pub(super) fn inspected(port: T, mut name: String, inspection: StoreInspection) -> Self {
         if let Some(rows) = inspection.taken_over {
@@ -134,18 +135,20 @@ impl<S: EntityStore<Order> + Outbox + RecordStore<User>> OrderBackend for S {}
 ///
 /// # Errors
 /// - an error if the token of the services is invalid
-/// - the errors of [`tls::for_services`] and of the client
+/// - the errors of [`tls::with_service_certificates`] and of the client
 pub(crate) async fn client(url: &str, settings: &Settings) -> Result<ShopClient> {
-    let client = authorized(ShopClient::builder(url), settings)?;
-    Ok(tls::for_services(client, settings).await?.build()?)
+    let client = with_service_token(ShopClient::builder(url), settings)?;
+    Ok(tls::with_service_certificates(client, settings)
+        .await?
+        .build()?)
 }
 
-/// Returns `client` with the token of the services, and with the options for calls between the
-/// services.
+/// Returns `client` with the options for calls between the services of this project, and with the
+/// token of the services, if the settings have one.
 ///
 /// # Errors
 /// An error if the token is invalid.
-pub(crate) fn authorized(
+pub(crate) fn with_service_token(
     client: ShopClientBuilder,
     settings: &Settings,
 ) -> Result<ShopClientBuilder> {
@@ -160,8 +163,9 @@ pub(crate) fn authorized(
         Some(_) => "SHOP_SERVICE_TOKEN_FILE",
         None => "SHOP_SERVICE_TOKEN",
     };
+    // An invalid token is an error now, and not at the first request.
     BearerToken::new(secret.at_start.expose_secret()).map_err(CliError::about(setting))?;
-    // The client keeps a token until a service rejects it.
+    // The client keeps a token until a service rejects it, and then reads the secret again.
     Ok(client.token_provider(move || {
         let secret = secret.clone();
         async move {

@@ -34,23 +34,24 @@ pub(super) async fn open(
     let store = PostgresStore::open(options.create_schema(settings.serves()))
         .await
         .map_err(unusable)?;
+    // A command fails at once if the server is unavailable.
     if settings.command.is_some() {
         store.check_reads().await.map_err(unusable)?;
     }
-    let inspected = inspected_store(store.name());
+    let description = inspected_store(store.name());
     let store_to_inspect = store.clone();
     let inspect = move || {
         let store = store_to_inspect.clone();
         async move { store.inspect().await }
     };
-    let inspection = inspected.accept(backends, inspect).await?;
-    Ok(OpenPort::inspected(store, inspected.name, inspection))
+    let inspection = description.accept(backends, inspect).await?;
+    Ok(OpenPort::inspected(store, description.name, inspection))
 }
 
 /// Returns the description of the store `name` for its inspection.
 fn inspected_store(name: impl std::fmt::Display) -> InspectedStore {
     InspectedStore {
-        about: ABOUT,
+        setting: ABOUT,
         name: format!("PostgreSQL, {name}"),
     }
 }
@@ -66,16 +67,16 @@ pub(super) async fn open_users(
     let users = PostgresUsers::open(options.create_schema(backends.settings.serves()))
         .await
         .map_err(unusable)?;
-    let inspected = inspected_store(users.name());
+    let description = inspected_store(users.name());
     let users_to_inspect = users.clone();
     let inspect = move || {
         let users = users_to_inspect.clone();
         async move { users.inspect().await }
     };
-    let inspection = inspected.accept(backends, inspect).await?;
+    let inspection = description.accept(backends, inspect).await?;
     Ok(OpenPort::inspected(
         Arc::new(users),
-        inspected.name,
+        description.name,
         inspection,
     ))
 }
@@ -91,16 +92,16 @@ pub(super) async fn open_orders(
     let orders = PostgresOrders::open(options.create_schema(backends.settings.serves()))
         .await
         .map_err(unusable)?;
-    let inspected = inspected_store(orders.name());
+    let description = inspected_store(orders.name());
     let orders_to_inspect = orders.clone();
     let inspect = move || {
         let orders = orders_to_inspect.clone();
         async move { orders.inspect().await }
     };
-    let inspection = inspected.accept(backends, inspect).await?;
+    let inspection = description.accept(backends, inspect).await?;
     Ok(OpenPort::inspected(
         Arc::new(orders),
-        inspected.name,
+        description.name,
         inspection,
     ))
 }
@@ -119,6 +120,7 @@ pub(super) async fn read_rows(
     let options = options.clone().create_schema(settings.serves());
     Ok(match role {
         ProcessRole::Users => PostgresUsers::open(options).await?.read_all().await?,
+        // Only users and orders are rows of replaced systems.
         _ => PostgresOrders::open(options).await?.read_all().await?,
     })
 }

@@ -7,7 +7,8 @@ use shop_core::Shop;
 use super::{Backends, OpenPort, currency};
 use crate::Result;
 
-/// Opens the log and the store of the purchases as one shop, which is named after its log.
+/// Opens the log and the store of the purchases as one shop. The opened port has the name of the
+/// log.
 ///
 /// # Errors
 /// - the errors of the backends

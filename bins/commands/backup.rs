@@ -7,7 +7,7 @@
 //! | command | steps of a stream |
 //! |---|---|
 //! | `backup -` | data folder → scratch folder → [`write_archive`] → standard output |
-//! | `restore -` | standard input → [`read_archive`] → scratch folder → data folder |
+//! | `restore -` | standard input → [`extract_databases`] → scratch folder → data folder |
 //!
 //! The streams are written and read on a thread, because the program at the
 //! other end of a pipe may never read or write.
@@ -23,7 +23,7 @@ use shop_core::{Clock as _, SystemClock};
 use tar::{Archive, Builder, Header};
 use tokio::sync::oneshot;
 
-use super::{print_report, progress};
+use super::{print_report, start_progress};
 use crate::backend::{Backends, ComponentKind, CopiedFile, components};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -49,7 +49,7 @@ pub(super) async fn backup(backends: &Backends<'_>, target: &Path) -> Result<()>
     }
 
     let scratch = is_stream.then(|| Scratch::for_backup(settings));
-    let progress = progress();
+    let progress = start_progress();
     progress.set_message(format!("copying {}", settings.data_dir.display()));
     let folder = scratch.as_ref().map_or(target, |scratch| &scratch.folder);
     let copied = backends.backup(folder).await?;
@@ -63,7 +63,7 @@ pub(super) async fn backup(backends: &Backends<'_>, target: &Path) -> Result<()>
         .await?;
     }
     drop(progress);
-    report(settings, target, &copied, &server_parts(settings))
+    print_copied_files(settings, target, &copied, &server_parts(settings))
 }
 
 /// Copies the files of a backup into the data folder. The backup is the folder `source`, or the
@@ -76,23 +76,25 @@ pub(super) async fn backup(backends: &Backends<'_>, target: &Path) -> Result<()>
 pub(super) async fn restore(backends: &Backends<'_>, source: &Path) -> Result<()> {
     let settings = backends.settings;
     let scratch = (source == Path::new("-")).then(|| Scratch::for_restore(settings));
-    let progress = progress();
+    let progress = start_progress();
     progress.set_message(format!("copying {}", source.display()));
     let folder = scratch.as_ref().map_or(source, |scratch| &scratch.folder);
 
     if scratch.is_some() {
         let folder = folder.to_owned();
         run_on_thread("standard input", move || {
-            read_archive(stdin().lock(), &folder)
+            extract_databases(stdin().lock(), &folder)
         })
         .await?;
     }
     let copied = backends.restore(folder).await;
     drop(progress);
-    report(settings, &settings.data_dir, &copied?, &[])
+    // A restore copies all files of the backup.
+    let no_server_parts = &[];
+    print_copied_files(settings, &settings.data_dir, &copied?, no_server_parts)
 }
 
-/// Runs `work` on a thread, for which the end of the process does not wait.
+/// Runs `work` on a thread, and waits for its result. The process can end before the thread.
 ///
 /// # Errors
 /// The error of `work`, with the name of the `stream` before it.
@@ -100,9 +102,11 @@ async fn run_on_thread(
     stream: &str,
     work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> Result<()> {
-    let (sender, done) = oneshot::channel();
+    let (sender, result) = oneshot::channel();
+    // Nobody receives the result if the command was stopped.
     std::thread::spawn(move || drop(sender.send(work())));
-    done.await
+    result
+        .await
         .unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()))
         .map_err(|error| CliError::new(format!("{stream}: {error}")))
 }
@@ -119,36 +123,42 @@ impl Scratch {
     /// Creates a scratch folder for a backup. Without a data folder there is nothing to copy, so no
     /// folder is created.
     fn for_backup(settings: &Settings) -> Self {
-        Self::create(settings, DirBuilder::new().recursive(false))
+        let creates_data_folder = false;
+        Self::create(settings, DirBuilder::new().recursive(creates_data_folder))
     }
 
     /// Creates a scratch folder for the files of an archive, and the data folder, if it is missing.
     fn for_restore(settings: &Settings) -> Self {
-        Self::create(settings, DirBuilder::new().recursive(true))
+        let creates_data_folder = true;
+        Self::create(settings, DirBuilder::new().recursive(creates_data_folder))
     }
 
-    /// Creates a scratch folder by `builder`, and deletes the folders of processes that were killed.
+    /// Creates a scratch folder with `builder`, and deletes the scratch folders of processes that
+    /// were killed.
     fn create(settings: &Settings, builder: &mut DirBuilder) -> Self {
         remove_abandoned_scratch(settings);
         let name = format!("{SCRATCH_PREFIX}{}", SystemClock.fresh_id());
         let folder = settings.data_dir.join(name);
-        // An error is not lost: the command that uses the folder fails in turn, when it creates the
-        // folder or a file in it.
-        let _created = builder.mode(0o700).create(&folder);
-        let lock = File::open(&folder).ok();
+        // An error is ignored here: the command then fails when it creates the folder or a file in
+        // the folder.
+        let _result = builder.mode(0o700).create(&folder);
+        // Without a lock, another command may delete the folder. The backup or restore then fails.
+        let lock_file = File::open(&folder).ok();
         Self {
             folder,
-            _lock: lock.filter(|lock| lock.try_lock().is_ok()),
+            _lock: lock_file.filter(|file| file.try_lock().is_ok()),
         }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // The thread of a backup that was stopped may still write into the folder. Under the new
-        // name it no longer finds the folder, so it fails, and adds no file during the deletion.
-        let gone = self.folder.with_extension("gone");
-        let _missing = fs::rename(&self.folder, &gone).and_then(|()| fs::remove_dir_all(gone));
+        // The thread of a backup that was stopped may still write into the folder. The folder is
+        // renamed first, so that the thread fails, and adds no file during the deletion.
+        let renamed_folder = self.folder.with_extension("gone");
+        // An error is ignored: the next backup or restore deletes a folder that is left.
+        let _result = fs::rename(&self.folder, &renamed_folder)
+            .and_then(|()| fs::remove_dir_all(renamed_folder));
     }
 }
 
@@ -170,7 +180,7 @@ pub(super) fn remove_abandoned_scratch(settings: &Settings) {
     }
 }
 
-/// Returns the names of the parts that are on servers, and so not in a backup.
+/// Returns the names of the parts that are on servers. A backup does not contain them.
 fn server_parts(settings: &Settings) -> Vec<&'static str> {
     let mut names = Vec::new();
     for component in components(settings) {
@@ -185,17 +195,18 @@ fn server_parts(settings: &Settings) -> Vec<&'static str> {
     names
 }
 
-/// Prints the files that were copied into `folder`, and the parts that were not copied.
+/// Prints the files that were copied into `folder`, and `server_parts`, the names of the parts that
+/// a backup does not contain.
 ///
 /// The report is on standard error if `folder` is `-`, because the archive is on standard output.
 ///
 /// # Errors
 /// Returns an error if the report cannot be written.
-fn report(
+fn print_copied_files(
     settings: &Settings,
     folder: &Path,
     copied: &[CopiedFile],
-    left_out: &[&str],
+    server_parts: &[&str],
 ) -> Result<()> {
     let mut lines = Vec::new();
     let mut files = Vec::new();
@@ -204,15 +215,15 @@ fn report(
         lines.push(format!("{path}  {bytes} bytes"));
         files.push(json!({ "path": path, "bytes": bytes }));
     }
-    if !left_out.is_empty() {
+    if !server_parts.is_empty() {
         lines.push(format!(
             "on servers, not in the backup: {}",
-            left_out.join(", ")
+            server_parts.join(", ")
         ));
     }
 
     let mut text = lines.join("\n");
-    let report = json!({ "files": files, "left_out": left_out });
+    let report = json!({ "files": files, "left_out": server_parts });
     if folder != Path::new("-") {
         return print_report(settings.process.json, text, &report);
     }
@@ -223,10 +234,10 @@ fn report(
     writeln!(stderr(), "{text}").map_err(CliError::new)
 }
 
-/// Writes `files`, which are in `folder`, to `output` as a tar archive, which other programs can
-/// read.
+/// Writes the `files` in `folder` to `output` as a tar archive, which other programs can read.
 fn write_archive(output: impl Write, folder: &Path, files: &[CopiedFile]) -> io::Result<()> {
     let mut archive = Builder::new(output);
+    // A sparse entry is no plain file, and `restore` accepts only plain files.
     archive.sparse(false);
     for (name, _) in files {
         archive.append_path_with_name(folder.join(name), name)?;
@@ -238,14 +249,14 @@ fn write_archive(output: impl Write, folder: &Path, files: &[CopiedFile]) -> io:
     archive.into_inner()?.flush()
 }
 
-/// Writes the database files of an archive into `folder`.
+/// Extracts the database files of an archive into `folder`. All other entries are skipped.
 ///
 /// # Errors
 /// - [`io::ErrorKind::UnexpectedEof`] if the archive is not complete
 /// - [`io::ErrorKind::StorageFull`] if a file does not fit on the disk
 /// - [`io::ErrorKind::Other`] if a database file is a link, or of another special kind
 /// - the errors of `input` and of the files
-fn read_archive(input: impl Read, folder: &Path) -> io::Result<()> {
+fn extract_databases(input: impl Read, folder: &Path) -> io::Result<()> {
     let mut archive = Archive::new(input);
     let mut is_complete = false;
     for entry in archive.entries()? {
@@ -253,26 +264,32 @@ fn read_archive(input: impl Read, folder: &Path) -> io::Result<()> {
         // Only the last part of the path is used, so that no file is written outside of the folder.
         let path = entry.path()?.into_owned();
         let name = path.file_name().unwrap_or_default();
-        is_complete |= name == END_ENTRY;
+        if name == END_ENTRY {
+            is_complete = true;
+        }
         if !name.to_string_lossy().ends_with(".db") {
             continue;
         }
 
-        // A sparse file could expand to any number of zeros.
+        // A link could name a file outside of the folder, and a small entry of a sparse file could
+        // expand to any number of zeros.
         if !entry.header().entry_type().is_file() {
             return Err(io::Error::other(format!(
                 "{} is not a plain file",
                 name.display()
             )));
         }
-        // The file is copied once more, from this folder to the data folder on the same disk.
-        let free = statvfs(folder)?;
-        if entry.size() > free.f_bavail.saturating_mul(free.f_frsize) / 2 {
+        // The disk needs room for the file twice: `restore` copies the file from this folder to
+        // the data folder, which is on the same disk.
+        let disk = statvfs(folder)?;
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if entry.size() > free_bytes / 2 {
             return Err(io::ErrorKind::StorageFull.into());
         }
 
-        let copied = io::copy(&mut entry, &mut File::create_new(folder.join(name))?)?;
-        if copied < entry.size() {
+        let mut file = File::create_new(folder.join(name))?;
+        let copied_bytes = io::copy(&mut entry, &mut file)?;
+        if copied_bytes < entry.size() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
@@ -303,7 +320,7 @@ mod tests {
 
     fn restored(archive: &[u8]) -> io::Result<Vec<u8>> {
         let folder = tempfile::tempdir().unwrap();
-        read_archive(archive, folder.path())?;
+        extract_databases(archive, folder.path())?;
         fs::read(folder.path().join("shop.db"))
     }
 
@@ -344,7 +361,7 @@ mod tests {
             });
             header.set_cksum();
             let folder = tempfile::tempdir().unwrap();
-            read_archive(
+            extract_databases(
                 &[header.as_bytes().as_slice(), &[0; 1_024]].concat()[..],
                 folder.path(),
             )
@@ -365,7 +382,7 @@ mod tests {
             outside.append(&header, io::empty()).unwrap();
         }
         fs::create_dir_all(folder.path().join("a/b")).unwrap();
-        read_archive(&*outside.into_inner().unwrap(), &folder.path().join("a/b")).unwrap();
+        extract_databases(&*outside.into_inner().unwrap(), &folder.path().join("a/b")).unwrap();
         assert!(
             folder.path().join("a/b/shop.db").exists() && !folder.path().join("shop.db").exists()
         );

@@ -16,7 +16,7 @@ use shop_core::log::{DeadLetter, RecordPosition, RecordType, Resolution, Resolve
 use shop_core::operations::{Operations, ResolveReport, no_dead_letters_at};
 use shop_core::record::RecordDecoders;
 
-use super::{print, print_report, progress};
+use super::{print_report, print_unless_closed, start_progress};
 use crate::backend::{Backends, TopicSpec};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
@@ -69,7 +69,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<DlqAction>) -
     }
 }
 
-/// Returns the topic with this name, or the topic of purchases without a name.
+/// Returns the topic with this name. Without a name, returns the topic of purchases.
 ///
 /// # Errors
 /// A usage error if no role uses a topic with this name.
@@ -97,7 +97,7 @@ struct DeadLetterPrinter {
     is_json: bool,
     record_type: RecordType,
     decoders: RecordDecoders,
-    /// The form of the text.
+    /// Formats a dead letter as text.
     format: fn(&DeadLetter, RecordType) -> String,
     progress: ProgressBar,
 }
@@ -109,7 +109,7 @@ impl DeadLetterPrinter {
         log: &Backend,
         format: fn(&DeadLetter, RecordType) -> String,
     ) -> Self {
-        let progress = progress();
+        let progress = start_progress();
         progress.set_message("reading dead-lettered records");
         Self {
             is_json: settings.process.json,
@@ -120,7 +120,7 @@ impl DeadLetterPrinter {
         }
     }
 
-    /// Prints a dead letter. Returns `false` if nobody reads standard output any more.
+    /// Prints a dead letter. Returns whether standard output is still open.
     ///
     /// # Errors
     /// The errors of standard output.
@@ -131,7 +131,7 @@ impl DeadLetterPrinter {
         } else {
             (self.format)(dead_letter, self.record_type)
         };
-        self.progress.suspend(|| print(text))
+        self.progress.suspend(|| print_unless_closed(text))
     }
 }
 
@@ -155,10 +155,12 @@ async fn list(
     while let Some(dead_letter) = dead_letters.try_next().await? {
         is_empty = false;
         unknown_positions.remove(&dead_letter.position());
-        if !printer.print(&dead_letter)? {
+        let is_output_open = printer.print(&dead_letter)?;
+        if !is_output_open {
             return Ok(());
         }
     }
+    // Clears the progress line.
     drop(printer);
 
     if is_empty && unknown_positions.is_empty() {
@@ -186,20 +188,23 @@ async fn resolve_selected(
     options: ResolveOptions,
 ) -> Result<()> {
     let printer = DeadLetterPrinter::new(settings, log, format_line);
-    let resolved = options.resolution.as_str();
+    let resolved_word = options.resolution.as_str();
     let mut report = ResolveReport::new(&options);
     let mut audited_positions = Vec::new();
     let mut count = 0_u64;
-    let mut printed = Ok(true);
+    // Whether standard output is still open, or the error of a print.
+    let mut print_result = Ok(true);
 
-    let ended = Operations::new(log.clone())
+    let result = Operations::new(log.clone())
         .resolve(selection.filter(), &options, &mut report, |dead_letter| {
             if options.dry_run {
-                printed = printer.print(&dead_letter);
-                return matches!(printed, Ok(true));
+                print_result = printer.print(&dead_letter);
+                return matches!(print_result, Ok(true));
             }
             count += 1;
-            printer.progress.set_message(format!("{count} {resolved}"));
+            printer
+                .progress
+                .set_message(format!("{count} {resolved_word}"));
             if audited_positions.len() < MAX_AUDITED_POSITIONS {
                 audited_positions.push(dead_letter.position().to_string());
             }
@@ -207,8 +212,9 @@ async fn resolve_selected(
         })
         .await;
 
+    // Nothing was changed, so there is nothing to audit.
     if !report.is_begun {
-        return ended.map_err(CliError::from);
+        return result.map_err(CliError::from);
     }
 
     // The audit log also shows what was resolved before an error.
@@ -223,15 +229,16 @@ async fn resolve_selected(
             resolved = report.resolved
         );
     }
-    if let Err(error) = ended {
+    if let Err(error) = result {
         return Err(CliError::new(format!(
-            "{} {resolved}, then: {}. The others are unchanged: run it again",
+            "{} {resolved_word}, then: {}. The others are unchanged: run it again",
             report.resolved,
             error.chain()
         )));
     }
     drop(printer);
-    if !printed? {
+    let is_output_open = print_result?;
+    if !is_output_open {
         return Ok(());
     }
     print_report(settings.process.json, &report, &json!(report))?;
@@ -316,7 +323,7 @@ fn format_beginning(value: &[u8]) -> String {
 /// Formats a dead letter with its whole record, which is of the type `record_type`, in several
 /// lines.
 fn format_whole(dead_letter: &DeadLetter, record_type: RecordType) -> String {
-    // The text shows the record as it is, without the purchase in it.
+    // Without decoders, the text shows the record as it is, and not the purchase in it.
     let body = DeadLetterBody::with_record(dead_letter, record_type, &RecordDecoders::default());
     let version = body.version.into_line();
     let mut fields = vec![

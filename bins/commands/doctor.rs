@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use shop_core::operations::Operations;
 
-use super::{print_report, progress};
+use super::{print_report, start_progress};
 use crate::backend::{self, Backends, ComponentKind, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -27,33 +27,35 @@ pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
     let settings = backends.settings;
     let mut report = DoctorReport {
         is_json: settings.process.json,
-        progress: progress(),
+        progress: start_progress(),
         purchases: 0,
         findings: 0,
     };
-    for file in files(settings) {
+    for file in existing_files(settings) {
         let name = file.display().to_string();
         report.progress.set_message(format!("checking {name}"));
-        for damage in backend::damage_of(&file).await? {
+        for damage in backend::find_damage(&file).await? {
             report.print_finding(&name, damage)?;
         }
     }
 
-    // A damaged file may not open. That is a finding, not a failure of this command.
+    // A damaged file, which is a finding already, may not open. That is no failure of this command.
     match backends.purchases().await {
         Ok(store) => {
             let name = store.name;
             read_purchases(&Operations::new(store.port), &mut report).await?;
-            let purchases = report.purchases;
-            let unreadable = report.findings;
+            let purchase_count = report.purchases;
+            // The findings so far are damaged files and unreadable entries.
+            let unreadable_count = report.findings;
             report.print(
-                format!("store  {name}: {purchases} purchases, unreadable {unreadable}"),
-                &json!({ "store": name, "purchases": purchases, "unreadable": unreadable }),
+                format!("store  {name}: {purchase_count} purchases, unreadable {unreadable_count}"),
+                &json!({ "store": name, "purchases": purchase_count, "unreadable": unreadable_count }),
             )?;
             for fault in &store.inspection.faults {
                 report.print_finding(&name, fault.chain())?;
             }
-            if unreadable == 0 && report.findings > 0 {
+            // All findings are faults of the store.
+            if unreadable_count == 0 && report.findings > 0 {
                 return Err(CliError::finding(
                     "the store does not keep what is written to it: standard output says why",
                 ));
@@ -79,7 +81,7 @@ struct DoctorReport {
 }
 
 impl DoctorReport {
-    /// Counts and prints a finding: the file or the entry `id` cannot be read for a `reason`.
+    /// Counts and prints a finding about the file, the entry or the store `id`.
     ///
     /// # Errors
     /// The errors of standard output.
@@ -100,8 +102,8 @@ impl DoctorReport {
     }
 }
 
-/// Returns the files of the embedded log and stores that exist.
-pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
+/// Returns the existing files of the embedded logs and stores.
+pub(super) fn existing_files(settings: &Settings) -> BTreeSet<PathBuf> {
     [
         ComponentKind::Log(TopicSpec::purchases(settings)),
         ComponentKind::Log(TopicSpec::users(settings)),
@@ -121,8 +123,8 @@ pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
 /// # Errors
 /// The errors of the store and of standard output. A damaged file is a finding.
 async fn read_purchases(operations: &Operations, report: &mut DoctorReport) -> Result<()> {
-    // The total is only shown. The summary of a damaged store may fail.
-    let total = operations
+    // The total is only for the progress line. It is left out if a damaged store cannot count.
+    let total_text = operations
         .count_purchases()
         .await
         .map(|count| format!(" of {count}"))
@@ -138,7 +140,7 @@ async fn read_purchases(operations: &Operations, report: &mut DoctorReport) -> R
         report.purchases += batch.purchases.len() as u64;
         report.progress.set_position(report.purchases);
         report.progress.set_message(format!(
-            "{}{total} purchases read, {:.0} per second",
+            "{}{total_text} purchases read, {:.0} per second",
             report.purchases,
             report.progress.per_sec()
         ));

@@ -11,16 +11,17 @@ use shop_core::erase::Erase;
 use shop_core::operations::Operations;
 
 use super::backup::remove_abandoned_scratch;
-use super::{print_report, progress};
+use super::{print_report, start_progress};
 use crate::backend::{Backends, TopicSpec};
 use crate::settings::{EntityLocation, EraseCommand, ProcessRole};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
-/// Erases the purchases of a user and, if the user's id is a number, the user of that number.
+/// Erases the purchases of a user and, if the user's id is a number, the registered user of that
+/// number. A dry run only counts what would be erased.
 ///
 /// # Errors
-/// - a finding if rows are left that are damaged
+/// - a finding if damaged rows of the user were not erased
 /// - the errors of the logs, of the stores and of standard output.
 pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Result<()> {
     let settings = backends.settings;
@@ -31,7 +32,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
         ..
     } = command;
     let stores_users = settings.users == EntityLocation::Stored;
-    let progress = progress();
+    let progress = start_progress();
     let mut erase = Erase::new(user.clone(), |erased| {
         progress.set_message(format!(
             "{} records read, {} purchases erased",
@@ -40,7 +41,8 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
     })
     .dry_run(*dry_run);
 
-    let erased = async {
+    // The result is only returned after the audit log shows what was erased.
+    let result = async {
         if settings.has(ProcessRole::Purchases) {
             let topic = TopicSpec::purchases(settings);
             let log = backends.log(topic).await?;
@@ -51,12 +53,12 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
 
         if stores_users && let Some(number) = user_number(user) {
             let users = backends.users().await?.port;
-            let exists = if *dry_run {
+            let is_registered = if *dry_run {
                 users.get(number).await?.is_some()
             } else {
                 users.erase_user(number).await?
             };
-            erase.report.users = exists.into();
+            erase.report.users = is_registered.into();
             let log = backends.log(TopicSpec::users(settings)).await?;
             let operations = Operations::new(log.port);
             erase_user_events(&mut erase, &log.name, &operations, number).await?;
@@ -86,10 +88,10 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
             dead_letters = report.dead_letters,
             kept = report.kept.len(),
             left = report.left.count,
-            complete = erased.is_ok() && report.is_complete(),
+            complete = result.is_ok() && report.is_complete(),
         );
     }
-    erased?;
+    result?;
     let mut json = json!(report);
     json["complete"] = report.is_complete().into();
     print_report(settings.process.json, &report, &json)?;

@@ -14,7 +14,7 @@ use crate::settings::{GroupsAction, OfTopic};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
-/// Applies the action of `command` to the groups of a topic, and prints the result.
+/// Applies the action of `command` to the consumer groups of a topic, and prints the result.
 ///
 /// # Errors
 /// - a usage error for Kafka, for an unknown topic, and for an offset behind the end of the log
@@ -37,7 +37,8 @@ pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<GroupsAction>
             (format_usage(&usage), json!(usage))
         }
         GroupsAction::Forget { group } => {
-            if !operations.forget_group(group).await? {
+            let was_known = operations.forget_group(group).await?;
+            if !was_known {
                 return Err(unknown_group(group));
             }
             tracing::info!(target: AUDIT, action = "forget_group", group);
@@ -49,12 +50,16 @@ pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<GroupsAction>
                 None if to.to_end => GroupStart::End,
                 None => GroupStart::First,
             };
-            let reset = operations.reset_group(group, start).await;
-            let next_offset = reset.map_err(|error| match error.kind() {
-                ErrorKind::Invalid => CliError::usage(format!("--to-offset {}", error.message())),
-                _ => error.into(),
-            })?;
-            let next_offset = next_offset.ok_or_else(|| unknown_group(group))?;
+            let result = operations.reset_group(group, start).await;
+            let next_offset = result
+                .map_err(|error| match error.kind() {
+                    // Only an offset of the command can be invalid.
+                    ErrorKind::Invalid => {
+                        CliError::usage(format!("--to-offset {}", error.message()))
+                    }
+                    _ => error.into(),
+                })?
+                .ok_or_else(|| unknown_group(group))?;
             tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
             (
                 format!("{group} is at offset {next_offset}"),
@@ -72,7 +77,7 @@ fn unknown_group(group: &str) -> CliError {
     ))
 }
 
-/// Formats a line for each group, and one for the log.
+/// Formats a line for each group, and a last line for the log.
 fn format_usage(usage: &LogUsage) -> String {
     let mut text = String::new();
     for group in &usage.groups {
@@ -81,11 +86,11 @@ fn format_usage(usage: &LogUsage) -> String {
             group.name, group.next_offset, group.behind
         );
     }
-    let oldest = usage.oldest.map_or("no records".to_owned(), |time| {
+    let oldest_text = usage.oldest.map_or("no records".to_owned(), |time| {
         format!("oldest record {time}")
     });
     text + &format!(
-        "log  {} bytes, {oldest}, {} bytes free",
+        "log  {} bytes, {oldest_text}, {} bytes free",
         usage.bytes, usage.free_bytes
     )
 }

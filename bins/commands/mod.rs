@@ -31,8 +31,8 @@ use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
 
-pub(crate) use output::{print, print_report};
-use output::{progress, table};
+use output::{format_table, start_progress};
+pub(crate) use output::{print_report, print_unless_closed};
 
 /// Runs `command` until the command ends or `shutdown` begins. Closes what the command opened, also
 /// if it failed.
@@ -42,11 +42,12 @@ use output::{progress, table};
 /// - a finding of the command
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let backends = Backends::new(settings);
-    let ended = shutdown
+    // `None` if the shutdown began first.
+    let result = shutdown
         .run_until_cancelled(Box::pin(execute(command, &backends)))
         .await;
     backends.close(CLOSE_TIMEOUT).await;
-    ended
+    result
         .unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")))
         .map_err(CliError::for_command)
 }
@@ -65,7 +66,7 @@ async fn execute(command: &Command, backends: &Backends<'_>) -> Result<()> {
     match command {
         Command::Status => status::run(backends).await,
         #[cfg(feature = "compat")]
-        Command::Migrate => convert_store(backends, None).await,
+        Command::Migrate => convert_store(backends, TO_CURRENT_FORMAT).await,
         #[cfg(feature = "compat")]
         Command::Replace(options) => replace::run(backends, options).await,
         Command::Verify { wait, named } => {
@@ -88,6 +89,10 @@ async fn execute(command: &Command, backends: &Backends<'_>) -> Result<()> {
         Command::Restore { folder } => backup::restore(backends, folder).await,
     }
 }
+
+/// The `back_to` of [`convert_store`] that converts purchases to the current format.
+#[cfg(feature = "compat")]
+const TO_CURRENT_FORMAT: Option<ReplacedSystem> = None;
 
 /// Converts the stored purchases of replaced systems to the current format, or back to the format
 /// of the system `back_to`, and prints the counts of the converted documents.

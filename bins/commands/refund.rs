@@ -47,7 +47,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &Refund) -> Result<()>
         replayed = refunded.replayed,
     );
 
-    let state = if refunded.pending {
+    let state_text = if refunded.pending {
         ", pending: it is in the log, and ingest has not stored it yet; run it again to see the decision"
     } else if refunded.replayed {
         ", as before: it was refunded already"
@@ -55,7 +55,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &Refund) -> Result<()>
         ""
     };
     let text = format!(
-        "log    {}\nrefund {} of {id}: {}{state}",
+        "log    {}\nrefund {} of {id}: {}{state_text}",
         shop.name, refund.id, refund.price
     );
     let mut report = json!(refunded);

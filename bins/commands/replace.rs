@@ -13,7 +13,7 @@ use shop_core::Backend;
 use shop_core::ports::UnreadableEntry;
 use shop_core::verify::VerifyOptions;
 
-use super::{convert_store, print_report, progress, verify};
+use super::{convert_store, print_report, start_progress, verify};
 use crate::backend::{Backends, ReplacedSystem, TopicSpec};
 use crate::settings::{EntityLocation, ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
@@ -60,8 +60,10 @@ pub(super) async fn run(backends: &Backends<'_>, options: &Replace) -> Result<()
     replacement.run().await
 }
 
-/// Returns the role of our service that replaces a program of `system`: users or orders, as the
-/// settings choose, for system 002 ([`ReplacedSystem::Ecommerce`]), and purchases for the others.
+/// Returns the role of our service that replaces a program of `system`.
+///
+/// For system 002 ([`ReplacedSystem::Ecommerce`]), the role is users or orders, as the settings
+/// choose. For all other systems, the role is purchases.
 ///
 /// # Errors
 /// A usage error if the settings do not choose one role of system 002, or lack the servers of the
@@ -94,9 +96,10 @@ fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRol
 
 /// Returns our service as these settings start it.
 fn our_service(settings: &Settings) -> OurService {
-    let client_id = settings.log.client_id();
+    // `choose_role` requires Kafka, whose clients have an id.
+    let client_id = settings.log.client_id().unwrap_or_default();
     OurService {
-        client_id: client_id.unwrap_or_default().to_owned(),
+        client_id: client_id.to_owned(),
         role_names: settings.roles.names(),
         port: settings.listen().port,
     }
@@ -110,7 +113,8 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// Opens the rows that the role takes over, if it takes over rows.
+    /// Opens the rows of users or of orders that our service takes over. Returns `Purchases`, and
+    /// opens nothing, if it takes over documents of purchases.
     ///
     /// # Errors
     /// The errors of the database.
@@ -153,7 +157,7 @@ impl ReplacementHost for Host<'_> {
     }
 
     fn start_progress(&self) -> ProgressLine {
-        let line = progress();
+        let line = start_progress();
         Box::new(move |text| line.set_message(text))
     }
 

@@ -11,12 +11,13 @@ use shop_core::operations::{EventReplay, Operations};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
 
-use super::{print_report, progress};
+use super::{print_report, start_progress};
 use crate::backend::{Backends, OpenPort, TopicSpec};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
-/// Replays the events that `role` consumes into its store, and prints their number by outcome.
+/// Applies the events that `role` consumes to its store again, and prints the number of events by
+/// outcome.
 ///
 /// # Errors
 /// - a usage error if the role consumes no events
@@ -40,10 +41,11 @@ pub(super) async fn run(backends: &Backends<'_>, role: ProcessRole) -> Result<()
     }
 }
 
-/// Applies all events of `log` to `store`, and prints their number by outcome.
+/// Applies all events of `log` to `store`, the store of `role`, and prints the number of events by
+/// outcome.
 ///
 /// # Errors
-/// - a finding if there are records that cannot be read, and were not erased
+/// - a finding if some records cannot be read, except for erased ones
 /// - the errors of the log, of the store and of standard output. An event whose outcome is unknown
 ///   ends the replay.
 async fn replay<R: Record>(
@@ -53,9 +55,9 @@ async fn replay<R: Record>(
     store_name: &str,
     store: &dyn RecordStore<R>,
 ) -> Result<()> {
-    let progress = progress();
+    let progress = start_progress();
     let operations = Operations::new(log.port);
-    let replay = operations
+    let result = operations
         .replay_events(store, |replay| {
             progress.set_message(format!(
                 "{} records read, {} of them new",
@@ -72,7 +74,7 @@ async fn replay<R: Record>(
         skipped,
         unreadable,
         ..
-    } = replay;
+    } = result;
     let text = format!(
         "log    {}: {records} records\n{role:<6} {store_name}\nnew {new}, known already {known}, skipped {skipped}",
         log.name

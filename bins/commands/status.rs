@@ -16,8 +16,8 @@ use shop_core::operations::{Operations, TopicStatus, format_age, unread_age};
 use shop_core::ports::WaitingSummary;
 use tokio::time::timeout;
 
-use super::{doctor, print_report, table};
-use crate::backend::{Backends, ComponentKind, TopicSpec, authorized};
+use super::{doctor, format_table, print_report};
+use crate::backend::{Backends, ComponentKind, TopicSpec, with_service_token};
 use crate::check_config::{Part, check};
 use crate::settings::Settings;
 use crate::version::VERSION;
@@ -26,11 +26,11 @@ use crate::{CliError, Result, healthcheck};
 /// The time limit for reading the state of a log, and for counting the refunds that wait.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prints the state of every part.
+/// Prints the state of every part, and then returns an error if an operator is needed.
 ///
 /// # Errors
-/// - an error if a part is unavailable or does not exist, or if settings do not work
-/// - a finding if an operator is needed for another reason
+/// - an error if a part is unavailable or does not exist, or if a setting is refused
+/// - a finding, which is an error with exit code 1, if an operator is needed for another reason
 /// - the errors of standard output
 pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
     let status = Status::read(backends).await;
@@ -40,7 +40,7 @@ pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
         &status.json(),
     )?;
 
-    if !status.is_available {
+    if !status.all_parts_available {
         return Err(CliError::new(
             "a part is unavailable: standard output names it",
         ));
@@ -63,8 +63,8 @@ struct Status<'a> {
     topics: Vec<TopicStatus>,
     waiting_refunds: WaitingSummary,
     files: Vec<FileSize>,
-    /// Whether every part exists and was read, and the settings work.
-    is_available: bool,
+    /// Whether every part exists and was read, and no setting was refused.
+    all_parts_available: bool,
     /// A sentence about each problem that needs an operator.
     findings: Vec<String>,
 }
@@ -75,9 +75,10 @@ impl<'a> Status<'a> {
     async fn read(backends: &Backends<'a>) -> Self {
         let settings = backends.settings;
         let url = settings.probe_url();
-        let ((parts, mut findings), response) =
+        let ((parts, mut findings), health) =
             tokio::join!(check(backends), read_health(settings, &url));
 
+        // The reads run together, below.
         let mut topic_reads = Vec::new();
         let mut is_store_readable = false;
         for part in &parts {
@@ -87,21 +88,23 @@ impl<'a> Status<'a> {
                 findings.push(format!(
                     "{name}: does not exist: give the settings of the services"
                 ));
+            // The failure of a part is in `findings` already.
             } else if part.failure.is_none() {
                 match part.component.kind {
                     ComponentKind::Log(topic) => {
                         topic_reads.push(read_topic(backends, name, topic));
                     }
                     ComponentKind::Purchases => is_store_readable = true,
+                    // Only logs, and the store of purchases, have more to read.
                     _ => {}
                 }
             }
         }
 
         let mut topics = Vec::new();
-        for (name, read) in join_all(topic_reads).await {
-            match read {
-                Ok(topic) => topics.push(topic),
+        for (name, topic_status) in join_all(topic_reads).await {
+            match topic_status {
+                Ok(topic_status) => topics.push(topic_status),
                 Err(error) => findings.push(format!("{name}: {error}")),
             }
         }
@@ -116,17 +119,18 @@ impl<'a> Status<'a> {
 
         // The findings so far are about parts or settings that do not work. The findings that are
         // added below need an operator, but make no part unavailable.
-        let is_available = findings.is_empty();
+        let all_parts_available = findings.is_empty();
         for topic in &topics {
             findings.extend(topic.findings());
         }
         let mut service_state = None;
-        if let Ok(health) = response {
+        // The table of parts shows a service that does not respond. It is no finding.
+        if let Ok(health) = health {
             add_service_findings(&health, &mut findings);
             service_state = Some(health.status);
         }
 
-        let files = doctor::files(settings);
+        let files = doctor::existing_files(settings);
         Self {
             parts,
             url,
@@ -134,7 +138,7 @@ impl<'a> Status<'a> {
             topics,
             waiting_refunds,
             files: files.iter().map(|path| FileSize::read(path)).collect(),
-            is_available,
+            all_parts_available,
             findings,
         }
     }
@@ -151,24 +155,25 @@ impl<'a> Status<'a> {
 
         let service_state = self.service_state.as_deref().unwrap_or("no response");
         let service_row = json!(["service", service_state, self.url]);
-        text += &table(
+        text += &format_table(
             "PART STATE BACKEND",
             self.parts.iter().map(part_row).chain([service_row]),
         );
-        text += &table(
+        text += &format_table(
             "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG OLDEST-UNREAD RETENTION",
             self.topics.iter().flat_map(partition_rows),
         );
-        text += &table(
+        text += &format_table(
             "TOPIC REASON DEAD-LETTERS",
             self.topics.iter().flat_map(dead_letter_rows),
         );
         let waiting = self.waiting_refunds;
-        text += &table(
+        text += &format_table(
             "WAITING-REFUNDS OLDEST",
+            // One row, or an empty table.
             (waiting.count > 0).then(|| json!([waiting.count, waiting.oldest])),
         );
-        text += &table(
+        text += &format_table(
             "FILE BYTES",
             self.files.iter().map(|file| json!([file.path, file.bytes])),
         );
@@ -215,14 +220,16 @@ fn part_row(part: &Part<'_>) -> Value {
 /// # Errors
 /// The errors of the client, such as when no service responds.
 async fn read_health(settings: &Settings, url: &str) -> Result<Health> {
-    let client = authorized(healthcheck::client_builder(settings, url)?, settings)?.build()?;
+    let client =
+        with_service_token(healthcheck::client_builder(settings, url)?, settings)?.build()?;
     Ok(client.health().await?)
 }
 
 /// Counts the refunds in the store that wait for their purchase.
 ///
 /// # Errors
-/// The errors of the store, or that the refunds were not counted in time.
+/// - the errors of the store
+/// - an error if the refunds were not counted within [`READ_TIMEOUT`]
 async fn read_waiting_refunds(backends: &Backends<'_>) -> Result<WaitingSummary> {
     let store = backends.purchases().await?;
     read_in_time(Operations::new(store.port).waiting_refunds()).await
@@ -231,7 +238,8 @@ async fn read_waiting_refunds(backends: &Backends<'_>) -> Result<WaitingSummary>
 /// Waits until `read` ends, at most for [`READ_TIMEOUT`].
 ///
 /// # Errors
-/// The error of `read`, or that the time is over.
+/// - the error of `read`
+/// - an error if `read` takes longer
 async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send) -> Result<T> {
     let Ok(result) = timeout(READ_TIMEOUT, read).await else {
         return Err(CliError::new(format!("not read within {READ_TIMEOUT:?}")));
@@ -246,11 +254,11 @@ async fn read_topic<'a>(
     label: &'a str,
     topic: TopicSpec<'_>,
 ) -> (&'a str, Result<TopicStatus>) {
-    let read = async {
+    let status_read = async {
         let log = backends.log(topic).await?.port;
         read_in_time(Operations::new(log).status()).await
     };
-    (label, read.await)
+    (label, status_read.await)
 }
 
 /// Returns a row for each partition of the topic.
@@ -278,14 +286,14 @@ fn dead_letter_rows(status: &TopicStatus) -> impl Iterator<Item = Value> {
 
 /// Adds to `findings` the problems that the service reports and that need an operator.
 fn add_service_findings(health: &Health, findings: &mut Vec<String>) {
-    let state = &health.status;
-    if matches!(state.as_str(), "degraded" | "unhealthy") {
-        findings.push(format!("service: /health is {state}"));
+    let service_state = &health.status;
+    if matches!(service_state.as_str(), "degraded" | "unhealthy") {
+        findings.push(format!("service: /health is {service_state}"));
     }
 
     let entities = [&health.users, &health.orders].into_iter().flatten();
-    let ingests = entities.flat_map(|entity| &entity.events);
-    for ingest in ingests.chain(&health.ingest) {
+    let event_ingests = entities.flat_map(|entity| &entity.events);
+    for ingest in event_ingests.chain(&health.ingest) {
         if let Some(stuck) = &ingest.stuck {
             let position = &stuck.position;
             let error = &stuck.error;
@@ -297,7 +305,7 @@ fn add_service_findings(health: &Health, findings: &mut Vec<String>) {
     }
 }
 
-/// An embedded file, and its size together with its write-ahead log.
+/// An embedded file, and the size in bytes of the file and its write-ahead log together.
 #[derive(Serialize)]
 struct FileSize {
     path: String,
@@ -314,7 +322,7 @@ impl FileSize {
     }
 }
 
-/// Returns the size of a file, which is 0 if the file does not exist.
+/// Returns the size of a file in bytes, or 0 if the file does not exist.
 fn file_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }

@@ -20,18 +20,21 @@ use shop_core::import::ImportReport;
 use shop_core::operations::Operations;
 use shop_core::{Backend, ErrorKind, UserId};
 
-use super::{print, print_report, progress};
+use super::{print_report, print_unless_closed, start_progress};
 use crate::backend::{Backends, open_shop};
 use crate::settings::ImportFile;
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
+/// The typical length in bytes of an exported row.
+const TYPICAL_ROW_BYTES: usize = 192;
+
 /// Imports a file, or shows how its rows would be read.
 ///
 /// # Errors
-/// - a finding if rows were not imported
-/// - an error of the options if the file was imported before with other options
-/// - an error with the line at which an import that was stopped continues
+/// - a finding if some rows were not imported
+/// - a usage error if the file was imported before with other options
+/// - an error with the line at which to continue, if the import failed on its way
 /// - the errors of the file, of the log, of the store and of standard output
 pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Result<()> {
     let settings = backends.settings;
@@ -56,7 +59,7 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
     let import = import.currency(shop.port.shop_currency().known()?);
 
     let mut report = ImportReport::default();
-    let progress = progress();
+    let progress = start_progress();
     let start = Instant::now();
     let result = import
         .run(&shop.port, file, &mut report, |report| {
@@ -87,8 +90,8 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
 
     if let Err(error) = result {
         let Some(line) = report.resume_at else {
-            // Without a line at which to resume, a conflict means that this file was imported before
-            // with other options. So the options are wrong.
+            // A conflict before the first row means that this file was imported before with other
+            // options. The options are wrong then.
             if error.kind() == ErrorKind::Conflict {
                 return Err(CliError::usage(format!("{name}: {error}")));
             }
@@ -105,14 +108,15 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
     Ok(())
 }
 
-/// Creates an import with the options of `command`. Without a format, the name of the file decides.
+/// Creates an import with the options of `command`. If `command` names no format, the extension of
+/// the file decides.
 fn import_with_options(command: &ImportFile) -> Import {
     let extension = command.file.extension().unwrap_or_default();
     let mut format_by_name = RowFormat::Ndjson;
     if extension.eq_ignore_ascii_case("csv") {
         format_by_name = RowFormat::Csv;
     }
-    // A preset is of a CSV file, whatever its name is.
+    // Presets describe only CSV files, so a preset decides before the extension.
     if command.preset.is_some() {
         format_by_name = RowFormat::Csv;
     }
@@ -135,7 +139,7 @@ fn import_with_options(command: &ImportFile) -> Import {
         })
 }
 
-/// Opens a file of purchases, or standard input for `-`.
+/// Opens a file of purchases, or standard input if `path` is `-`.
 ///
 /// # Errors
 /// An error if the file cannot be opened.
@@ -160,11 +164,12 @@ pub(super) async fn export(
 ) -> Result<()> {
     let store = backends.purchases().await?;
     let mut unreadable = write_purchases(store.port.clone(), user, format).await?;
-    // The pages of a user skip the entries that cannot be read. Only the store counts them.
+    // The pages of a user skip the entries that cannot be read. Only the store counts these
+    // entries.
     if user.is_some()
-        && let Some(skipped) = store.port.unreadable
+        && let Some(skipped_count) = store.port.unreadable
     {
-        unreadable += skipped.load(Ordering::Relaxed);
+        unreadable += skipped_count.load(Ordering::Relaxed);
     }
 
     if unreadable > 0 {
@@ -176,18 +181,20 @@ pub(super) async fn export(
     Ok(())
 }
 
-/// Writes the purchases of a user, or all purchases, to standard output.
+/// Writes the purchases of `user`, or all purchases if `user` is `None`, to standard output. Ends
+/// early, without an error, if standard output is closed.
 ///
-/// Returns the number of entries that cannot be read, which is 0 for a user. Ends early if standard
-/// output is closed.
+/// Returns the number of entries that cannot be read. For a user the number is 0, because the user
+/// of such an entry is unknown.
 ///
 /// # Errors
 /// The errors of the store and of standard output.
 async fn write_purchases(store: Backend, user: Option<&UserId>, format: RowFormat) -> Result<u64> {
-    let progress = progress();
+    let progress = start_progress();
     let mut head = Vec::new();
     format.write_head(&mut head);
-    print(head)?;
+    // If standard output is closed already, the first batch ends the export.
+    print_unless_closed(head)?;
 
     let mut exported = 0_u64;
     let mut unreadable = 0;
@@ -196,10 +203,10 @@ async fn write_purchases(store: Backend, user: Option<&UserId>, format: RowForma
         unreadable += batch.unreadable.len() as u64;
         exported += batch.purchases.len() as u64;
         progress.set_message(format!("{exported} purchases exported"));
-        // A row is about 192 bytes long.
-        let mut rows = Vec::with_capacity(batch.purchases.len() * 192);
+        let mut rows = Vec::with_capacity(batch.purchases.len() * TYPICAL_ROW_BYTES);
         format.write(&mut rows, &batch.purchases)?;
-        if !progress.suspend(|| print(&rows))? {
+        let is_open = progress.suspend(|| print_unless_closed(&rows))?;
+        if !is_open {
             return Ok(unreadable);
         }
     }

@@ -7,7 +7,7 @@ use shop_core::operations::Operations;
 use shop_core::verify::{VerifyOptions, VerifyProgress};
 use shop_core::{Clock as _, SystemClock};
 
-use super::{print_report, progress};
+use super::{print_report, start_progress};
 use crate::backend::{Backends, TopicSpec};
 use crate::{CliError, Result};
 
@@ -31,23 +31,25 @@ pub(super) async fn run(
         .map(|retention| SystemClock.now().saturating_sub(retention));
 
     let operations = Operations::new(log.port.with(store.port));
-    let progress = progress();
+    let progress = start_progress();
     if !progress.is_hidden() {
-        // The number of purchases is only for the remaining time that is shown, so an error of the
-        // store is passed over here.
+        // The number of purchases is only used for the remaining time on the progress line. If the
+        // count fails, the line shows no remaining time.
         progress.set_message("counting the purchases");
         options.expected_purchases = operations.count_purchases().await.ok();
     }
     let report = operations
-        .verify(options, |state| progress.set_message(progress_text(&state)))
+        .verify(options, |verify_progress| {
+            progress.set_message(progress_text(&verify_progress));
+        })
         .await?;
     drop(progress);
 
-    let written = report
+    let written_text = report
         .written
         .map_or_else(String::new, |count| format!(", {count} ever written"));
     let text = format!(
-        "log    {}: {} records{written}\nstore  {}: {} purchases\n{}",
+        "log    {}: {} records{written_text}\nstore  {}: {} purchases\n{}",
         log.name,
         report.records,
         store.name,
@@ -62,12 +64,13 @@ pub(super) async fn run(
     if report.is_clean() {
         return Ok(());
     }
+    // Without findings, the report is not clean because there was nothing to verify.
     if !report.has_findings() {
         return Err(CliError::new(report));
     }
 
-    let differences = report.missing.count + report.mismatched.count + report.duplicates.count;
-    let finding = if differences > 0 {
+    let difference_count = report.missing.count + report.mismatched.count + report.duplicates.count;
+    let finding = if difference_count > 0 {
         "the store differs from the log"
     } else if report.gaps.count > 0 {
         "the log has lost records"
@@ -110,8 +113,8 @@ fn progress_text(progress: &VerifyProgress) -> String {
     text
 }
 
-/// Returns the text of a total behind the number that is done, such as ` of 1000`; or an empty text
-/// if the total is not known.
+/// Returns the text that follows the number of checked records or read purchases, such as ` of
+/// 1000`. Returns an empty text if the total is not known.
 fn total_text(total: Option<u64>) -> String {
     total.map_or_else(String::new, |total| format!(" of {total}"))
 }

@@ -27,7 +27,7 @@ pub(crate) fn watch_disk(settings: &Settings, reports: &PartReports) {
     }
 }
 
-/// Returns why nothing can be written into `folder` if its disk is full.
+/// Returns an explanation for operators if the disk of `folder` is full, or `None` if it is not.
 ///
 /// A file system that does not tell its free space counts as not full.
 pub(crate) fn full_disk(folder: &Path) -> Option<String> {

@@ -1,8 +1,8 @@
 //! The users and the orders of a service, and their background tasks.
 //!
-//! A process stores users and orders itself, or calls the service that does. For rows that it
-//! stores, it runs a relay, which publishes the events of the rows, and, if the settings enable it,
-//! an ingest, which applies the events of the other role to the rows.
+//! A process stores users and orders itself, or calls the service that does. For the rows that it
+//! stores, the process runs a relay, which publishes the events of the rows. If the settings enable
+//! ingest, the process also applies the events of the other role to the rows.
 
 use std::sync::Arc;
 
@@ -23,16 +23,17 @@ use crate::Result;
 use crate::backend::{Backends, TopicSpec, client, source};
 use crate::settings::{EntityLocation, Settings};
 
-/// The rows of a role that this process stores. They consume the events `R` of the other role.
+/// The rows of users or of orders that this process stores. They consume `R`, the events of the
+/// other of these two roles.
 pub(crate) struct LocalRows<R: Record> {
-    /// The name of the role in `/health`.
+    /// The name of the role in `/health`: `users` or `orders`.
     part: &'static str,
     /// Publishes the events of the rows.
     relay: Relay,
     /// The store that applies the events of the other role.
     projection: Arc<dyn RecordStore<R>>,
     /// The log of the events of the other role.
-    subscribed: Backend,
+    subscribed_log: Backend,
 }
 
 /// The users and the orders of a service.
@@ -40,7 +41,9 @@ pub(crate) struct LocalRows<R: Record> {
 pub(crate) struct Entities {
     /// The roles that the service serves.
     pub(crate) accounts: Accounts,
+    /// The rows of users, which consume the events of orders.
     users: Option<LocalRows<Order>>,
+    /// The rows of orders, which consume the events of users.
     orders: Option<LocalRows<User>>,
 }
 
@@ -69,7 +72,8 @@ impl Entities {
         }
         let user_events = backends.log(TopicSpec::users(settings)).await?.port;
         let order_events = backends.log(TopicSpec::orders(settings)).await?.port;
-        let (user_log, order_log) = (user_events.require_log()?, order_events.require_log()?);
+        let user_log = user_events.require_log()?;
+        let order_log = order_events.require_log()?;
 
         if stores_users {
             let users = backends.users().await?.port;
@@ -82,7 +86,7 @@ impl Entities {
                     RelayOptions::default(),
                 ),
                 projection: Arc::clone(&users) as _,
-                subscribed: order_events.clone(),
+                subscribed_log: order_events.clone(),
             });
             entities.accounts.users = Some(EntityRole::new(users));
         }
@@ -97,7 +101,7 @@ impl Entities {
                     RelayOptions::default(),
                 ),
                 projection: Arc::clone(&orders) as _,
-                subscribed: user_events.clone(),
+                subscribed_log: user_events.clone(),
             });
             entities.accounts.orders = Some(EntityRole::new(orders));
         }
@@ -106,15 +110,15 @@ impl Entities {
 
     /// Returns the operations on the logs of the events that the rows of this process consume.
     pub(crate) fn operations(&self) -> impl Iterator<Item = Operations> {
-        let users = self.users.iter().map(|rows| rows.subscribed.clone());
-        let orders = self.orders.iter().map(|rows| rows.subscribed.clone());
+        let users = self.users.iter().map(|rows| rows.subscribed_log.clone());
+        let orders = self.orders.iter().map(|rows| rows.subscribed_log.clone());
         users.chain(orders).map(Operations::new)
     }
 
-    /// Starts the tasks of the rows that this process stores.
+    /// Starts the tasks of the rows that this process stores. Starts nothing at the second call.
     ///
     /// # Errors
-    /// The errors of the log, if it cannot be read.
+    /// The errors of a log of events, if it cannot be read.
     pub(crate) fn start(
         &mut self,
         background: &mut Background,
@@ -123,22 +127,27 @@ impl Entities {
         reports: &PartReports,
     ) -> Result<()> {
         if let (Some(rows), Some(role)) = (self.users.take(), &mut self.accounts.users) {
-            rows.start(role, background, settings, metrics, reports)?;
+            rows.start_tasks(role, background, settings, metrics, reports)?;
         }
         if let (Some(rows), Some(role)) = (self.orders.take(), &mut self.accounts.orders) {
-            rows.start(role, background, settings, metrics, reports)?;
+            rows.start_tasks(role, background, settings, metrics, reports)?;
         }
         Ok(())
     }
 }
 
 impl<R: Record> LocalRows<R> {
-    /// Starts the relay of the rows' events, and the ingest of the other role's events, if the
-    /// settings enable it. Adds both to `role`.
+    /// Starts the tasks of these rows in `background`:
+    ///
+    /// - the relay, which publishes the events of the rows
+    /// - if `settings` enable ingest, the ingest of the events of the other role
+    /// - a watch of the other role's log, which reports to `reports` if no process reads the log
+    ///
+    /// Adds the monitors of the relay and of the ingest to `role`.
     ///
     /// # Errors
-    /// The errors of the log, if it cannot be read.
-    fn start<S>(
+    /// The errors of the other role's log, if it cannot be read.
+    fn start_tasks<S>(
         self,
         role: &mut EntityRole<S>,
         background: &mut Background,
@@ -146,25 +155,26 @@ impl<R: Record> LocalRows<R> {
         metrics: &Metrics,
         reports: &PartReports,
     ) -> Result<()> {
+        // A store without an address is a file of this process.
         role.is_local = settings.store.entity_address().is_none();
-        role.subscribed_topic = Some(self.subscribed.topic.clone());
+        role.subscribed_topic = Some(self.subscribed_log.topic.clone());
         role.relay = Some(background.run_relay(self.relay));
 
         if settings.ingests {
             let ingest = Ingest::new(
-                source(settings, &self.subscribed)?,
+                source(settings, &self.subscribed_log)?,
                 self.projection,
-                Arc::clone(self.subscribed.require_log()?),
+                Arc::clone(self.subscribed_log.require_log()?),
                 settings.ingest_options(),
             );
             // Only the store of purchases has a spot check.
             let no_spot_check = None;
             let monitor =
-                background.run_ingest(ingest, &self.subscribed, metrics, no_spot_check)?;
+                background.run_ingest(ingest, &self.subscribed_log, metrics, no_spot_check)?;
             role.ingest = Some(monitor);
         }
         background.run_until_shutdown(reader::watch_topic(
-            Operations::new(self.subscribed),
+            Operations::new(self.subscribed_log),
             role.ingest.clone(),
             self.part,
             reports,

@@ -37,8 +37,8 @@ pub(crate) use purchases::{PurchaseTasks, open_purchases};
 pub(crate) struct Background {
     tasks: Vec<JoinHandle<Result<()>>>,
     shutdown: Shutdown,
-    /// Is cancelled when the server has completed its requests.
-    served: CancellationToken,
+    /// Cancelled when the server has completed its requests.
+    requests_completed: CancellationToken,
 }
 
 impl Background {
@@ -47,14 +47,14 @@ impl Background {
         Self {
             tasks: Vec::new(),
             shutdown: shutdown.clone(),
-            served: CancellationToken::new(),
+            requests_completed: CancellationToken::new(),
         }
     }
 
     /// Runs `relay` in a task. Returns the monitor of the relay.
     fn run_relay(&mut self, relay: Relay) -> RelayMonitor {
         let monitor = relay.monitor();
-        let run = relay.run(self.served.clone().cancelled_owned());
+        let run = relay.run(self.requests_completed.clone().cancelled_owned());
         self.tasks.push(tokio::spawn(async move {
             run.await;
             Ok(())
@@ -64,27 +64,30 @@ impl Background {
 
     /// Runs `ingest` in a task, and returns its monitor.
     ///
-    /// Another task counts the pending dead-lettered records of the ingest's `log` in `metrics`,
-    /// and among them the gaps that `spot_check` finds.
+    /// A second task counts the pending dead letters of the log of `backend` in `metrics`. The
+    /// second task also runs `spot_check`, which compares the store with the log. The gaps that the
+    /// check finds become dead letters, and are counted too.
     ///
     /// # Errors
-    /// An error if the backend `log` contains no log.
+    /// An error if `backend` contains no log.
     fn run_ingest<R: Record>(
         &mut self,
         ingest: Ingest<R>,
-        log: &Backend,
+        backend: &Backend,
         metrics: &Metrics,
         spot_check: Option<SpotCheck>,
     ) -> Result<IngestMonitor> {
-        let observed_log = Arc::clone(log.require_log()?);
+        let observed_log = Arc::clone(backend.require_log()?);
         let monitor = ingest.monitor();
         let run = ingest.run(self.shutdown.clone().cancelled_owned());
-        self.tasks
-            .push(tokio::spawn(async move { Ok(run.await.map(drop)?) }));
+        self.tasks.push(tokio::spawn(async move {
+            run.await?;
+            Ok(())
+        }));
 
         self.run_until_shutdown(pending_dead_letters::observe_log(
             observed_log,
-            log.topic.clone(),
+            backend.topic.clone(),
             monitor.clone(),
             metrics.clone(),
             spot_check,
@@ -93,7 +96,7 @@ impl Background {
     }
 
     /// Records in `metrics`, at regular intervals, the lag of `ingest` and the positions of `feed`.
-    /// `/health` shows the records of the last hour.
+    /// `/health` shows the values of the last hour.
     fn record_progress(&mut self, ingest: IngestMonitor, feed: PurchaseFeed, metrics: &Metrics) {
         let metrics = metrics.clone();
         let mut ticks = tokio::time::interval(Metrics::HISTORY_INTERVAL);
@@ -101,6 +104,7 @@ impl Background {
         self.run_until_shutdown(async move {
             loop {
                 ticks.tick().await;
+                // If the log does not respond, this interval has no values.
                 if let (Ok(lag), Ok(positions)) = (ingest.lag().await, feed.positions().await) {
                     metrics.note_progress(&lag, positions);
                 }
@@ -108,8 +112,8 @@ impl Background {
         });
     }
 
-    /// Runs the inspection of a store in a task. If the store has a fault, the service ends with the
-    /// error, as it does not start with such a store.
+    /// Runs the inspection of a store in a task. If the inspection finds a fault, the service ends
+    /// with its error, because a service does not start with such a store either.
     pub(crate) fn run_inspection(
         &mut self,
         inspection: impl Future<Output = Result<()>> + Send + 'static,
@@ -121,7 +125,8 @@ impl Background {
                     shutdown.cancel();
                     Err(error)
                 }
-                _ => Ok(()),
+                // The inspection found no fault, or the shutdown began first.
+                Some(Ok(())) | None => Ok(()),
             }
         }));
     }
@@ -141,12 +146,13 @@ impl Background {
     /// # Errors
     /// The error of the first failed task, in the order in which the tasks were started.
     pub(crate) async fn finish(self) -> Result<()> {
-        self.served.cancel();
+        self.requests_completed.cancel();
 
         let mut first_failure = Ok(());
         for task in self.tasks {
-            let ended = task.await.map_err(CliError::new).and_then(|result| result);
-            first_failure = first_failure.and(ended);
+            // A task that panicked failed, too.
+            let result = task.await.map_err(CliError::new).and_then(|result| result);
+            first_failure = first_failure.and(result);
         }
         first_failure
     }

@@ -15,7 +15,7 @@ use shop_http::Metrics;
 use tokio::time::{Instant, timeout};
 
 /// The interval between observations while ingest dead-letters nothing. Other processes may resolve
-/// dead letters meanwhile.
+/// dead letters at any time.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval between retries when the log cannot be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -38,8 +38,8 @@ pub(crate) async fn observe_log(
     loop {
         let start = Instant::now();
         let IngestCounters {
-            lost,
-            dead_lettered,
+            lost: lost_count,
+            dead_lettered: dead_letter_count,
             ..
         } = ingest.status().counters;
         // The retention is noted before the log is read, because an alert divides by it also while
@@ -63,13 +63,14 @@ pub(crate) async fn observe_log(
 
         let mut interval = COUNT_INTERVAL;
         if let Some(spot_check) = &mut spot_check {
-            let checked = tokio::select! {
-                checked = spot_check.check() => checked,
-                () = wait_for_loss(&ingest, lost) => continue,
+            let check_result = tokio::select! {
+                result = spot_check.check() => result,
+                () = wait_for_loss(&ingest, lost_count) => continue,
             };
-            match checked {
+            match check_result {
                 Ok(0) => {}
-                Ok(_gaps) => continue,
+                // The gaps became dead letters, which are counted now.
+                Ok(_gap_count) => continue,
                 Err(error) => {
                     tracing::debug!(log.topic = topic, error = %error.chain(), "the spot check of the store has failed");
                     interval = RETRY_INTERVAL;
@@ -77,22 +78,23 @@ pub(crate) async fn observe_log(
             }
         }
 
-        // Lost records are counted at once, dead-lettered ones after the pause, and the changes of
-        // other processes after the interval.
+        // A lost record begins the next observation at once, and a dead-lettered record after the
+        // pause. Without either, it begins after the interval, and counts the changes of other
+        // processes.
         let pause = (start.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
-        let loss = wait_for_loss(&ingest, lost);
+        let loss = wait_for_loss(&ingest, lost_count);
         if timeout(pause, loss).await.is_err() {
             let change = wait_until(&ingest, |current| {
-                current.lost != lost || current.dead_lettered != dead_lettered
+                current.lost != lost_count || current.dead_lettered != dead_letter_count
             });
             let _timed_out = timeout(interval.saturating_sub(pause), change).await;
         }
     }
 }
 
-/// Waits until the number of records that `ingest` lost is no longer `lost`.
-fn wait_for_loss(ingest: &IngestMonitor, lost: u64) -> impl Future<Output = ()> + Send {
-    wait_until(ingest, move |current| current.lost != lost)
+/// Waits until the number of records that `ingest` lost is no longer `lost_count`.
+fn wait_for_loss(ingest: &IngestMonitor, lost_count: u64) -> impl Future<Output = ()> + Send {
+    wait_until(ingest, move |current| current.lost != lost_count)
 }
 
 /// Waits until `condition` holds for the counters of `ingest`.

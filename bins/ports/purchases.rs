@@ -54,15 +54,15 @@ pub(crate) async fn open_purchases(
 ) -> Result<PurchaseTasks> {
     let settings = backends.settings;
     let mut backend = backends.open_for_service().await?;
-    // Operators and the spot check use the store of this process, also if a service lists from its
-    // own.
+    // Operators and the spot check use the store of this process, even if purchases are listed from
+    // another service.
     let operations = Operations::new(backend.clone());
     let mut tasks = PurchaseTasks {
         management: None,
         spot_check: None,
     };
     // A store in the file of its log is lost together with the log, so a spot check finds nothing.
-    if backend.store.is_some() && !settings.is_one_file() {
+    if backend.store.is_some() && !settings.log_and_store_share_file() {
         tasks.spot_check = Some(operations.spot_check(settings.process.purchase_retention)?);
     }
     if backend.store.is_none() && backend.has_local_log {
@@ -74,14 +74,14 @@ pub(crate) async fn open_purchases(
     }
     let management = list_from_service(&mut backend, settings).await?;
 
-    // Both calls run together, so that a store that is unavailable delays the start once.
-    let ask = currency::read_shop_currency(settings, &backend);
-    let check = async {
+    // Both calls run together, so that an unavailable store delays the start only once.
+    let currency_query = currency::read_shop_currency(settings, &backend);
+    let write_check = async {
         if let Some(store) = &backend.store {
             warn_if_not_writable(&**store).await;
         }
     };
-    let (currency, ()) = tokio::join!(ask, check);
+    let (currency, ()) = tokio::join!(currency_query, write_check);
     backend.currency = currency?;
 
     // With a retention, the clock of new purchases does not return a time before the last time that
@@ -105,8 +105,8 @@ pub(crate) async fn open_purchases(
     Ok(tasks)
 }
 
-/// Adds the feed to `backend`, and, if the settings name a service that lists the purchases, the
-/// listings of this service. Returns the service.
+/// Adds the feed to `backend`. If the settings name a service that lists the purchases, also makes
+/// `backend` list from this service, and returns its client.
 ///
 /// # Errors
 /// - an error if there is neither a service nor a store to list purchases from
@@ -145,6 +145,7 @@ async fn list_from_service(
 /// The service starts nevertheless: the purchases that it acknowledges are in the log, and are
 /// stored when the store can be written.
 async fn warn_if_not_writable(store: &dyn PurchaseStore) {
+    // A check that takes longer says nothing.
     if let Ok(Err(error)) = timeout(CHECK_TIMEOUT, store.check()).await {
         tracing::warn!(error = %error.chain(), "the store cannot be written now");
     }
@@ -152,7 +153,7 @@ async fn warn_if_not_writable(store: &dyn PurchaseStore) {
 
 impl PurchaseTasks {
     /// Starts the tasks of the purchases of `backend`. If the settings enable ingest, joins the
-    /// consumer group. Otherwise, watches whether another process reads the log.
+    /// consumer group. If not, watches whether another process reads the log.
     ///
     /// # Errors
     /// The errors of the log, if it cannot be read.
@@ -172,10 +173,10 @@ impl PurchaseTasks {
                 feed.close();
             });
         }
-        if let Some(source) = backend.currency_store.clone() {
+        if let Some(currency_store) = backend.currency_store.clone() {
             let currency = backend.currency.clone();
             background.run_until_shutdown(async move {
-                currency.keep_asking(&*source).await;
+                currency.keep_asking(&*currency_store).await;
             });
         }
 
@@ -226,7 +227,7 @@ impl PurchaseTasks {
             metrics: metrics.ingest_observer(),
             logs_purchases: settings.process.logs_purchases(),
             decoders: backend.decoders.clone(),
-            traced: settings
+            trace_names: settings
                 .messaging_system()
                 .map(|system| (system, group.to_owned())),
         }));
@@ -236,8 +237,11 @@ impl PurchaseTasks {
         }
         backend.ingest = Some(monitor);
 
-        if let (Some(keep), Some(erase)) = (settings.process.purchase_retention, &backend.erase) {
-            let retention = Retention::new(Arc::clone(erase), RetentionOptions::new(keep));
+        if let (Some(retention_period), Some(erase)) =
+            (settings.process.purchase_retention, &backend.erase)
+        {
+            let options = RetentionOptions::new(retention_period);
+            let retention = Retention::new(Arc::clone(erase), options);
             metrics.count_expired(retention.monitor());
             background.run_until_shutdown(async move { retention.run().await });
         }
@@ -254,7 +258,7 @@ struct IngestTelemetry {
     /// The decoders of the records of the log.
     decoders: RecordDecoders,
     /// The system of the log and the group that reads it, if spans are exported.
-    traced: Option<(&'static str, String)>,
+    trace_names: Option<(&'static str, String)>,
 }
 
 impl IngestObserver for IngestTelemetry {
@@ -263,8 +267,8 @@ impl IngestObserver for IngestTelemetry {
     }
 
     fn spans(&self, batch: &Batch) -> Vec<Span> {
-        match &self.traced {
-            Some((system, group)) => traces::spans(batch, system, group),
+        match &self.trace_names {
+            Some((system, group)) => traces::start_record_spans(batch, system, group),
             None => Vec::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! Notices a log whose consumer group has no member: no process stores its records.
+//! Notices a log whose consumer group has no member, so that no process stores its records.
 //!
 //! A purchase is acknowledged when it is in the log, so a publish succeeds while no process runs
 //! ingest. [`watch_topic`] asks the log whether the group has a member, and
@@ -26,17 +26,18 @@ const INTERVAL: Duration = Duration::from_secs(3);
 /// or a service that does not respond.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Adds a report about `part` to `reports`, and returns the sender of what it says.
+/// Adds a report about `part` to `reports`. Returns the sender that sets the report.
 fn add_report(reports: &PartReports, part: &'static str) -> watch::Sender<PartReport> {
-    let (report_sender, current) = watch::channel(PartReport::Works);
-    reports.add(part, UNREAD, move || current.borrow().clone());
+    let (report_sender, report_receiver) = watch::channel(PartReport::Works);
+    reports.add(part, UNREAD, move || report_receiver.borrow().clone());
     report_sender
 }
 
-/// Returns a future that asks the log of `operations` at intervals whether its records are unread
-/// and its group has no member, and reports it about `part`. The future does not end.
+/// Returns a future that reports to `part` of `/health` if the log of `operations` has unread
+/// records and its group has no member. The future asks the log at intervals, and does not end.
 ///
-/// While the `ingest` of this process runs, it is the member, or waits to become it.
+/// The log is not asked while the `ingest` of this process runs, because this process is then a
+/// member, or waits to become one.
 pub(super) fn watch_topic(
     operations: Operations,
     ingest: Option<IngestMonitor>,
@@ -53,14 +54,15 @@ pub(super) fn watch_topic(
             if ingests {
                 was_unread = false;
                 report_sender.send_replace(PartReport::Works);
-            } else if let Ok(answer) = timeout(TIMEOUT, operations.unread_topic()).await {
-                match answer {
+            } else if let Ok(result) = timeout(TIMEOUT, operations.unread_topic()).await {
+                match result {
                     Ok(Some(unread)) if was_unread => {
                         let text = format!(
                             "{unread}: run management with SHOP_INGEST=on, with the same topic and group"
                         );
                         report_sender.send_replace(PartReport::Fails(text));
                     }
+                    // A member may be about to join, so only the second query in a row counts.
                     Ok(Some(_)) => was_unread = true,
                     Ok(None) => {
                         was_unread = false;
@@ -74,7 +76,8 @@ pub(super) fn watch_topic(
     }
 }
 
-/// Reports that it is not known whether a topic is read, if an operator can change that.
+/// Reports that it is not known whether a topic is read, if the query is denied, which an operator
+/// can change. Ignores any other error.
 fn report_unknown(error: &Error, report_sender: &watch::Sender<PartReport>) {
     if error.kind() != ErrorKind::Denied {
         return;
@@ -90,10 +93,11 @@ fn report_unknown(error: &Error, report_sender: &watch::Sender<PartReport>) {
     }
 }
 
-/// Returns a future that asks the service that stores the purchases at intervals whether a process
-/// reads the log, and reports it about the part [`READER`]. The future does not end.
+/// Returns a future that asks `management`, the service that stores the purchases, at intervals
+/// whether a process reads the log, and reports the answer for the part [`READER`]. The future does
+/// not end.
 ///
-/// Only that service knows the group for sure.
+/// Only that service knows the name of the group for sure.
 pub(super) fn watch_service(
     management: Arc<ShopClient>,
     reports: &PartReports,

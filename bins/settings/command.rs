@@ -243,7 +243,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Returns whether the command needs the right to write to the store.
+    /// Returns whether the command needs the right to write to the store. A refund is written to the log.
     pub(crate) const fn writes(&self) -> bool {
         !matches!(
             self,
@@ -251,13 +251,15 @@ impl Command {
         )
     }
 
-    /// Returns whether the command reads or writes amounts, or copies them, so that it is refused with
-    /// another currency than the store's. Each new command has to decide.
+    /// Returns whether the command reads, writes or copies amounts. Such a command is refused if the
+    /// settings name another currency than the store.
+    ///
+    /// The match names every command, so that each new command has to decide.
     pub(crate) const fn depends_on_currency(&self) -> bool {
         match self {
-            // A part with another currency is a line of the status.
+            // The status reports another currency as a fault of the store.
             Self::Status => false,
-            // Groups have positions alone, and a store is restored where there is none.
+            // Groups have only positions. A restore writes a store where none exists yet.
             Self::Groups(_) | Self::Restore { .. } => false,
             #[cfg(feature = "compat")]
             Self::Migrate | Self::Replace(_) => true,

@@ -30,6 +30,7 @@ const COMMANDS: &str = "Each command takes the same settings, and shows more wit
 ///
 /// Settings are valid before, between and behind the words of a command.
 pub(super) fn command_line(service: ServiceKind) -> Command {
+    // Facing has no commands. The settings of facing are common only in its own help.
     let is_facing = service == ServiceKind::Facing;
     let mut line = names::arguments().mut_args(|setting| {
         let flag = setting.get_long().unwrap_or_default();
@@ -37,8 +38,9 @@ pub(super) fn command_line(service: ServiceKind) -> Command {
         let is_of_other_service = !is_facing && setting.get_help_heading() == Some("Facing");
         let setting = with_readable_help(setting).global(!is_facing);
         if is_common && !is_of_other_service {
-            // It is listed with --help and --version.
-            return setting.help_heading(None::<&str>);
+            // A setting without a heading is listed with --help and --version.
+            let no_heading = None::<&str>;
+            return setting.help_heading(no_heading);
         }
         setting.hide_short_help(true)
     });
@@ -108,32 +110,32 @@ pub(super) fn parse(
     })
 }
 
-/// Parses the arguments by the command line `line`. See [`parse`].
+/// Parses `arguments` by the command line `line`, as [`parse`] describes.
 fn parse_line(
     line: &Command,
     arguments: &[OsString],
     environment: &mut Environment,
 ) -> clap::error::Result<Arguments> {
-    // The values of variables are in `environment`. Those that clap would read are the raw ones: an
-    // empty variable would be a value, and other names, files of secrets and the TOML file unknown.
+    // The values of variables come from `environment`, and not from clap. clap would take an empty
+    // variable for a value, and knows no other names, no files of secrets and no TOML file.
     let flag_line = line.clone().mut_args(|setting| setting.env(None));
     let flags = match flag_line.clone().try_get_matches_from(arguments) {
-        // Help or the version was requested: this prints it, and ends the process. The help shows
-        // the defaults, rather than the values of variables.
+        // Help or the version was requested. This call prints it, and ends the process. The help
+        // shows the defaults, rather than the values of variables.
         Err(requested) if requested.exit_code() == 0 => {
             with_short_commands(flag_line).get_matches_from(arguments)
         }
-        parsed => parsed?,
+        result => result?,
     };
 
-    let flag = flags
+    let path_in_flag = flags
         .get_one::<PathBuf>("config")
         .map(|path| path.display().to_string());
-    let variable = environment
+    let path_in_variable = environment
         .values
         .get("SHOP_CONFIG")
         .map(|value| value.text.clone());
-    if let Some(path) = flag.or(variable) {
+    if let Some(path) = path_in_flag.or(path_in_variable) {
         environment.add_file(&path);
     }
 
@@ -236,30 +238,32 @@ fn invalid_value_reason(error: &clap::Error) -> Option<String> {
     Some(reason.to_owned())
 }
 
-/// Returns the completions or the manual page that the settings `process` request.
+/// Returns the shell completions or the manual page, whichever `process_args` request, or `None` if
+/// they request neither.
 ///
 /// # Errors
-/// The manual page cannot be rendered.
-pub(super) fn generated(
+/// An error if the manual page cannot be rendered.
+pub(super) fn completions_or_man_page(
     service: ServiceKind,
-    process: &ProcessArgs,
+    process_args: &ProcessArgs,
 ) -> std::io::Result<Option<Vec<u8>>> {
     let mut command = command_line(service);
-    let mut text = Vec::new();
-    match process.completions {
-        Some(shell) => clap_complete::generate(shell, &mut command, service.name(), &mut text),
-        None if process.man => clap_mangen::Man::new(command).render(&mut text)?,
+    let mut output = Vec::new();
+    match process_args.completions {
+        Some(shell) => clap_complete::generate(shell, &mut command, service.name(), &mut output),
+        None if process_args.man => clap_mangen::Man::new(command).render(&mut output)?,
         None => return Ok(None),
     }
-    Ok(Some(text))
+    Ok(Some(output))
 }
 
-/// Adds to the help of `command`, and of its subcommands, what this help does not list.
+/// Adds to the short help of `command` and of its subcommands a hint, and to the long help
+/// `hidden_settings`, the settings without a flag.
 fn with_hints(command: Command, hidden_settings: &str) -> Command {
-    let more = "SHOP_MONGODB_URI names MongoDB for purchases, SHOP_POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables.";
+    let hint = "SHOP_MONGODB_URI names MongoDB for purchases, SHOP_POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables.";
     // A missing word is an error that lists the choices, rather than the help.
     let command = command
-        .after_help(more)
+        .after_help(hint)
         .after_long_help(hidden_settings.to_owned())
         .arg_required_else_help(false);
     command.mut_subcommands(|subcommand| with_hints(subcommand, hidden_settings))
@@ -312,16 +316,16 @@ fn with_readable_help(mut setting: Arg) -> Arg {
     let Some(variable) = names::variable(&setting) else {
         return setting;
     };
-    let mut also = names::aliases(&variable).join(", ");
-    if !also.is_empty() {
-        also = format!(" [also: {also}]");
+    let mut other_names = names::aliases(&variable).join(", ");
+    if !other_names.is_empty() {
+        other_names = format!(" [also: {other_names}]");
     }
     if setting.is_hide_set() {
-        return setting.help(help + &also);
+        return setting.help(help + &other_names);
     }
     setting
         .help(format!("{help} [env: {variable}]"))
-        .long_help(format!("{help}{also} [env: {variable}]"))
+        .long_help(format!("{help}{other_names} [env: {variable}]"))
 }
 
 /// Returns the error of the arguments of `root` in one sentence.
@@ -349,9 +353,14 @@ fn argument_fault(error: &clap::Error, root: &Command) -> String {
             let usage = context_text(error, ContextKind::Usage);
             let usage = usage.trim_start_matches("Usage: ");
             let usage = usage.lines().next().unwrap_or_default();
-            let missing = context_list(error, ContextKind::InvalidArg);
-            let verb = if missing.len() == 1 { "is" } else { "are" };
-            format!("{} {verb} missing: {usage}", missing.join(" and "))
+            let missing_arguments = context_list(error, ContextKind::InvalidArg);
+            let verb = if missing_arguments.len() == 1 {
+                "is"
+            } else {
+                "are"
+            };
+            let names = missing_arguments.join(" and ");
+            format!("{names} {verb} missing: {usage}")
         }
         _ => {
             let text = error.to_string();
@@ -369,16 +378,17 @@ fn argument_fault(error: &clap::Error, root: &Command) -> String {
     }
 }
 
-/// Returns the fault of a word that is no command or no argument: it belongs to another command,
-/// or `suggestion` was probably meant.
+/// Returns the fault of `word`, which is an unknown command or argument, as `word_kind` says. The
+/// fault names the commands that have this option, or `suggestion`, which was probably meant.
 fn unknown_word_fault(
-    what: &str,
+    word_kind: &str,
     word: &str,
     suggestion: Option<&ContextValue>,
     root: &Command,
 ) -> String {
     if word.starts_with("--") {
-        let owners = find_owners(root, "", word.trim_start_matches('-'));
+        let root_path = "";
+        let owners = find_owners(root, root_path, word.trim_start_matches('-'));
         if !owners.is_empty() {
             let owners = owners.join("`, `");
             return format!("`{word}` is an option of `{owners}`: it follows that");
@@ -387,22 +397,23 @@ fn unknown_word_fault(
 
     match suggestion {
         _ if word == "version" => {
-            format!("unknown {what} `{word}`; did you mean `--version`?")
+            format!("unknown {word_kind} `{word}`; did you mean `--version`?")
         }
-        Some(suggestion) => format!("unknown {what} `{word}`; did you mean `{suggestion}`?"),
-        None => format!("unknown {what} `{word}`; `--help` lists all"),
+        Some(suggestion) => format!("unknown {word_kind} `{word}`; did you mean `{suggestion}`?"),
+        None => format!("unknown {word_kind} `{word}`; `--help` lists all"),
     }
 }
 
-/// Returns the commands below `command` that accept the option `long`. `path` leads to `command`.
-fn find_owners(command: &Command, path: &str, long: &str) -> Vec<String> {
+/// Returns the commands below `command` that accept the option `option_name`. `path` contains the
+/// words that lead to `command`.
+fn find_owners(command: &Command, path: &str, option_name: &str) -> Vec<String> {
     let mut owners = Vec::new();
     for subcommand in command.get_subcommands() {
         let path = format!("{path} {}", subcommand.get_name());
-        owners.extend(find_owners(subcommand, &path, long));
+        owners.extend(find_owners(subcommand, &path, option_name));
         if subcommand
             .get_arguments()
-            .any(|argument| argument.get_long() == Some(long))
+            .any(|argument| argument.get_long() == Some(option_name))
         {
             owners.push(path.trim().to_owned());
         }
@@ -410,15 +421,16 @@ fn find_owners(command: &Command, path: &str, long: &str) -> Vec<String> {
     owners
 }
 
-/// Returns the context `kind` of `error` as text, empty without this context.
+/// Returns the context `kind` of `error` as text, or an empty text without this context.
 fn context_text(error: &clap::Error, kind: ContextKind) -> String {
     error.get(kind).map(ToString::to_string).unwrap_or_default()
 }
 
-/// Returns the words in the context `kind` of `error`, none without this context.
+/// Returns the words in the context `kind` of `error`, or no words without this context.
 fn context_list(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     match error.get(kind) {
         Some(ContextValue::Strings(words)) => words.clone(),
+        // clap gives the error no such list.
         _ => Vec::new(),
     }
 }

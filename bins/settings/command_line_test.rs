@@ -86,7 +86,9 @@ fn completions_and_the_manual_page_have_the_commands() {
             &arguments,
             &mut Environment::default(),
         );
-        let text = generated(ServiceKind::Management, &parsed.unwrap().variables.process).unwrap();
+        let text =
+            completions_or_man_page(ServiceKind::Management, &parsed.unwrap().variables.process)
+                .unwrap();
         let text = text.map(|text| String::from_utf8(text).unwrap());
         assert_eq!(
             text.is_some_and(|text| text.contains(expected.unwrap_or_default())),

@@ -1,5 +1,5 @@
-//! Rules about settings that are valid by themselves, and that the types of `select` do not depend
-//! on. Nothing is opened.
+//! Checks rules about settings that are valid each by itself, but not together. The types of
+//! `select` do not depend on these settings. Nothing is opened.
 //!
 //! Each fault is a sentence that names the settings, and tells what to change.
 

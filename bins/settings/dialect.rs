@@ -21,13 +21,14 @@ impl ProcessArgs {
         self.compat.dialect.logs_purchases()
     }
 
-    /// Sets the options that are not set by variables, and for which the dialect has other defaults.
-    pub(super) fn apply_dialect(&self, options: &mut HttpOptions) {
+    /// Applies the defaults of the dialect to those `options` that no setting sets.
+    pub(super) fn apply_dialect_defaults(&self, options: &mut HttpOptions) {
         self.compat.apply_defaults(&self.http, options);
     }
 
-    /// Returns the roles that serve the paths of the replaced systems: of purchases, and of the users
-    /// and orders of `accounts`. Without users and orders, `/users` is a 404 in the form of its system.
+    /// Returns the roles that serve the paths of the replaced systems: one role for purchases, and
+    /// one for the users and orders of `accounts`. If `accounts` is empty, the second role answers
+    /// `/users` with a 404 in the form of the replaced system.
     pub(crate) fn compat_roles(&self, accounts: Accounts) -> Vec<Arc<dyn Role>> {
         let systems = shop_compat::ReplacedSystems::new(self.compat.dialect);
         let ecommerce = shop_compat::ecommerce::Ecommerce::new(accounts);
@@ -52,7 +53,7 @@ impl ProcessArgs {
     }
 
     /// Leaves the options as they are.
-    pub(super) fn apply_dialect(&self, _options: &mut HttpOptions) {}
+    pub(super) fn apply_dialect_defaults(&self, _options: &mut HttpOptions) {}
 
     /// Returns no role.
     pub(crate) fn compat_roles(&self, _accounts: Accounts) -> Vec<Arc<dyn Role>> {

@@ -25,12 +25,12 @@ pub(super) struct Environment {
     /// addresses and properties of librdkafka.
     pub(super) values: BTreeMap<String, SettingValue>,
     pub(super) faults: Vec<String>,
-    /// The names that are set, but empty, each with its setting.
-    pub(super) empty: Vec<(String, String)>,
+    /// The names that are set, but empty, each with the name of its setting.
+    pub(super) empty_names: Vec<(String, String)>,
     /// The variables of OpenTelemetry.
     pub(super) otel: OtelVariables,
-    /// The file that these settings are from. Without a file, they are variables.
-    config: Option<String>,
+    /// The file from which these settings were read, or `None` if they are variables.
+    config_file: Option<String>,
 }
 
 /// A value of a setting.
@@ -86,7 +86,7 @@ impl Environment {
     /// Reads `variables`. A value that is not UTF-8 is a fault if its name may be a setting.
     fn from_os(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut pairs = Vec::new();
-        let mut faults = Vec::new();
+        let mut encoding_faults = Vec::new();
         for (name, value) in variables {
             // A name that is not UTF-8 is not a setting.
             let Ok(name) = name.into_string() else {
@@ -95,12 +95,12 @@ impl Environment {
             if let Ok(value) = value.into_string() {
                 pairs.push((name, value));
             } else if names::may_be_setting(&name) {
-                faults.push(format!("{name}: its value is not UTF-8"));
+                encoding_faults.push(format!("{name}: its value is not UTF-8"));
             }
         }
 
         let mut environment = Self::from_pairs(pairs);
-        environment.faults.extend(faults);
+        environment.faults.extend(encoding_faults);
         environment
     }
 
@@ -108,15 +108,18 @@ impl Environment {
     ///
     /// Empty variables count as unset, and the variables of Kubernetes services are ignored.
     pub(super) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self::read(None, pairs.into_iter().collect())
+        let no_file = None;
+        Self::read(no_file, pairs.into_iter().collect())
     }
 
-    /// Reads `pairs` of names and values, which are from the file `config`, or else variables.
-    fn read(config: Option<String>, mut pairs: Vec<(String, String)>) -> Self {
+    /// Reads `pairs` of names and values. They are from the file `config_file`, or variables if it
+    /// is `None`.
+    fn read(config_file: Option<String>, mut pairs: Vec<(String, String)>) -> Self {
         let mut known_names = names::known();
-        known_names.retain(|name| config.is_none() || name.starts_with(OURS));
+        // In a file, settings have only their own names.
+        known_names.retain(|name| config_file.is_none() || name.starts_with(OURS));
         let mut environment = Self {
-            config,
+            config_file,
             ..Self::default()
         };
 
@@ -124,16 +127,18 @@ impl Environment {
         pairs.sort();
         for (name, value) in pairs {
             if value.trim().is_empty() {
-                let secret = names::secret_of_file(&name).unwrap_or(&name);
-                if let Some(setting) = names::setting_of_variable(secret) {
-                    environment.empty.push((environment.shown(&name), setting));
+                let value_name = names::secret_of_file(&name).unwrap_or(&name);
+                if let Some(setting) = names::setting_of_variable(value_name) {
+                    let shown_name = environment.shown_name(&name);
+                    environment.empty_names.push((shown_name, setting));
                 }
                 continue;
             }
-            if environment.config.is_none() && name.starts_with("OTEL_") {
+            if environment.config_file.is_none() && name.starts_with("OTEL_") {
                 environment.otel.insert(name.clone(), value.clone());
             }
-            let fault = names::misspelled(&name, &known_names, |name| environment.shown(name));
+            let shown_name = |name: &str| environment.shown_name(name);
+            let fault = names::misspelling_fault(&name, &known_names, shown_name);
             environment.faults.extend(fault);
             environment.add(&name, value);
         }
@@ -141,15 +146,16 @@ impl Environment {
         environment
     }
 
-    /// Returns the name of a variable as the user wrote it.
-    fn shown(&self, name: &str) -> String {
-        match &self.config {
+    /// Returns the name of a variable as the user wrote it: the variable, or the key of the file.
+    fn shown_name(&self, name: &str) -> String {
+        match &self.config_file {
             Some(file) => format!("{} in {file}", names::key(name)),
             None => name.to_owned(),
         }
     }
 
-    /// Adds the settings of the TOML file at `path` that no variable sets.
+    /// Adds the settings of the TOML file at `path` that no variable sets, and the faults of the
+    /// file.
     pub(super) fn add_file(&mut self, path: &str) {
         let text = read_small_file(Path::new(path), MAX_FILE_BYTES)
             .map_err(|error| format!("cannot be read: {error}"));
@@ -157,7 +163,7 @@ impl Environment {
             Ok(pairs) => {
                 let file_settings = Self::read(Some(path.to_owned()), pairs);
                 self.faults.extend(file_settings.faults);
-                self.empty.extend(file_settings.empty);
+                self.empty_names.extend(file_settings.empty_names);
                 for (name, value) in file_settings.values {
                     self.values.entry(name).or_insert(value);
                 }
@@ -166,57 +172,62 @@ impl Environment {
         }
     }
 
-    /// Adds the value of a variable, if the variable is a setting or a part of an address.
+    /// Adds the value of a variable, if the variable is a setting or a part of an address. Reads
+    /// the value from a file, if the variable names the file of a secret.
     fn add(&mut self, variable: &str, mut text: String) {
-        let shown = self.shown(variable);
+        let shown_name = self.shown_name(variable);
         let mut name = variable;
         let mut file = None;
-        if let Some(secret) = names::secret_of_file(variable) {
+        if let Some(secret_name) = names::secret_of_file(variable) {
             let path = PathBuf::from(text);
             text = match read_secret(&path) {
                 Ok(secret) => secret,
                 Err(problem) => {
                     return self
                         .faults
-                        .push(format!("{shown}: {} {problem}", path.display()));
+                        .push(format!("{shown_name}: {} {problem}", path.display()));
                 }
             };
-            name = secret;
+            name = secret_name;
             file = Some(path);
         }
 
         name = old_names::translate(name, &mut text);
+        // Other variables belong to other programs. `misspelling_fault` has reported a misspelled
+        // setting.
         let Some(setting) = names::setting_of_variable(name) else {
             return;
         };
-        let Some(other) = self.values.get(&setting) else {
-            let origin = if self.config.is_some() {
+        let Some(other_value) = self.values.get(&setting) else {
+            let origin = if self.config_file.is_some() {
                 "file"
             } else {
                 "environment"
             };
             let value = SettingValue {
                 text,
-                name: shown,
+                name: shown_name,
                 origin,
                 file,
             };
             self.values.insert(setting, value);
             return;
         };
-        if other.text != text {
+        if other_value.text != text {
             // The values may be secret, so they are not printed.
             self.faults.push(format!(
-                "{} and {shown} are two names of one setting with different values: unset one of them",
-                other.name
+                "{} and {shown_name} are two names of one setting with different values: unset one of them",
+                other_value.name
             ));
         }
     }
 
     /// Returns the properties of librdkafka, and the variables that set these properties.
     ///
-    /// Two variables of one property are a fault.
-    pub(super) fn properties(&mut self) -> (BTreeMap<String, SecretString>, Vec<EffectiveSetting>) {
+    /// Adds a fault if two variables set one property.
+    pub(super) fn kafka_properties(
+        &mut self,
+    ) -> (BTreeMap<String, SecretString>, Vec<EffectiveSetting>) {
         let mut properties = BTreeMap::new();
         let mut in_effect = Vec::new();
         for (name, value) in &self.values {
@@ -237,14 +248,15 @@ impl Environment {
         (properties, in_effect)
     }
 
-    /// Composes addresses of their parts, unless the addresses themselves are set.
+    /// Composes addresses from their parts, and removes the parts. An address that is set itself is
+    /// not replaced.
     fn compose_addresses(&mut self) {
         for address in old_names::ADDRESSES {
-            let composed = address.compose(&mut |part| self.take_part(part));
+            let composition = address.compose(&mut |part| self.take_part(part));
             if self.values.contains_key(address.setting) {
                 continue;
             }
-            match composed {
+            match composition {
                 Ok(Some(text)) => self.add(address.setting, text),
                 Ok(None) => {}
                 Err(fault) => self.faults.push(fault.to_owned()),
@@ -268,8 +280,8 @@ fn parse_toml(text: &str) -> Result<Vec<(String, String)>, String> {
         // The whole text of the error quotes the line, which may contain a secret.
         let start = error.span().map_or(0, |span| span.start);
         let text_before = text.get(..start).unwrap_or_default();
-        let line = text_before.split('\n').count();
-        format!("line {line}: {}", error.message())
+        let line_number = text_before.split('\n').count();
+        format!("line {line_number}: {}", error.message())
     })?;
     let mut pairs = Vec::new();
     flatten_table(document.as_table(), OURS, &mut pairs)?;
@@ -288,8 +300,8 @@ fn flatten_table(
 ) -> Result<(), String> {
     for (key, item) in table.iter() {
         let name = format!("{prefix}{}", key.to_uppercase());
-        if let Some(table) = item.as_table_like() {
-            flatten_table(table, &format!("{name}_"), pairs)?;
+        if let Some(inner_table) = item.as_table_like() {
+            flatten_table(inner_table, &format!("{name}_"), pairs)?;
             continue;
         }
         if name == "SHOP_CONFIG" {
@@ -314,7 +326,7 @@ fn flatten_table(
     Ok(())
 }
 
-/// Returns a text, a number or a boolean as the text of a variable.
+/// Returns a text, a number or a boolean as the text of a variable, or `None` for any other value.
 fn scalar_text(value: &Value) -> Option<String> {
     Some(match value {
         Value::String(text) => text.value().clone(),
@@ -338,16 +350,16 @@ pub(super) fn read_secret(path: &Path) -> Result<String, String> {
     Ok(without_line_end(&text).to_owned())
 }
 
-/// Returns the secret in the text of a file: the text without the line ends behind it.
+/// Returns the secret in the text of a file: the text without line ends at its end.
 fn without_line_end(text: &str) -> &str {
     text.trim_end_matches(['\n', '\r'])
 }
 
 /// Returns whether the value of a property of librdkafka may be secret, so that it is not printed.
 ///
-/// rdkafka does not say which properties librdkafka keeps out of its log. The names of these
-/// contain one of the words below. Other properties with such a name are not printed either: that
-/// is harmless, and a newer librdkafka may have others.
+/// rdkafka does not say which properties librdkafka treats as secret. Each of them has one of the
+/// words below in its name. A property that has such a name, but is not secret, is not printed
+/// either, which is harmless.
 fn is_secret_property(property: &str) -> bool {
     const WORDS: [&str; 10] = [
         "pass",
@@ -435,11 +447,11 @@ mod tests {
         for property in SENSITIVE.split_whitespace() {
             let name = property.replace('_', "__").replace('.', "_").to_uppercase();
             let variable = format!("SHOP_KAFKA_PROPERTY_{name}");
-            let (properties, in_effect) = read(&[(&variable, "hunter2")]).properties();
+            let (properties, in_effect) = read(&[(&variable, "hunter2")]).kafka_properties();
             assert!(properties.contains_key(property), "{property}");
             assert_eq!(in_effect[0].value, "***", "{property}");
         }
-        let (_, in_effect) = read(&[("SHOP_KAFKA_PROPERTY_CLIENT_RACK", "a")]).properties();
+        let (_, in_effect) = read(&[("SHOP_KAFKA_PROPERTY_CLIENT_RACK", "a")]).kafka_properties();
         assert_eq!(in_effect[0].value, "a");
     }
 

@@ -1,7 +1,7 @@
 //! The files that settings name and drivers read: certificates of Kafka, MongoDB and PostgreSQL.
 //!
-//! The drivers read them without limits, and wait for a FIFO for ever. So they are checked before.
-//! Files that this program reads itself have the same limits where they are read, by
+//! The drivers read files without limits, and wait for a FIFO for ever. So the files are checked
+//! first. Files that this program reads itself have the same limits where they are read, by
 //! [`read_small_file`](shop_http::read_small_file).
 
 use std::io::ErrorKind;
@@ -13,8 +13,8 @@ use shop_http::{MAX_FILE_BYTES, check_small_file};
 
 use super::variables::Variables;
 
-/// Returns the faults of files that a driver would read, and that are no small regular files. A
-/// file that is missing is an error of the driver.
+/// Returns a fault for each file that a driver would read, and that is no small regular file. A
+/// missing file is no fault here, because the driver reports it.
 pub(super) fn faults(variables: &Variables) -> Vec<String> {
     let mut files = files_in_options(
         "SHOP_MONGODB_URI",
@@ -37,12 +37,13 @@ pub(super) fn faults(variables: &Variables) -> Vec<String> {
 
     files
         .iter()
-        .filter_map(|(name, file)| fault(name, file))
+        .filter_map(|(name, file)| file_fault(name, file))
         .collect()
 }
 
-/// Returns the fault of the file that the setting `name` names, if it has one.
-fn fault(name: &str, file: &Path) -> Option<String> {
+/// Returns the fault of `file`, which the setting `name` names, or `None` if a driver may read the
+/// file.
+fn file_fault(name: &str, file: &Path) -> Option<String> {
     match check_small_file(file, MAX_FILE_BYTES) {
         Ok(()) => None,
         Err(error) if error.kind() == ErrorKind::NotFound => None,

@@ -18,9 +18,8 @@ impl HostPort {
     /// Returns the host and port at which this machine connects to a listener on this host and
     /// port.
     ///
-    /// A listener on all addresses, such as `0.0.0.0`, is reached at the loopback address. That of
-    /// IPv4 is one of the addresses of `::`, also on a machine without IPv6, and a machine with IPv6
-    /// alone has it, too.
+    /// A listener on all addresses, `0.0.0.0` or `::`, is reached at the loopback address of IPv4,
+    /// which every machine has.
     pub(crate) fn to_connectable(&self) -> Self {
         let host = match self.host.as_str() {
             "0.0.0.0" | "::" => "127.0.0.1",
@@ -37,9 +36,9 @@ impl FromStr for HostPort {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = "must be host:port, such as 127.0.0.1:9000 or [::1]:9000";
-        let (host, port) = text.rsplit_once(':').ok_or(invalid)?;
-        let port = port.parse().map_err(|_no_port| invalid)?;
+        let error_text = "must be host:port, such as 127.0.0.1:9000 or [::1]:9000";
+        let (host, port) = text.rsplit_once(':').ok_or(error_text)?;
+        let port = port.parse().map_err(|_no_port| error_text)?;
 
         let bracketed_host = host
             .strip_prefix('[')
@@ -48,7 +47,7 @@ impl FromStr for HostPort {
         let is_ambiguous = bracketed_host.is_none() && host.contains(':');
         let host = bracketed_host.unwrap_or(host);
         if is_ambiguous || host.is_empty() {
-            return Err(invalid);
+            return Err(error_text);
         }
 
         Ok(Self {

@@ -114,8 +114,8 @@ pub struct Settings {
     pub(crate) resource_attributes: BTreeMap<String, String>,
     /// The values of all settings.
     pub(crate) in_effect: Vec<EffectiveSetting>,
-    /// The names that are set, but empty, each with its setting.
-    empty: Vec<(String, String)>,
+    /// The names of variables that are set, but empty, each with the name of its setting.
+    empty_names: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -152,7 +152,7 @@ impl Settings {
         mut environment: Environment,
     ) -> Result<Self> {
         let parsed = command_line::parse(service, arguments, &mut environment);
-        let (kafka_properties, effective_properties) = environment.properties();
+        let (kafka_properties, effective_properties) = environment.kafka_properties();
         let mut faults = environment.faults;
         let Arguments {
             command,
@@ -172,8 +172,11 @@ impl Settings {
         };
         in_effect.extend(effective_properties);
 
-        // Which servers are required depends on all settings.
-        variables.require_servers &= faults.is_empty();
+        // A missing server is only a fault if the other settings are valid, because they decide
+        // which servers are required.
+        if !faults.is_empty() {
+            variables.require_servers = false;
+        }
         let roles = Roles::new(&variables.roles, variables.process.dialect_name());
         let secret_files = environment
             .values
@@ -185,7 +188,7 @@ impl Settings {
             command: command.as_ref(),
             variables: &variables,
             roles: &roles,
-            set: names_of_set(&in_effect, &variables),
+            set_names: names_of_set_settings(&in_effect, &variables),
             secret_files,
             faults,
         };
@@ -218,16 +221,16 @@ impl Settings {
             #[cfg(feature = "otel")]
             resource_attributes: otel::resource_attributes(&environment.otel),
             in_effect,
-            empty: environment.empty,
+            empty_names: environment.empty_names,
         })
     }
 
-    /// Returns the completions or the manual page, if either was requested.
+    /// Returns the shell completions or the manual page, if either was requested.
     ///
     /// # Errors
-    /// The manual page cannot be rendered.
-    pub(crate) fn generated(&self) -> Result<Option<Vec<u8>>> {
-        command_line::generated(self.service, &self.process).map_err(CliError::new)
+    /// An error if the manual page cannot be rendered.
+    pub(crate) fn completions_or_man_page(&self) -> Result<Option<Vec<u8>>> {
+        command_line::completions_or_man_page(self.service, &self.process).map_err(CliError::new)
     }
 
     /// Returns whether this process has `role`.
@@ -241,33 +244,35 @@ impl Settings {
         self.ingests || self.management_url.is_none()
     }
 
-    /// Returns whether a purchase is stored in the transaction that appends it to the log, because
-    /// this process ingests, and the log and the store are in one file.
+    /// Returns whether a purchase is stored in the transaction that appends it to the log.
     ///
-    /// With a dialect that logs each purchase that ingest receives, ingest stores the purchases.
-    pub(crate) fn stores_at_once(&self) -> bool {
-        self.is_one_file() && self.ingests && !self.process.logs_purchases()
+    /// This is the case if this process ingests, and the log and the store are in one file. The
+    /// exception is a dialect that writes a log line for each purchase: ingest, which writes these
+    /// lines, then stores the purchases.
+    pub(crate) fn stores_on_append(&self) -> bool {
+        self.log_and_store_share_file() && self.ingests && !self.process.logs_purchases()
     }
 
-    /// Returns whether the log and the store of purchases are one file of this process.
-    pub(crate) fn is_one_file(&self) -> bool {
+    /// Returns whether the log and the store of purchases are in one file of this process.
+    pub(crate) fn log_and_store_share_file(&self) -> bool {
         matches!(self.log, Log::Embedded(_))
             && matches!(self.store, Store::Embedded)
             && self.management_url.is_none()
     }
 
-    /// Returns `text` and, if it is a URL, without its login and its query.
+    /// Returns `text`. If `text` is a URL, the login and the query are left out, because they may
+    /// be secret.
     pub(crate) fn address(text: &str) -> String {
         let Some((scheme, rest)) = text.split_once("://") else {
             return text.to_owned();
         };
         // The login is removed first, because a password may contain a question mark.
-        let place = rest.rsplit('@').next().unwrap_or_default();
-        let place = place.split('?').next().unwrap_or_default();
-        format!("{scheme}://{place}")
+        let host_and_path = rest.rsplit('@').next().unwrap_or_default();
+        let host_and_path = host_and_path.split('?').next().unwrap_or_default();
+        format!("{scheme}://{host_and_path}")
     }
 
-    /// Returns how long an order waits for the event of its user.
+    /// Returns how long an order of an unknown user waits for the event that registers the user.
     pub(crate) fn order_user_wait(&self) -> Duration {
         match self.orders {
             // The service that stores the orders waits.
@@ -276,18 +281,21 @@ impl Settings {
         }
     }
 
-    /// Returns the host and the port to listen on.
+    /// Returns the host and the port of the public listener. The default port depends on the
+    /// service.
     pub(crate) fn listen(&self) -> HostPort {
         HostPort {
             host: self.process.host.trim_matches(['[', ']']).to_owned(),
             port: self.process.port.unwrap_or_else(|| {
-                // The image uses one health check for both services.
-                let container = self
-                    .process
-                    .healthcheck
-                    .then(service::from_container)
-                    .flatten();
-                match container.unwrap_or(self.service) {
+                // The image uses one health check for both services, so the check finds out which
+                // service runs in its container.
+                let mut listening_service = self.service;
+                if self.process.healthcheck
+                    && let Some(container_service) = service::from_container()
+                {
+                    listening_service = container_service;
+                }
+                match listening_service {
                     ServiceKind::Facing => 3000,
                     ServiceKind::Management => 3001,
                 }
@@ -313,10 +321,10 @@ impl Settings {
         }
     }
 
-    /// Returns a warning for each name that is set, but empty, with the value of its setting that
-    /// is in effect instead.
+    /// Returns a warning for each name that is set, but empty. The warning contains the value of
+    /// the setting that is in effect instead.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.empty.iter().map(|(empty_name, name)| {
+        self.empty_names.iter().map(|(empty_name, name)| {
             let mut warning = format!("{empty_name} is set, but empty, which counts as unset");
             if let Some(setting) = self.in_effect.iter().find(|setting| setting.name == *name) {
                 let EffectiveSetting { value, origin, .. } = setting;
@@ -331,29 +339,33 @@ impl Settings {
         let mut options = IngestOptions::default();
         options.dead_letter_limit = DeadLetterLimit::consecutive(self.process.dead_letter_limit)
             .with_setting_name("SHOP_DEAD_LETTER_LIMIT");
-        // Ingest must end before the whole shutdown times out.
+        // Ingest gets nine tenths of the time of the shutdown, so that it ends before the process.
         options.drain_timeout = self.process.drain_timeout / 10 * 9;
         options
     }
 
-    /// Returns the options of the HTTP server.
+    /// Returns the options of the public HTTP server: those of its own settings and of the
+    /// dialect, and those that follow from the log, the store and the service.
     pub(crate) fn http_options(&self) -> HttpOptions {
         let mut options = self.process.http.options(self.auth.authenticates());
-        self.process.apply_dialect(&mut options);
+        self.process.apply_dialect_defaults(&mut options);
         options.purchase_retention = self.process.purchase_retention;
-        // Management publishes to its store, rather than to a topic.
+        // Facing, the service that customers call, publishes to a topic. Management writes to its
+        // store instead, so its traces name no topic.
         if self.service == ServiceKind::Facing {
             let system = self.messaging_system();
             options.traced_topic =
                 system.map(|system| (system, self.process.purchases_topic.clone()));
         }
-        // With a local log and store, a client can list its own purchases at once.
-        options.read_your_writes = self.is_one_file() && !self.stores_at_once();
+        // A listing waits until the user's last purchase is stored. That is possible only where
+        // this process accepts all purchases, and useless where an accepted purchase is stored
+        // already.
+        options.read_your_writes = self.log_and_store_share_file() && !self.stores_on_append();
         options
     }
 
-    /// Returns the options of the admin listener: it sets no limits per client, which would reject
-    /// scrapes, and accepts few connections.
+    /// Returns the options of the admin listener. It has no limits per client, because these would
+    /// reject scrapes of the metrics, and it accepts few connections.
     pub(crate) fn admin_options(&self) -> HttpOptions {
         let mut options = self.http_options();
         options.rate_writes = None;
@@ -384,11 +396,15 @@ impl Settings {
     }
 }
 
-/// Returns the names of the settings that a flag, a variable or the file sets, even to their default.
+/// Returns the names of the settings that a flag, a variable or the file sets, also if the value is
+/// the default.
 ///
 /// `SHOP_KAFKA_TLS=off` and `SHOP_KAFKA_CREATE_TOPICS=on` are the defaults: they count as unset, so
 /// that they are accepted without Kafka.
-fn names_of_set<'a>(in_effect: &'a [EffectiveSetting], variables: &Variables) -> BTreeSet<&'a str> {
+fn names_of_set_settings<'a>(
+    in_effect: &'a [EffectiveSetting],
+    variables: &Variables,
+) -> BTreeSet<&'a str> {
     in_effect
         .iter()
         .filter(|setting| setting.origin != "default")
@@ -406,7 +422,8 @@ fn names_of_set<'a>(in_effect: &'a [EffectiveSetting], variables: &Variables) ->
 /// Builds the types of the settings that depend on each other, and checks all rules.
 ///
 /// # Errors
-/// All faults of the settings, after those that `checks` has already.
+/// All faults of the settings: those that `checks` contains already, and then those that are found
+/// here.
 fn select_and_check(
     mut checks: Checks<'_>,
     kafka_properties: BTreeMap<String, SecretString>,
@@ -415,7 +432,7 @@ fn select_and_check(
     let process = &checks.variables.process;
     let opens_nothing = process.healthcheck || process.man || process.completions.is_some();
     let selected = if opens_nothing {
-        Some(Selected::of_nothing(&checks))
+        Some(Selected::without_backends(&checks))
     } else {
         let selected = Selected::build(&mut checks, kafka_properties);
         conflicts::check(&mut checks);

@@ -52,8 +52,8 @@ const SHARED: [&str; 6] = [
 /// The maximum edit distance of a misspelled name.
 const MAX_DISTANCE: usize = 2;
 
-/// Names that other programs use for settings, each with the name to use here. Those of `old_names`
-/// have precedence.
+/// Names that other programs use for settings, each with the name to use here. The mistaken names
+/// of `old_names` have precedence.
 const MISTAKEN: [(&str, &str); 10] = [
     ("ORDER_USER_WAIT_MS", "SHOP_ORDER_USER_WAIT"),
     ("SHOP_KAFKA_TOPIC", "SHOP_PURCHASES_TOPIC"),
@@ -114,7 +114,7 @@ pub(super) fn is_in_groups(name: &str, groups: &[&str]) -> bool {
         .any(|group| name == *group || (group.ends_with('_') && name.starts_with(group)))
 }
 
-/// Returns the other names of a setting.
+/// Returns the names of a setting beside its own.
 pub(super) fn aliases(setting: &str) -> Vec<&str> {
     let mut names = Vec::new();
     if let Some(bare) = setting.strip_prefix(OURS)
@@ -129,17 +129,18 @@ pub(super) fn aliases(setting: &str) -> Vec<&str> {
     names
 }
 
-/// Returns the setting, or the part of an address, that the variable `name` sets.
+/// Returns the setting, the part of an address, or the property of librdkafka, that the variable
+/// `name` sets. Returns `None` if the variable sets none of these.
 ///
 /// `DATABASE_URL` is a name of two settings, of which the first is returned: `SHOP_MONGODB_URI`.
 pub(super) fn setting_of_variable(name: &str) -> Option<String> {
-    let bare = name.strip_prefix(OURS).unwrap_or(name);
-    if old_names::parts().any(|part| part == bare) {
-        return Some(bare.to_owned());
+    let bare_name = name.strip_prefix(OURS).unwrap_or(name);
+    if old_names::parts().any(|part| part == bare_name) {
+        return Some(bare_name.to_owned());
     }
-    let ours = format!("{OURS}{bare}");
-    if ours.starts_with(PROPERTY) {
-        return Some(ours);
+    let prefixed_name = format!("{OURS}{bare_name}");
+    if prefixed_name.starts_with(PROPERTY) {
+        return Some(prefixed_name);
     }
     SETTINGS
         .iter()
@@ -151,12 +152,12 @@ pub(super) fn setting_of_variable(name: &str) -> Option<String> {
 ///
 /// A part of an address, and each property of librdkafka, may be secret, too.
 pub(super) fn secret_of_file(name: &str) -> Option<&str> {
-    let secret = name.strip_suffix("_FILE")?;
-    let setting = setting_of_variable(secret)?;
+    let secret_name = name.strip_suffix("_FILE")?;
+    let setting = setting_of_variable(secret_name)?;
     let is_secret = old_names::is_secret_part(&setting)
         || setting.starts_with(PROPERTY)
         || SECRETS.contains(&setting);
-    is_secret.then_some(secret)
+    is_secret.then_some(secret_name)
 }
 
 /// Returns all names of settings: variables, aliases, parts of addresses, and files of secrets.
@@ -170,9 +171,9 @@ pub(super) fn known() -> Vec<String> {
         names.push(part.to_owned());
     }
 
-    let mut files: Vec<_> = names.iter().map(|name| format!("{name}_FILE")).collect();
-    files.retain(|file| secret_of_file(file).is_some());
-    names.extend(files);
+    let mut file_names: Vec<_> = names.iter().map(|name| format!("{name}_FILE")).collect();
+    file_names.retain(|name| secret_of_file(name).is_some());
+    names.extend(file_names);
     names
 }
 
@@ -181,15 +182,18 @@ pub(super) fn known() -> Vec<String> {
 /// Secrets and the variables of OpenTelemetry are hidden. The flag of a hidden setting is the name
 /// of its variable, so that the fault of such a flag can say to set the variable.
 pub(super) fn arguments() -> Command {
-    let declared = Variables::command();
-    let about = declared.get_about().cloned().unwrap_or_default();
-    let long_about = declared.get_long_about().cloned().unwrap_or_default();
+    let declared_command = Variables::command();
+    let about = declared_command.get_about().cloned().unwrap_or_default();
+    let long_about = declared_command
+        .get_long_about()
+        .cloned()
+        .unwrap_or_default();
     let mut line = Command::new("settings").about(about).long_about(long_about);
     let mut order = 0..;
     for (heading, ids) in GROUPS {
         for id in ids.split(' ') {
-            let mut settings = declared.get_arguments();
-            // A build without Kafka has not all of its settings.
+            let mut settings = declared_command.get_arguments();
+            // A build without Kafka lacks some of its settings.
             let Some(setting) = settings.find(|setting| setting.get_id() == id) else {
                 continue;
             };
@@ -207,7 +211,8 @@ pub(super) fn arguments() -> Command {
     line
 }
 
-/// Returns `setting` with a help that says of which variables its address may be composed.
+/// Returns `setting`. If it is an address that may be composed of several variables, its help says
+/// so.
 fn with_parts_of_address(setting: Arg) -> Arg {
     let name = variable(&setting);
     let mut addresses = old_names::ADDRESSES.iter();
@@ -217,8 +222,8 @@ fn with_parts_of_address(setting: Arg) -> Arg {
 
     let help = setting.get_help().map(ToString::to_string);
     let help = help.unwrap_or_default();
-    let end = help.find(" [default: ").unwrap_or(help.len());
-    let (meaning, default) = help.split_at(end);
+    let default_start = help.find(" [default: ").unwrap_or(help.len());
+    let (meaning, default) = help.split_at(default_start);
     let parts = address.description;
     setting.help(format!(
         "{meaning}. The address may be composed of {parts}{default}"
@@ -245,25 +250,26 @@ pub(super) fn key(name: &str) -> String {
     name.strip_prefix(OURS).unwrap_or(name).to_lowercase()
 }
 
-/// Returns the fault of `name` if it is not one of the `known` names, but was probably meant to be
+/// Returns the fault of `name` if it is none of the `known_names`, but was probably meant to be
 /// one.
 ///
-/// `shown` returns a name as the user writes it.
-pub(super) fn misspelled(
+/// `show_name` returns a name as the user writes it.
+pub(super) fn misspelling_fault(
     name: &str,
-    known: &[String],
-    shown: impl Fn(&str) -> String,
+    known_names: &[String],
+    show_name: impl Fn(&str) -> String,
 ) -> Option<String> {
-    if is_in_groups(name, &UNCHECKED) || known.iter().any(|known| known == name) {
+    if is_in_groups(name, &UNCHECKED) || known_names.iter().any(|known_name| known_name == name) {
         return None;
     }
 
-    let shown_name = shown(name);
+    let shown_name = show_name(name);
     let mut mistaken_names = old_names::MISTAKEN.iter().chain(&MISTAKEN);
-    if let Some((_, meant)) = mistaken_names.find(|(mistaken, _)| *mistaken == name) {
+    if let Some((_, right_name)) = mistaken_names.find(|(mistaken_name, _)| *mistaken_name == name)
+    {
         return Some(format!(
             "{shown_name} is not a setting: use {}",
-            shown(meant)
+            show_name(right_name)
         ));
     }
     if !may_be_setting(name) {
@@ -271,9 +277,9 @@ pub(super) fn misspelled(
     }
     // A build without Kafka knows the ids of its settings, but not the settings.
     let id = key(name);
-    let has_id = |(_, ids): &(&str, &str)| {
+    let has_id = |(_heading, ids): &(&str, &str)| {
         ids.split(' ')
-            .any(|known| known == id || id.strip_suffix("_file") == Some(known))
+            .any(|known_id| known_id == id || id.strip_suffix("_file") == Some(known_id))
     };
     if cfg!(not(feature = "kafka")) && id.starts_with("kafka_") && GROUPS.iter().any(has_id) {
         return Some(format!(
@@ -281,18 +287,20 @@ pub(super) fn misspelled(
         ));
     }
 
-    let distance = |known: &str| strsim::osa_distance(name, known);
-    let nearest = known.iter().min_by_key(|known| distance(known))?;
-    let meant = shown(nearest);
-    if distance(nearest) <= MAX_DISTANCE {
+    let edit_distance = |known_name: &str| strsim::osa_distance(name, known_name);
+    let nearest_name = known_names
+        .iter()
+        .min_by_key(|known_name| edit_distance(known_name))?;
+    let shown_nearest = show_name(nearest_name);
+    if edit_distance(nearest_name) <= MAX_DISTANCE {
         return Some(format!(
-            "{shown_name} is not a setting: {meant} was probably meant"
+            "{shown_name} is not a setting: {shown_nearest} was probably meant"
         ));
     }
-    // With this prefix, the name cannot be for another program.
+    // With our prefix, the name is not for another program.
     name.starts_with(OURS).then(|| {
         format!(
-            "{shown_name} is not a setting: remove it (the nearest is {meant}; --help lists all)"
+            "{shown_name} is not a setting: remove it (the nearest is {shown_nearest}; --help lists all)"
         )
     })
 }

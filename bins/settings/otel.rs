@@ -95,7 +95,8 @@ pub(super) fn faults(variables: &OtelVariables) -> Vec<String> {
     faults
 }
 
-/// Returns why `value` breaks `rule`, or `None` if it does not.
+/// Returns why `value` breaks `rule`, or `None` if it follows the rule. `variables` contain the
+/// sampler, on which the rule of a ratio depends.
 fn broken_rule(rule: &Rule, value: &str, variables: &OtelVariables) -> Option<String> {
     const PAIRS: &str = "must be pairs such as name=value,name=value, without quotes, and with other characters \
         percent-encoded";
@@ -121,6 +122,7 @@ fn broken_rule(rule: &Rule, value: &str, variables: &OtelVariables) -> Option<St
             "must be a number from 0 to 1, such as 0.1".to_owned()
         }
         Rule::Unsupported => "is not supported: unset it".to_owned(),
+        // The value follows its rule.
         _ => return None,
     };
     Some(reason)
@@ -141,11 +143,12 @@ fn is_header((name, value): &(String, String)) -> bool {
     HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok()
 }
 
-/// Returns the attributes of the resource that exports: those of `OTEL_RESOURCE_ATTRIBUTES`, whose
-/// `service.name` is replaced by `OTEL_SERVICE_NAME` if this is set.
+/// Returns the attributes of the resource that exports, from `OTEL_RESOURCE_ATTRIBUTES`.
+/// `OTEL_SERVICE_NAME`, if it is set, replaces the attribute `service.name`.
 #[cfg(feature = "otel")]
 pub(super) fn resource_attributes(variables: &OtelVariables) -> BTreeMap<String, String> {
     let listed = variables.get("OTEL_RESOURCE_ATTRIBUTES");
+    // An invalid value is a fault of the settings already.
     let pairs = listed
         .and_then(|text| parse_pairs(text))
         .unwrap_or_default();
@@ -157,8 +160,11 @@ pub(super) fn resource_attributes(variables: &OtelVariables) -> BTreeMap<String,
     attributes
 }
 
-/// Parses pairs of names and values, which are percent-encoded as in the header `Baggage` of W3C.
-/// Returns `None` if the text has another form.
+/// Parses pairs of the form `name=value,name=value`, whose names and values are percent-encoded, as
+/// in the header `Baggage` of W3C.
+///
+/// Returns `None` if an item is no pair, lacks a name, contains a quotation mark, or is not encoded
+/// properly. Text after a `;` is part of the value: the properties of `Baggage` are not supported.
 fn parse_pairs(text: &str) -> Option<Vec<(String, String)>> {
     let items = text.split(',').map(str::trim);
     items
@@ -166,18 +172,20 @@ fn parse_pairs(text: &str) -> Option<Vec<(String, String)>> {
         .map(|item| {
             let (name, value) = item.split_once('=')?;
             let name = name.trim();
-            let is_quoted = item.contains('"');
-            if name.is_empty() || is_quoted {
+            // A quotation mark must be percent-encoded. Usually somebody quoted the value, and the
+            // marks would become a part of the value.
+            let has_quote = item.contains('"');
+            if name.is_empty() || has_quote {
                 return None;
             }
-            Some((decode(name)?, decode(value.trim())?))
+            Some((percent_decode(name)?, percent_decode(value.trim())?))
         })
         .collect()
 }
 
 /// Decodes percent-encoded text. Returns `None` if a `%` has no two hexadecimal digits behind it,
 /// or if the result is not UTF-8.
-fn decode(text: &str) -> Option<String> {
+fn percent_decode(text: &str) -> Option<String> {
     let mut encoded_bytes = text.split('%').skip(1).map(|rest| rest.as_bytes().get(..2));
     let is_valid = encoded_bytes
         .all(|digits| digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)));

@@ -18,15 +18,15 @@ pub(crate) enum ProcessRole {
 pub(crate) struct Roles(Vec<ProcessRole>);
 
 impl Roles {
-    /// Returns the roles `chosen` in the settings, or the default without a choice.
+    /// Creates the roles from `setting`, the roles that the settings name.
     ///
-    /// By default, a process has the role of purchases, and all roles with the dialect of the
-    /// replaced system that has users and orders.
-    pub(super) fn new(chosen: &[ProcessRole], dialect_name: &str) -> Self {
-        Self(match chosen {
+    /// If the settings name none, the process has the role of purchases. With the dialect
+    /// `ecommerce`, the replaced system that had users and orders, it has all roles.
+    pub(super) fn new(setting: &[ProcessRole], dialect_name: &str) -> Self {
+        Self(match setting {
             [] if dialect_name == "ecommerce" => ProcessRole::value_variants().to_vec(),
             [] => vec![ProcessRole::Purchases],
-            chosen => chosen.to_vec(),
+            roles => roles.to_vec(),
         })
     }
 
@@ -59,7 +59,8 @@ impl Roles {
 /// # Errors
 /// Returns the text of an error if there is no role with this name.
 pub(super) fn read_role(text: &str) -> Result<ProcessRole, String> {
-    ValueEnum::from_str(text.trim(), true).map_err(|_unknown| {
+    let ignore_case = true;
+    ValueEnum::from_str(text.trim(), ignore_case).map_err(|_unknown| {
         format!("{text:?} is not a role: choose from purchases, users, orders, separated by commas")
     })
 }

@@ -23,16 +23,16 @@ pub(crate) struct Secret {
 impl Secret {
     /// Returns the secret that is in its file now.
     ///
-    /// Returns the secret at the start of the process if there is no file, or, with a warning, if
-    /// the file is empty or cannot be read.
+    /// If there is no file, returns the secret at the start of the process. Does the same, and logs
+    /// a warning, if the file is empty or cannot be read.
     pub(crate) async fn current(&self) -> SecretString {
         let Some(path) = &self.file else {
             return self.at_start.clone();
         };
 
         let file = path.clone();
-        let read = spawn_blocking(move || read_secret(&file)).await;
-        let error = match read {
+        let read_result = spawn_blocking(move || read_secret(&file)).await;
+        let error = match read_result {
             Ok(Ok(secret)) => return secret.into(),
             Ok(Err(problem)) => problem,
             Err(panic) => panic.to_string(),

@@ -110,7 +110,7 @@ fn lines_of(settings: &Settings) -> Vec<String> {
         format!(
             "ingests: {}, stores at once: {}",
             settings.ingests,
-            settings.stores_at_once()
+            settings.stores_on_append()
         ),
         format!("exports traces: {}", settings.exports_traces()),
         format!("store of the log: {:?}", settings.store.address_for_log()),

@@ -353,8 +353,8 @@ fn read_log_level(text: &str) -> Result<String, String> {
 
     let lowercase_text = text.to_ascii_lowercase();
     let mut directives = Vec::new();
-    for part in lowercase_text.split(',') {
-        directives.push(match part.trim() {
+    for directive_text in lowercase_text.split(',') {
+        directives.push(match directive_text.trim() {
             "warning" => "warn",
             "critical" | "fatal" => "error",
             // A single word would be parsed as the name of a module, and disable all other modules.

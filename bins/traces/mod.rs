@@ -15,6 +15,6 @@ mod otel;
 mod unsupported;
 
 #[cfg(feature = "otel")]
-pub(crate) use otel::{Exporter, spans};
+pub(crate) use otel::{Exporter, start_record_spans};
 #[cfg(not(feature = "otel"))]
-pub(crate) use unsupported::{Exporter, spans};
+pub(crate) use unsupported::{Exporter, start_record_spans};

@@ -65,6 +65,7 @@ impl Exporter {
     /// Exports the spans that are queued, for at most five seconds.
     pub(crate) async fn shutdown(self) {
         let shutdown = tokio::task::spawn_blocking(move || self.0.shutdown());
+        // The outer error is a panic of the thread, which is reported as such.
         if let Ok(Err(error)) = shutdown.await {
             tracing::warn!(%error, "the last spans were not exported");
         }
@@ -74,9 +75,10 @@ impl Exporter {
 /// Returns the resource that exports: the service, unless `OTEL_SERVICE_NAME` or
 /// `OTEL_RESOURCE_ATTRIBUTES` name another one.
 ///
-/// The SDK reads these variables, too, but lets the attributes win over the name, and does not
-/// decode them (<https://github.com/open-telemetry/opentelemetry-rust/issues/1577>). What is set
-/// here replaces what it has read.
+/// The SDK reads these variables, too. But it prefers the attributes to the name, and does not
+/// percent-decode the attributes
+/// (<https://github.com/open-telemetry/opentelemetry-rust/issues/1577>). What is set here replaces
+/// what it has read.
 fn resource(settings: &Settings) -> Resource {
     let mut attributes = settings.resource_attributes.clone();
     attributes
@@ -93,21 +95,26 @@ fn resource(settings: &Settings) -> Resource {
         .build()
 }
 
-/// Returns a span for each record of `batch` that belongs to a trace. `group` read the records from
-/// `system`.
-pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
+/// Starts a span for each record of `batch` whose sender's trace is sampled, and returns the spans.
+///
+/// The attributes of a span name the messaging `system`, such as `kafka`, and the consumer `group`
+/// that read the record.
+pub(crate) fn start_record_spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     for record in &batch.records {
-        let headers: HashMap<_, _> = record
+        // The headers of a trace context and the purchase id are text, so all other values are left
+        // out.
+        let text_headers: HashMap<_, _> = record
             .headers
             .iter()
             .filter_map(|(name, value)| {
                 Some((name.to_owned(), str::from_utf8(value?).ok()?.to_owned()))
             })
             .collect();
-        let sender = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
-        // Without a trace of the sender, there is no trace to continue.
-        if !sender.span().span_context().is_sampled() {
+        let sender_context =
+            global::get_text_map_propagator(|propagator| propagator.extract(&text_headers));
+        // The sender exports no span, or sent no trace context, so there is no trace to continue.
+        if !sender_context.span().span_context().is_sampled() {
             continue;
         }
         let span = tracing::info_span!(
@@ -124,10 +131,10 @@ pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
             messaging.consumer.group.name = group,
             messaging.kafka.offset = record.offset.cast_signed(),
             messaging.batch.message_count = i64::try_from(batch.records.len()).ok(),
-            messaging.message.id = headers.get(header::PURCHASE_ID),
+            messaging.message.id = text_headers.get(header::PURCHASE_ID),
         );
-        // The only error is that no layer exports spans.
-        drop(span.set_parent(sender));
+        // This fails only if no layer exports spans. Then the span has no effect.
+        drop(span.set_parent(sender_context));
         spans.push(span);
     }
     spans

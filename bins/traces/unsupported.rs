@@ -24,6 +24,6 @@ impl Exporter {
     }
 }
 
-pub(crate) const fn spans(_batch: &Batch, _system: &str, _group: &str) -> Vec<Span> {
+pub(crate) const fn start_record_spans(_batch: &Batch, _system: &str, _group: &str) -> Vec<Span> {
     Vec::new()
 }

@@ -68,8 +68,8 @@ impl Auth {
     }
 }
 
-/// Builds who may send requests. Adds the faults of the settings to `checks`. Returns `None` only
-/// with a fault.
+/// Builds the authentication. Adds the faults of its settings to `checks`. Returns `None` only with
+/// a fault.
 pub(super) fn select(checks: &mut Checks<'_>) -> Option<Auth> {
     let variables = checks.variables;
     if let Some(url) = &variables.auth_jwks_url
@@ -87,7 +87,8 @@ pub(super) fn select(checks: &mut Checks<'_>) -> Option<Auth> {
             checks.refuse(&["SHOP_API_KEYS_FILE"], reason);
             return Some(Auth::Off);
         }
-        Some(AuthMode::Jwt) => return jwt(checks).map(Auth::Jwt),
+        Some(AuthMode::Jwt) => return build_jwt(checks).map(Auth::Jwt),
+        // API keys, or loopback only: see below.
         Some(AuthMode::Keys) | None => {}
     }
 
@@ -103,8 +104,9 @@ pub(super) fn select(checks: &mut Checks<'_>) -> Option<Auth> {
     auth
 }
 
-/// Builds the settings of the issuer of tokens. Adds a fault for each that is missing.
-fn jwt(checks: &mut Checks<'_>) -> Option<JwtSettings> {
+/// Builds the settings of the issuer of tokens. Adds a fault for each setting that is missing, and
+/// returns `None` if one is.
+fn build_jwt(checks: &mut Checks<'_>) -> Option<JwtSettings> {
     let variables = checks.variables;
     let issuer_keys = match (&variables.auth_jwks_url, &variables.auth_jwks_file) {
         (Some(url), None) => Some(IssuerKeys::Url(url.clone())),
@@ -130,7 +132,8 @@ fn jwt(checks: &mut Checks<'_>) -> Option<JwtSettings> {
     })
 }
 
-/// Returns whether public keys can be fetched from `url`.
+/// Returns whether `url` is an address from which public keys can be fetched: of HTTP, with a host,
+/// and without a login.
 fn is_key_address(url: &Url) -> bool {
     let has_login = !url.username().is_empty() || url.password().is_some();
     matches!(url.scheme(), "http" | "https") && url.has_host() && !has_login

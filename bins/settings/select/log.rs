@@ -69,11 +69,11 @@ impl Log {
 /// Builds the log. Adds the faults of the settings of Kafka and of the embedded log to `checks`.
 /// Returns `None` only with a fault.
 ///
-/// `properties` are the properties of librdkafka.
+/// `kafka_properties` are the properties of librdkafka.
 pub(super) fn select(
     checks: &mut Checks<'_>,
-    opened: &OpenedParts,
-    properties: BTreeMap<String, SecretString>,
+    opened_parts: &OpenedParts,
+    kafka_properties: BTreeMap<String, SecretString>,
 ) -> Option<Log> {
     check_credentials(checks);
 
@@ -81,7 +81,7 @@ pub(super) fn select(
         let reason =
             format!("{BROKERS} is not: name the brokers, or unset this to use the embedded log");
         checks.refuse(&["SHOP_KAFKA_"], &reason);
-        if opened.log {
+        if opened_parts.log {
             checks.require_server(BROKERS, "log");
         }
         return Some(Log::Embedded(checks.variables.embedded.clone()));
@@ -91,7 +91,7 @@ pub(super) fn select(
         "the log is on Kafka: set the retention of the topic, or unset {BROKERS} to use the embedded log"
     );
     checks.refuse(&["SHOP_LOG_RETENTION", "SHOP_LOG_MAX_SIZE"], &reason);
-    kafka_log(checks, properties)
+    build_kafka_log(checks, kafka_properties)
 }
 
 /// Adds the faults of incomplete and of contradicting credentials for Kafka.
@@ -113,9 +113,9 @@ fn check_credentials(checks: &mut Checks<'_>) {
     }
 }
 
-/// Builds the log on Kafka, whose brokers are set.
+/// Builds the log on Kafka. Returns `None` if no brokers are set.
 #[cfg(feature = "kafka")]
-fn kafka_log(checks: &Checks<'_>, properties: BTreeMap<String, SecretString>) -> Option<Log> {
+fn build_kafka_log(checks: &Checks<'_>, properties: BTreeMap<String, SecretString>) -> Option<Log> {
     let variables = checks.variables;
     let mut options = variables.kafka.options()?;
     options.client_id = match &variables.kafka_client_id {
@@ -125,6 +125,7 @@ fn kafka_log(checks: &Checks<'_>, properties: BTreeMap<String, SecretString>) ->
     options.properties = properties;
 
     let token_endpoint = token_endpoint(checks);
+    // A token endpoint selects the mechanism that uses its tokens, unless the mechanism is set.
     if token_endpoint.is_some() && variables.kafka.kafka_sasl_mechanism.is_none() {
         options.mechanism = SaslMechanism::OauthBearer;
     }
@@ -134,10 +135,13 @@ fn kafka_log(checks: &Checks<'_>, properties: BTreeMap<String, SecretString>) ->
     })))
 }
 
-/// Adds the fault that this program was built without Kafka.
+/// Adds the fault that this program was built without Kafka, and returns `None`.
 #[cfg(not(feature = "kafka"))]
-fn kafka_log(checks: &mut Checks<'_>, _properties: BTreeMap<String, SecretString>) -> Option<Log> {
-    checks.fault_of_build(BROKERS, "Kafka", "kafka", "log");
+fn build_kafka_log(
+    checks: &mut Checks<'_>,
+    _properties: BTreeMap<String, SecretString>,
+) -> Option<Log> {
+    checks.add_missing_backend(BROKERS, "Kafka", "kafka", "log");
     None
 }
 

@@ -1,7 +1,7 @@
 //! Builds the types of settings that depend on each other, such as [`Log`], [`Store`] and [`Auth`].
 //!
-//! A value of these types is a combination of settings that works. So the rules about a combination
-//! are where its type is built, and the rest of the program matches the type.
+//! Each value of these types is a combination of settings that works. The code that builds a type
+//! checks the rules about the combination, and the rest of the program only matches the type.
 //!
 //! | module | settings |
 //! |---|---|
@@ -56,7 +56,7 @@ impl Selected {
     /// Returns the selection of a process that opens no log and no store, such as a health check.
     ///
     /// Its settings need not be complete: an image has one health check for both services.
-    pub(super) fn of_nothing(checks: &Checks<'_>) -> Self {
+    pub(super) fn without_backends(checks: &Checks<'_>) -> Self {
         let log = Log::Embedded(checks.variables.embedded.clone());
         Self::with_backends(checks, log, Store::Embedded, Auth::LoopbackOnly)
     }
@@ -69,9 +69,9 @@ impl Selected {
         checks: &mut Checks<'_>,
         kafka_properties: BTreeMap<String, SecretString>,
     ) -> Option<Self> {
-        let opened = OpenedParts::new(checks);
-        let log = log::select(checks, &opened, kafka_properties);
-        let store = store::select(checks, &opened);
+        let opened_parts = OpenedParts::new(checks);
+        let log = log::select(checks, &opened_parts, kafka_properties);
+        let store = store::select(checks, &opened_parts);
         let is_embedded =
             matches!(log, Some(Log::Embedded(_))) || matches!(store, Some(Store::Embedded));
         if is_embedded && cfg!(not(feature = "embedded")) {
@@ -86,7 +86,8 @@ impl Selected {
         Some(Self::with_backends(checks, log?, store?, auth?))
     }
 
-    /// Adds the values that are always possible to those that were selected.
+    /// Creates the selection from a log, a store and an authentication that were selected. All
+    /// other values are possible with each of these.
     fn with_backends(checks: &Checks<'_>, log: Log, store: Store, auth: Auth) -> Self {
         let variables = checks.variables;
         let management_url = variables.management_url.clone();
@@ -96,6 +97,7 @@ impl Selected {
             auth,
             tls: TlsFiles::from_variables(variables),
             service_calls: ServiceCalls::new(checks),
+            // Management lists from its own store.
             management_url: management_url.filter(|_url| checks.is_facing()),
             users: EntityLocation::new(checks, ProcessRole::Users, variables.users_url.as_ref()),
             orders: EntityLocation::new(checks, ProcessRole::Orders, variables.orders_url.as_ref()),
@@ -110,8 +112,8 @@ pub(super) struct Checks<'a> {
     pub(super) command: Option<&'a Command>,
     pub(super) variables: &'a Variables,
     pub(super) roles: &'a Roles,
-    /// The settings that a flag, a variable or the file sets, even to their default.
-    pub(super) set: BTreeSet<&'a str>,
+    /// The names of the settings that a flag, a variable or the file sets, even to their default.
+    pub(super) set_names: BTreeSet<&'a str>,
     /// The files that secrets were read from, by the variable of the setting.
     pub(super) secret_files: BTreeMap<String, PathBuf>,
     pub(super) faults: Vec<String>,
@@ -125,7 +127,7 @@ impl Checks<'_> {
 
     /// Returns whether the setting `name` is set.
     fn is_set(&self, name: &str) -> bool {
-        self.set.contains(name)
+        self.set_names.contains(name)
     }
 
     /// Adds a fault.
@@ -138,10 +140,11 @@ impl Checks<'_> {
     ///
     /// A group is a name or, if it ends with an underscore, a prefix of names.
     pub(super) fn refuse(&mut self, groups: &[&str], reason: &str) {
-        let mut useless: Vec<&str> = self.set.iter().copied().collect();
-        useless.retain(|setting| is_in_groups(setting, groups));
-        if !useless.is_empty() {
-            self.fault(format!("{}: set, but {reason}", useless.join(", ")));
+        let mut useless_settings: Vec<&str> = self.set_names.iter().copied().collect();
+        useless_settings.retain(|setting| is_in_groups(setting, groups));
+        if !useless_settings.is_empty() {
+            let names = useless_settings.join(", ");
+            self.fault(format!("{names}: set, but {reason}"));
         }
     }
 
@@ -154,22 +157,24 @@ impl Checks<'_> {
         }
     }
 
-    /// Adds a fault if `SHOP_REQUIRE_SERVERS` is on, because the setting `name` of a server is not
-    /// set. In place of the server, the `embedded` log or store would be used.
-    fn require_server(&mut self, name: &str, embedded: &str) {
+    /// Adds a fault if `SHOP_REQUIRE_SERVERS` is on. Called if the setting `name` of a server is
+    /// not set, so that the embedded `part`, a log or a store, would be used in place of the
+    /// server.
+    fn require_server(&mut self, name: &str, part: &str) {
         if self.variables.require_servers {
             self.fault(format!(
                 "{name}: not set, but SHOP_REQUIRE_SERVERS is on: name the server, or set \
-                 SHOP_REQUIRE_SERVERS=off to use the embedded {embedded}"
+                 SHOP_REQUIRE_SERVERS=off to use the embedded {part}"
             ));
         }
     }
 
-    /// Adds the fault of a `setting` that selects a `backend`, which this program was built without.
-    fn fault_of_build(&mut self, setting: &str, backend: &str, feature: &str, embedded: &str) {
+    /// Adds the fault of a `setting` that selects a `backend`, which this program was built
+    /// without. `part` is `log` or `store`.
+    fn add_missing_backend(&mut self, setting: &str, backend: &str, feature: &str, part: &str) {
         self.fault(format!(
             "{setting} (or another name of it) selects {backend}, but this program was built without it: unset it to \
-             use the embedded {embedded}, or build it with feature `{feature}`"
+             use the embedded {part}, or build it with feature `{feature}`"
         ));
     }
 

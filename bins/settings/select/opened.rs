@@ -16,31 +16,31 @@ pub(super) struct OpenedParts {
 impl OpenedParts {
     /// Returns the parts that the service or the command opens.
     pub(super) fn new(checks: &Checks<'_>) -> Self {
-        let all_of_purchases = Self {
+        let log_and_purchases = Self {
             log: true,
             purchases: true,
             entities: false,
         };
         match checks.command {
             Some(Command::Verify { .. } | Command::Refund(_) | Command::Import(_)) => {
-                all_of_purchases
+                log_and_purchases
             }
             #[cfg(feature = "compat")]
-            Some(Command::Replace(_)) => all_of_purchases,
+            Some(Command::Replace(_)) => log_and_purchases,
             #[cfg(feature = "compat")]
             Some(Command::Migrate) => Self {
                 log: false,
-                ..all_of_purchases
+                ..log_and_purchases
             },
             Some(Command::Doctor | Command::Export { .. }) => Self {
                 log: false,
-                ..all_of_purchases
+                ..log_and_purchases
             },
             Some(Command::Dlq(_)) => Self {
                 purchases: false,
-                ..all_of_purchases
+                ..log_and_purchases
             },
-            // These commands are for the embedded files.
+            // These commands are for the embedded files, and need no server.
             Some(Command::Groups(_) | Command::Backup { .. } | Command::Restore { .. }) => Self {
                 log: false,
                 purchases: false,
@@ -68,13 +68,13 @@ impl OpenedParts {
         let calls_users = calls_management || (is_facing && variables.users_url.is_some());
         let calls_orders = calls_management || (is_facing && variables.orders_url.is_some());
 
-        // Without SHOP_MANAGEMENT_URL, listings come from the store.
-        let reads_store = !calls_management || variables.ingest == Some(true);
+        // Without SHOP_MANAGEMENT_URL, listings come from the store. Ingest writes to the store.
+        let needs_store = !calls_management || variables.ingest == Some(true);
         let stores_users = checks.roles.has(ProcessRole::Users) && !calls_users;
         let stores_orders = checks.roles.has(ProcessRole::Orders) && !calls_orders;
         Self {
             log: true,
-            purchases: checks.roles.has(ProcessRole::Purchases) && reads_store,
+            purchases: checks.roles.has(ProcessRole::Purchases) && needs_store,
             entities: stores_users || stores_orders,
         }
     }

@@ -60,9 +60,12 @@ impl ServiceCalls {
     /// Returns the credentials and files of the settings.
     pub(super) fn new(checks: &Checks<'_>) -> Self {
         let variables = checks.variables;
-        let token = variables.service_token.as_ref();
+        let mut token = None;
+        if let Some(token_at_start) = &variables.service_token {
+            token = Some(checks.secret("SHOP_SERVICE_TOKEN", token_at_start));
+        }
         Self {
-            token: token.map(|token| checks.secret("SHOP_SERVICE_TOKEN", token)),
+            token,
             ca: variables.service_ca_file.clone(),
             client: CertificateFiles::new(
                 variables.service_cert_file.as_ref(),
@@ -94,14 +97,16 @@ pub(crate) enum EntityLocation {
 }
 
 impl EntityLocation {
-    /// Returns where the rows of `role` are, whose service may have the address `url`.
+    /// Returns where the rows of `role` are. `url` is the address of the service of the role, if it
+    /// is set, and management is the default.
     ///
-    /// Only facing calls other services. A command accepts the settings of both services.
+    /// Only facing calls other services. Management and commands use the store.
     pub(super) fn new(checks: &Checks<'_>, role: ProcessRole, url: Option<&String>) -> Self {
         if !checks.roles.has(role) {
             return Self::Absent;
         }
-        match url.or(checks.variables.management_url.as_ref()) {
+        let service_url = url.or(checks.variables.management_url.as_ref());
+        match service_url {
             Some(url) if checks.is_facing() => Self::Remote(url.clone()),
             _ => Self::Stored,
         }

@@ -105,14 +105,14 @@ impl Store {
 
 /// Builds the store. Adds the faults of the settings of MongoDB and of PostgreSQL to `checks`.
 /// Returns `None` only with a fault.
-pub(super) fn select(checks: &mut Checks<'_>, opened: &OpenedParts) -> Option<Store> {
+pub(super) fn select(checks: &mut Checks<'_>, opened_parts: &OpenedParts) -> Option<Store> {
     let variables = checks.variables;
-    let mongodb = variables.mongodb.mongodb_uri.as_ref();
-    let postgres = variables.postgres.postgres_url.as_ref();
-    check_mongodb(checks, mongodb);
-    check_postgres(checks, postgres);
+    let mongodb_uri = variables.mongodb.mongodb_uri.as_ref();
+    let postgres_url = variables.postgres.postgres_url.as_ref();
+    check_mongodb(checks, mongodb_uri);
+    check_postgres(checks, postgres_url);
 
-    match (mongodb, postgres) {
+    match (mongodb_uri, postgres_url) {
         (None, None) => {
             let has_kafka = variables.kafka.kafka_bootstrap_servers.is_some();
             if checks.is_facing() && has_kafka && variables.management_url.is_none() {
@@ -121,15 +121,15 @@ pub(super) fn select(checks: &mut Checks<'_>, opened: &OpenedParts) -> Option<St
                      SHOP_POSTGRES_URL: facing would have no store to list purchases from. Set one of them",
                 );
             }
-            if opened.purchases {
+            if opened_parts.purchases {
                 checks.require_server("SHOP_MONGODB_URI", "store");
             }
-            if opened.entities {
+            if opened_parts.entities {
                 checks.require_server("SHOP_POSTGRES_URL", "store");
             }
             Some(Store::Embedded)
         }
-        (Some(_), None) if opened.entities => {
+        (Some(_), None) if opened_parts.entities => {
             checks.fault(
                 "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database for each \
                  service, or unset it to use the embedded files, or name only purchases in SHOP_ROLES",
@@ -150,12 +150,12 @@ pub(super) fn select(checks: &mut Checks<'_>, opened: &OpenedParts) -> Option<St
             );
             None
         }
-        (Some(_), _) => mongodb_store(checks),
-        (None, Some(_)) => postgres_store(checks),
+        (Some(_), _) => build_mongodb_store(checks),
+        (None, Some(_)) => build_postgres_store(checks),
     }
 }
 
-/// Adds the faults of the settings of MongoDB, whose address is `uri`.
+/// Adds the faults of the settings of MongoDB. `uri` is its address, if it is set.
 fn check_mongodb(checks: &mut Checks<'_>, uri: Option<&SecretString>) {
     const URI: &str = "SHOP_MONGODB_URI";
 
@@ -166,11 +166,11 @@ fn check_mongodb(checks: &mut Checks<'_>, uri: Option<&SecretString>) {
     };
     check_scheme(checks, URI, uri, ["mongodb://", "mongodb+srv://"]);
     if cfg!(not(feature = "mongodb")) {
-        checks.fault_of_build(URI, "MongoDB", "mongodb", "store");
+        checks.add_missing_backend(URI, "MongoDB", "mongodb", "store");
     }
 }
 
-/// Adds the faults of the settings of PostgreSQL, whose address is `url`.
+/// Adds the faults of the settings of PostgreSQL. `url` is its address, if it is set.
 fn check_postgres(checks: &mut Checks<'_>, url: Option<&SecretString>) {
     const URL: &str = "SHOP_POSTGRES_URL";
 
@@ -181,7 +181,7 @@ fn check_postgres(checks: &mut Checks<'_>, url: Option<&SecretString>) {
     };
     check_scheme(checks, URL, url, ["postgresql://", "postgres://"]);
     if cfg!(not(feature = "postgres")) {
-        checks.fault_of_build(URL, "PostgreSQL", "postgres", "store");
+        checks.add_missing_backend(URL, "PostgreSQL", "postgres", "store");
     }
 }
 
@@ -196,8 +196,9 @@ fn check_scheme(checks: &mut Checks<'_>, name: &str, url: &SecretString, schemes
     }
 }
 
-/// Builds the store whose purchases are in MongoDB. `None` if this program was built without it.
-fn mongodb_store(checks: &Checks<'_>) -> Option<Store> {
+/// Builds the store whose purchases are in MongoDB. Returns `None` if this program was built
+/// without MongoDB, which [`check_mongodb`] reports.
+fn build_mongodb_store(checks: &Checks<'_>) -> Option<Store> {
     #[cfg(feature = "mongodb")]
     return Some(Store::Mongo {
         purchases: checks.variables.mongodb.options()?,
@@ -208,8 +209,10 @@ fn mongodb_store(checks: &Checks<'_>) -> Option<Store> {
     None
 }
 
-/// Builds the store in PostgreSQL. `None` if this program was built without it.
-fn postgres_store(checks: &Checks<'_>) -> Option<Store> {
+/// Builds the store in PostgreSQL. Returns `None` if this program was built without PostgreSQL,
+/// which
+/// [`check_postgres`] reports.
+fn build_postgres_store(checks: &Checks<'_>) -> Option<Store> {
     #[cfg(feature = "postgres")]
     return Some(Store::Postgres {
         purchases: checks.variables.postgres.options()?,
@@ -219,8 +222,10 @@ fn postgres_store(checks: &Checks<'_>) -> Option<Store> {
     None
 }
 
-/// Returns the options of the stores of users and of orders, if PostgreSQL is set. Each uses half
-/// as many connections as the store of purchases: their inserts wait for each other.
+/// Returns the options of the stores of users and of orders, or `None` if PostgreSQL is not set.
+///
+/// Each store uses half as many connections as the store of purchases, because its inserts run one
+/// after the other.
 #[cfg(feature = "postgres")]
 fn entity_options(checks: &Checks<'_>) -> Option<PostgresStoreOptions> {
     let options = checks.variables.postgres.options()?;
