@@ -125,6 +125,17 @@ async fn a_listener_answers_as_the_router_does() {
 }
 
 #[tokio::test]
+async fn a_stopped_server_ends_once_its_connections_have() {
+    let served = Served::facing(HttpOptions::default()).await;
+    let request = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    served.exchange(request).await;
+
+    served.stop.send(()).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), served.task).await;
+    ended.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn incomplete_heads_time_out() {
     let time = Duration::from_millis(20);
     let options = HttpOptions::default()
