@@ -172,7 +172,7 @@ fn parse_pairs(text: &str) -> Option<Vec<(String, String)>> {
         .map(|item| {
             let (name, value) = item.split_once('=')?;
             let name = name.trim();
-            // A quotation mark must be percent-encoded. Usually somebody quoted the value, and the
+            // A quotation mark must be percent-encoded. Usually an operator has quoted the value, and the
             // marks would become a part of the value.
             let has_quote = item.contains('"');
             if name.is_empty() || has_quote {

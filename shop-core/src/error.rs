@@ -173,7 +173,7 @@ impl Error {
             ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => {
                 Retry::Safe
             }
-            // The same call fails again until somebody has changed something.
+            // The same call fails again until something was changed by hand.
             _ => Retry::Never,
         };
         let outcome = match kind {

@@ -98,12 +98,12 @@ impl Scene for Services {
         match name {
             "user-1" => {
                 let entities = Arc::clone(&self.entities);
-                let told = tokio::spawn(async move {
+                let consuming = tokio::spawn(async move {
                     tokio::time::sleep(time).await;
                     entities.introduce_ada().await;
                 });
                 if time.is_zero() {
-                    told.await.unwrap();
+                    consuming.await.unwrap();
                 }
             }
             "events" => {

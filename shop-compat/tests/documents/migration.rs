@@ -42,13 +42,16 @@ async fn migration_orders_documents_and_keeps_other_members() {
     };
     let store = fixture.mongo();
     let database = database_of(&fixture).await;
-    let mut told = Vec::new();
-    let migration = store.migrate(|progress| told.push(progress)).await.unwrap();
+    let mut reports = Vec::new();
+    let migration = store
+        .migrate(|progress| reports.push(progress))
+        .await
+        .unwrap();
     assert_eq!(
         (migration.scanned, migration.migrated, migration.skipped),
         (9, 6, 2)
     );
-    assert_eq!(told.last(), Some(&migration));
+    assert_eq!(reports.last(), Some(&migration));
     let again = store.migrate(|_| ()).await.unwrap();
     let not_changed = if changes_types(&database).await { 0 } else { 4 };
     assert_eq!(

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::oracle::Oracle;
-use crate::plan::{Crash, MAX_MEMBERS, Place, Plan, Setting, Step, Trouble};
+use crate::plan::{Crash, FaultKind, MAX_MEMBERS, Place, Plan, Setting, Step};
 use crate::publisher::{Publisher, VirtualClock};
 use crate::summary::Summary;
 use crate::watch::{Line, VolatileStore, WatchedLog, WatchedSource, WatchedStore};
@@ -133,7 +133,7 @@ impl World {
                     tokio::task::yield_now().await;
                 }
             }
-            Step::Trouble(place, trouble) => self.trouble(*place, *trouble),
+            Step::InjectFault(place, fault_kind) => self.inject_fault(*place, *fault_kind),
             Step::StoreAway => self.faults.always(Call::Insert, Fault::unavailable()),
             Step::StoreBack => self.faults.clear(Call::Insert),
             Step::LettersAway => self
@@ -163,13 +163,13 @@ impl World {
         (running > 0).then(|| self.members.remove(number % running))
     }
 
-    fn trouble(&self, place: Place, trouble: Trouble) {
+    fn inject_fault(&self, place: Place, fault_kind: FaultKind) {
         let (Place::Commit(number) | Place::Next(number)) = place else {
-            return self.faults.once(place.call(), trouble.fault());
+            return self.faults.once(place.call(), fault_kind.fault());
         };
         if let Some(member) = self.member(number) {
             member.line.disturbed.store(true, Ordering::Relaxed);
-            member.faults.once(place.call(), trouble.fault());
+            member.faults.once(place.call(), fault_kind.fault());
         }
     }
 

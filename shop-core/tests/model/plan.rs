@@ -43,7 +43,7 @@ pub(crate) enum Step {
     /// Every task is polled this many times, and no time passes.
     Turns(u32),
     /// The next call there fails.
-    Trouble(Place, Trouble),
+    InjectFault(Place, FaultKind),
     StoreAway,
     StoreBack,
     LettersAway,
@@ -101,7 +101,7 @@ pub(crate) enum Place {
 
 /// The kind of fault; times are in milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Trouble {
+pub(crate) enum FaultKind {
     Refuse,
     LoseAnswer,
     HalfOut,
@@ -124,7 +124,7 @@ impl Place {
     }
 }
 
-impl Trouble {
+impl FaultKind {
     pub(crate) fn fault(self) -> Fault {
         match self {
             Self::Refuse => Fault::unavailable(),
@@ -149,10 +149,10 @@ impl Step {
             Self::Publish(_) => "step: publish",
             Self::Pass(_) => "step: time passes",
             Self::Turns(_) => "step: turns",
-            Self::Trouble(Place::Insert, _) => "step: fault of an insert",
-            Self::Trouble(Place::Put, _) => "step: fault of dead letters",
-            Self::Trouble(Place::Commit(_), _) => "step: fault of a commit",
-            Self::Trouble(Place::Next(_), _) => "step: fault of a read",
+            Self::InjectFault(Place::Insert, _) => "step: fault of an insert",
+            Self::InjectFault(Place::Put, _) => "step: fault of dead letters",
+            Self::InjectFault(Place::Commit(_), _) => "step: fault of a commit",
+            Self::InjectFault(Place::Next(_), _) => "step: fault of a read",
             Self::StoreAway => "step: the store is unavailable",
             Self::StoreBack => "step: the store recovers",
             Self::LettersAway => "step: the dead letters are unavailable",
@@ -211,7 +211,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => prop::collection::vec(item(), 1..8).prop_map(Step::Publish),
         6 => millis().prop_map(Step::Pass),
         6 => (1..8_u32).prop_map(Step::Turns),
-        10 => trouble().prop_map(|(place, trouble)| Step::Trouble(place, trouble)),
+        10 => placed_fault().prop_map(|(place, fault_kind)| Step::InjectFault(place, fault_kind)),
         1 => Just(Step::StoreAway),
         1 => Just(Step::StoreBack),
         1 => Just(Step::LettersAway),
@@ -236,23 +236,23 @@ fn item() -> impl Strategy<Value = Item> {
     ]
 }
 
-fn trouble() -> impl Strategy<Value = (Place, Trouble)> {
+fn placed_fault() -> impl Strategy<Value = (Place, FaultKind)> {
     let any_call = || {
         prop_oneof![
-            Just(Trouble::Refuse),
-            Just(Trouble::LoseAnswer),
-            millis().prop_map(Trouble::Delay),
-            millis().prop_map(Trouble::Outlive),
+            Just(FaultKind::Refuse),
+            Just(FaultKind::LoseAnswer),
+            millis().prop_map(FaultKind::Delay),
+            millis().prop_map(FaultKind::Outlive),
         ]
     };
     let insert =
-        prop_oneof![4 => any_call(), 1 => Just(Trouble::HalfOut), 1 => Just(Trouble::Reject)];
-    let commit = prop_oneof![4 => any_call(), 1 => Just(Trouble::Forget)];
-    let next = prop_oneof![Just(Trouble::Refuse), Just(Trouble::Twice)];
+        prop_oneof![4 => any_call(), 1 => Just(FaultKind::HalfOut), 1 => Just(FaultKind::Reject)];
+    let commit = prop_oneof![4 => any_call(), 1 => Just(FaultKind::Forget)];
+    let next = prop_oneof![Just(FaultKind::Refuse), Just(FaultKind::Twice)];
     prop_oneof![
-        4 => insert.prop_map(|trouble| (Place::Insert, trouble)),
-        2 => any_call().prop_map(|trouble| (Place::Put, trouble)),
-        2 => (0..MAX_MEMBERS, commit).prop_map(|(member, trouble)| (Place::Commit(member), trouble)),
-        1 => (0..MAX_MEMBERS, next).prop_map(|(member, trouble)| (Place::Next(member), trouble)),
+        4 => insert.prop_map(|fault_kind| (Place::Insert, fault_kind)),
+        2 => any_call().prop_map(|fault_kind| (Place::Put, fault_kind)),
+        2 => (0..MAX_MEMBERS, commit).prop_map(|(member, fault_kind)| (Place::Commit(member), fault_kind)),
+        1 => (0..MAX_MEMBERS, next).prop_map(|(member, fault_kind)| (Place::Next(member), fault_kind)),
     ]
 }

@@ -81,7 +81,7 @@ impl Publisher {
                 }
                 Item::OtherUser(earlier) => {
                     self.repeat(*earlier, |purchase| {
-                        purchase.user_id = "somebody else".parse().unwrap();
+                        purchase.user_id = "another user".parse().unwrap();
                     })
                     .await;
                 }

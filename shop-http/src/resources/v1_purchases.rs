@@ -197,7 +197,7 @@ pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
 ///
 /// # Errors
 /// - 422 for an invalid id or parameter
-/// - 404 if there is no such purchase, or it belongs to somebody else: a client does not learn
+/// - 404 if there is no such purchase, or it belongs to another user: a client does not learn
 ///   which purchases of others exist
 /// - 410 for an erased purchase, if the policy lets the caller read that
 /// - The errors of [`respond_with_state`] for a refund that is pending

@@ -28,7 +28,7 @@ pub(crate) fn purchase(number: u64) -> Purchase {
     Purchase::new(
         PurchaseId::from_uuid(SystemClock.fresh_id()),
         format!("user-{}", number % 7).parse().unwrap(),
-        "somebody".parse().unwrap(),
+        "another user".parse().unwrap(),
         "1.50".parse().unwrap(),
         SystemClock.now(),
     )

@@ -309,7 +309,7 @@ impl Fold {
 ///
 /// The answer is one row with the column `has_empty_sums`: whether a sum is zero now.
 ///
-/// `kept` locks the scopes before their sums. Whoever deletes a scope locks them in this order too,
+/// `kept` locks the scopes before their sums. A statement that deletes a scope locks them in this order too,
 /// so that neither statement fails.
 fn fold_sql() -> String {
     format!(

@@ -79,7 +79,7 @@ const CODES: [(&str, ErrorKind, &str); 18] = [
     // cannot_connect_now.
     ("57P03", Unavailable, "PostgreSQL is starting or stopping"),
     // not_null_violation. This program leaves no column of its own empty, so the column is one that
-    // somebody has added: each row is rejected, whatever its content is.
+    // another program has added: each row is rejected, whatever its content is.
     (
         "23502",
         Denied,

@@ -16,7 +16,7 @@ const MEMORY: u64 = 256;
 ///
 /// A full listener closes a connection without a request for a second. On a busy machine, that of a request on its way can
 /// be one: as clients do, it is sent again.
-async fn buy_anew(process: &Process) {
+async fn buy_on_new_connection(process: &Process) {
     let key = Uuid::now_v7().to_string();
     until("buy", async || {
         let request = plain()
@@ -102,7 +102,7 @@ async fn assert_survived(name: &str, clients: usize, request: String, pause: Dur
     })
     .await;
     for _ in 0..3 {
-        buy_anew(&process).await;
+        buy_on_new_connection(&process).await;
     }
     for path in ["/readyz", "/metrics"] {
         assert_eq!(get(&process.admin_path(path)).await.0, 200, "{path}");

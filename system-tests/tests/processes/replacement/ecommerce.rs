@@ -182,7 +182,7 @@ async fn there_and_back(service: Service) {
     };
     site.start_old().await;
     let stop = AtomicBool::new(false);
-    let walk = async {
+    let replacing = async {
         let reports = site.replace(&["--dry-run"]).await;
         for odd in ["odd_records", "odd_rows"] {
             assert_eq!(reports[0][odd][0]["count"], 1, "{reports:?}");
@@ -192,7 +192,7 @@ async fn there_and_back(service: Service) {
         }
         stop.store(true, Ordering::Relaxed);
     };
-    let (count, ()) = tokio::join!(Box::pin(site.load(&other, &stop)), Box::pin(walk));
+    let (count, ()) = tokio::join!(Box::pin(site.load(&other, &stop)), Box::pin(replacing));
     assert!(count > 20, "{count}");
     let all = async || {
         site.database
