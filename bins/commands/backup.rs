@@ -103,7 +103,7 @@ async fn run_on_thread(
     work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> Result<()> {
     let (sender, result) = oneshot::channel();
-    // Nobody receives the result if the command was stopped.
+    // The receiver is gone if the command was stopped.
     std::thread::spawn(move || drop(sender.send(work())));
     result
         .await

@@ -273,7 +273,7 @@ impl HubState {
         }
         let weight = logged_purchase.weight();
         for selector in matching_selectors(&logged_purchase.purchase) {
-            // Nobody subscribes to this selector.
+            // This selector has no subscription.
             let Some(senders) = self.subscribers.get_mut(&selector) else {
                 continue;
             };

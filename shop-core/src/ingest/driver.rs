@@ -275,7 +275,7 @@ impl<R: Record> Driver<R> {
         tokio::spawn(async move {
             let commit = with_failpoints("commit", source.commit(&positions));
             let outcome = catch_panic("ingest", commit).await;
-            // Sending fails only after the pipeline ended: nobody needs the outcome then.
+            // Sending fails only after the pipeline ended: the outcome is not needed then.
             drop(
                 sender
                     .send(PipelineEvent::Committed(positions, outcome))

@@ -84,8 +84,8 @@ impl fmt::Display for UnreadTopic {
 }
 
 impl Operations {
-    /// Returns the topic if nobody consumes it: it has records that the group has not consumed, and
-    /// the group has no member.
+    /// Returns the topic if no process consumes it: it has records that the group has not consumed,
+    /// and the group has no member.
     ///
     /// A group is without a member for a moment when its only member restarts. A caller should
     /// therefore report the topic only if a second call returns it, too.

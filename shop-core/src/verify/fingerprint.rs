@@ -5,7 +5,7 @@
 //! | the upper 72 | a hash of the id |
 //! | the lower 56 | a hash of the content |
 //!
-//! The hashes are keyed, with a key that is random for each verification. So nobody can construct
+//! The hashes are keyed, with a key that is random for each verification. So no client can construct
 //! purchases whose fingerprints are equal, although clients choose ids and contents.
 //!
 //! Two of n ids have the same hash with a probability of n² / 2 / 2^72: with 10,000,000 ids, in one

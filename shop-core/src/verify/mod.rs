@@ -35,7 +35,7 @@
 //! A purchase is remembered by hashes of its id and of its content, in 16 bytes. Among 10,000,000
 //! purchases, two ids have the same hash in one of 100,000,000 verifications. Then a stored purchase
 //! may be reported as a duplicate, or a missing purchase may be overlooked. The hashes have another
-//! random key in each verification, so the next one does not repeat the error, and nobody can
+//! random key in each verification, so the next one does not repeat the error, and no client can
 //! construct purchases with the same hash.
 //!
 //! ```

@@ -172,7 +172,7 @@ impl EventQueue {
     /// Adds a revocation of `partitions`, and removes their queued batches, gaps and ends.
     ///
     /// `rebalance` is the rebalance that waits for the drain, or `None` if the partitions are lost.
-    /// If the queue is closed, nobody drains the partitions: `rebalance` is dropped, which ends its
+    /// If the queue is closed, no caller drains the partitions: `rebalance` is dropped, which ends its
     /// wait.
     pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<BlockedRebalance>) {
         let mut content = lock(&self.content);
