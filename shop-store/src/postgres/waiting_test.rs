@@ -108,6 +108,8 @@ async fn waiting_refunds_are_settled_by_a_few_transactions() {
     let store = PostgresStore::open(PostgresStoreOptions::new(cluster.url()))
         .await
         .unwrap();
+    // The task writes transactions of its own, which would be counted.
+    store.sums.fold_task.disable();
     store.wait_for_schema().await;
     let bought = purchases(2_000);
     store.insert(refunds_of(&bought).into()).await.unwrap();
