@@ -32,7 +32,7 @@ use tokio_util::sync::DropGuard;
 use super::PostgresStore;
 use super::connection::{PostgresConnection, Statement, until_dropped};
 use super::rows::answer_column;
-use super::sums::SHOP_SCOPE;
+use super::sums::{PERIOD_MINUTES, SHOP_SCOPE};
 use crate::retries::pauses;
 
 /// The pause between two rounds of the task.
@@ -321,15 +321,14 @@ fn fold_sql() -> String {
             select scope, start, sum(count)::bigint as count, sum(total) as total
             from moved join kept using (scope) group by scope, start
         ), changes as (
-            select scope, false as is_day, start, count, total from quarters
-            union all
-            select scope, true, date_bin('1 day', start, timestamptz '0001-01-01T00:00:00Z') as day,
-                sum(count)::bigint, sum(total)
-            from quarters group by scope, day
+            select scope, minutes, sum(count)::bigint as count, sum(total) as total,
+                date_bin(make_interval(mins => minutes), start, timestamptz '0001-01-01T00:00:00Z') as period
+            from quarters cross join unnest(array{PERIOD_MINUTES:?}) as minutes
+            group by scope, minutes, period
         ), written as (
-            insert into purchases_sums as sums (scope, is_day, start, count, total)
-            select scope, is_day, start, count, total from changes
-            on conflict (scope, is_day, start) do update
+            insert into purchases_sums as sums (scope, minutes, start, count, total)
+            select scope, minutes, period, count, total from changes
+            on conflict (scope, minutes, start) do update
                 set count = sums.count + excluded.count, total = sums.total + excluded.total
             returning count, total
         )
@@ -372,7 +371,7 @@ fn build_sql(scope: &str) -> String {
             group by 1
         ), recorded as (
             select start, sum(count)::bigint as count, sum(total) as total from (
-                select start, count, total from purchases_sums where scope = $1 and not is_day
+                select start, count, total from purchases_sums where scope = $1 and minutes = 15
                 union all
                 select start, count, total from purchases_deltas where scope = $1
             ) as parts group by start

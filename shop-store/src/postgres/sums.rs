@@ -5,10 +5,13 @@
 //! in one statement, and so in one snapshot:
 //!
 //! ```text
-//!  from                                                                        to
-//!   │ rows │ quarters of an hour │        UTC days         │ quarters │  rows   │
-//!          └──────────── and the deltas of this range ────────────────┘
+//!  from                                                                    to
+//!   │ rows │ quarters │ hours │     UTC days     │ hours │ quarters │ rows   │
+//!          └───────────── and the deltas of this range ────────────┘
 //! ```
+//!
+//! Days in another time zone begin within a UTC day, so they are added up from hours, or from quarters
+//! of an hour.
 //!
 //! A *scope* is what sums are kept for: the whole shop, whose scope is the empty text, or one user.
 //! The sums of the shop are always kept. The sums of a user are kept once a question about the user
@@ -48,10 +51,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// a missing right.
 const PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(60);
 
+/// The lengths of the periods in `purchases_sums`: a UTC day, an hour, and a quarter of an hour. Each
+/// period consists of whole periods of the next length.
+pub(super) const PERIOD_MINUTES: [i64; 3] = [24 * 60, 60, 15];
+
+/// The milliseconds of a minute.
+const MINUTE_MILLIS: i64 = 60_000;
 /// The milliseconds of a quarter of an hour.
-const QUARTER_MILLIS: i64 = 15 * 60_000;
-/// The milliseconds of a day.
-const DAY_MILLIS: i64 = 96 * QUARTER_MILLIS;
+const QUARTER_MILLIS: i64 = 15 * MINUTE_MILLIS;
 
 /// What the clones of a store know about the kept sums.
 #[derive(Debug, Default)]
@@ -233,10 +240,8 @@ impl PostgresStore {
 struct RangeParts {
     /// The part of all whole quarters of an hour. Deltas are read for this part.
     whole_quarters: Part,
-    /// The part that is read from the sums of days, if any.
-    whole_days: Option<Part>,
-    /// The parts that are read from the sums of quarters.
-    quarters: Vec<Part>,
+    /// The parts that are read from the sums, each with the length of its periods in minutes.
+    periods: Vec<(i64, Part)>,
     /// The parts at both ends that are read from the purchases.
     edges: Vec<Part>,
 }
@@ -246,10 +251,10 @@ struct RangeParts {
 type Part = (Option<i64>, Option<i64>);
 
 impl RangeParts {
-    /// Divides `range`. Uses the sums of days if `may_use_days` is set.
+    /// Divides `range`, with periods of at most `longest_minutes`.
     ///
     /// Returns `None` if the range contains no whole quarter of an hour.
-    fn new(range: TimeRange, may_use_days: bool) -> Option<Self> {
+    fn new(range: TimeRange, longest_minutes: i64) -> Option<Self> {
         let from = range.from().map(Timestamp::as_millis);
         let to = range.to().map(Timestamp::as_millis);
         let whole_quarters = align_range(from, to, QUARTER_MILLIS)?;
@@ -257,29 +262,39 @@ impl RangeParts {
             whole_quarters,
             ..Self::default()
         };
+        parts.edges = around(whole_quarters, (from, to));
 
-        let (quarters_start, quarters_end) = whole_quarters;
-        if from != quarters_start {
-            parts.edges.push((from, quarters_start));
-        }
-        if to != quarters_end {
-            parts.edges.push((quarters_end, to));
-        }
-
-        let whole_days = align_range(quarters_start, quarters_end, DAY_MILLIS);
-        let Some((days_start, days_end)) = whole_days.filter(|_| may_use_days) else {
-            parts.quarters.push(whole_quarters);
-            return Some(parts);
-        };
-        parts.whole_days = whole_days;
-        if quarters_start != days_start {
-            parts.quarters.push((quarters_start, days_start));
-        }
-        if quarters_end != days_end {
-            parts.quarters.push((days_end, quarters_end));
+        // The longest periods come first. The range around them is divided into shorter ones.
+        let mut undivided = vec![whole_quarters];
+        let lengths = PERIOD_MINUTES.into_iter();
+        for minutes in lengths.filter(|minutes| *minutes <= longest_minutes) {
+            let mut shorter = Vec::new();
+            for part in undivided {
+                match align_range(part.0, part.1, minutes * MINUTE_MILLIS) {
+                    Some(whole_periods) => {
+                        parts.periods.push((minutes, whole_periods));
+                        shorter.extend(around(whole_periods, part));
+                    }
+                    None => shorter.push(part),
+                }
+            }
+            undivided = shorter;
         }
         Some(parts)
     }
+}
+
+/// Returns the parts of `outer` before and after `inner`, which is within it. A part that would be
+/// empty is left out.
+fn around(inner: Part, outer: Part) -> Vec<Part> {
+    let mut parts = Vec::new();
+    if inner.0 != outer.0 {
+        parts.push((outer.0, inner.0));
+    }
+    if inner.1 != outer.1 {
+        parts.push((inner.1, outer.1));
+    }
+    parts
 }
 
 /// Returns the largest range within `from` and `to` whose bounds are multiples of `length`, all in
@@ -297,6 +312,20 @@ fn align_range(from: Option<i64>, to: Option<i64>, length: i64) -> Option<Part> 
     (!is_empty).then_some((start, end))
 }
 
+/// Returns the length in minutes of the longest periods that divide slots, so that no period is part of
+/// two slots. Returns `None` if a slot begins within a quarter of an hour.
+///
+/// `slot_millis` is the length of a slot, or `None` if all purchases are in one slot. Slots begin at
+/// multiples of their length in the zone that is `zone_minutes` ahead of UTC.
+fn longest_period(slot_millis: Option<i64>, zone_minutes: i64) -> Option<i64> {
+    let fits = |minutes: &i64| {
+        slot_millis.is_none_or(|slot_millis| {
+            slot_millis % (minutes * MINUTE_MILLIS) == 0 && zone_minutes % minutes == 0
+        })
+    };
+    PERIOD_MINUTES.into_iter().find(fits)
+}
+
 /// Returns the query of the slots of a question from the sums of `scope`.
 ///
 /// Returns `None` if a period begins within a quarter of an hour, or if the range contains no whole
@@ -312,13 +341,9 @@ pub(super) fn kept_query(
     request: &TotalsRequest,
 ) -> Option<Statement> {
     let slots = Totals::slots(request);
-    let zone_millis = i64::from(request.zone.minutes()) * 60_000;
-    if slots.is_some() && zone_millis % QUARTER_MILLIS != 0 {
-        return None;
-    }
-    let may_use_days =
-        slots.is_none_or(|(_, length)| length == DAY_MILLIS && zone_millis % DAY_MILLIS == 0);
-    let parts = RangeParts::new(request.range, may_use_days)?;
+    let slot_length = slots.map(|(_shift, length)| length);
+    let longest_minutes = longest_period(slot_length, request.zone.minutes().into())?;
+    let parts = RangeParts::new(request.range, longest_minutes)?;
 
     let mut statement = Statement::new("").bind(scope);
     let mut branches = Vec::new();
@@ -331,11 +356,9 @@ pub(super) fn kept_query(
         statement
     };
     statement = add_sums("purchases_deltas", "", parts.whole_quarters, statement);
-    if let Some(days) = parts.whole_days {
-        statement = add_sums("purchases_sums", "and is_day", days, statement);
-    }
-    for quarters in parts.quarters {
-        statement = add_sums("purchases_sums", "and not is_day", quarters, statement);
+    for (minutes, part) in parts.periods {
+        let condition = format!("and minutes = {minutes}");
+        statement = add_sums("purchases_sums", &condition, part, statement);
     }
     for (from, to) in parts.edges {
         let from = from.and_then(|millis| Timestamp::from_millis(millis).ok());
@@ -401,67 +424,85 @@ pub(super) fn group_by_slot(column: &str, shift: i64, length: i64) -> String {
 mod tests {
     use super::*;
 
-    fn parts(from: Option<i64>, to: Option<i64>, may_use_days: bool) -> Option<RangeParts> {
+    const DAY: i64 = 24 * 60 * MINUTE_MILLIS;
+    const HOUR: i64 = 60 * MINUTE_MILLIS;
+
+    fn parts(from: Option<i64>, to: Option<i64>, longest_minutes: i64) -> Option<RangeParts> {
         let at = |millis: i64| Timestamp::from_millis(millis).unwrap();
         let range = TimeRange::new(from.map(at), to.map(at)).unwrap();
-        RangeParts::new(range, may_use_days)
+        RangeParts::new(range, longest_minutes)
     }
 
     #[test]
-    fn a_range_is_divided_at_days_and_quarters() {
-        let from = DAY_MILLIS - QUARTER_MILLIS - 1;
-        let to = 3 * DAY_MILLIS + 2 * QUARTER_MILLIS + 1;
-        let divided = parts(Some(from), Some(to), true).unwrap();
-        assert_eq!(
-            divided.whole_days,
-            Some((Some(DAY_MILLIS), Some(3 * DAY_MILLIS)))
-        );
-        let (first_quarter, last_quarter) = (
-            DAY_MILLIS - QUARTER_MILLIS,
-            3 * DAY_MILLIS + 2 * QUARTER_MILLIS,
-        );
-        assert_eq!(
-            divided.whole_quarters,
-            (Some(first_quarter), Some(last_quarter))
-        );
-        assert_eq!(
-            divided.quarters,
-            [
-                (Some(first_quarter), Some(DAY_MILLIS)),
-                (Some(3 * DAY_MILLIS), Some(last_quarter))
-            ]
-        );
-        assert_eq!(
-            divided.edges,
-            [
-                (Some(from), Some(first_quarter)),
-                (Some(last_quarter), Some(to))
-            ]
-        );
-
-        let without_days = parts(Some(from), Some(to), false).unwrap();
-        assert_eq!(without_days.whole_days, None);
-        assert_eq!(without_days.quarters, [without_days.whole_quarters]);
+    fn a_range_is_divided_at_days_hours_and_quarters() {
+        let first_quarter = DAY - HOUR - QUARTER_MILLIS;
+        let last_quarter = 3 * DAY + 2 * HOUR + 3 * QUARTER_MILLIS;
+        let (from, to) = (first_quarter - 1, last_quarter + 1);
+        let part = |start, end| (Some(start), Some(end));
+        let first = part(first_quarter, DAY - HOUR);
+        let last = part(3 * DAY + 2 * HOUR, last_quarter);
+        for (longest, periods) in [
+            (
+                1_440,
+                vec![
+                    (1_440, part(DAY, 3 * DAY)),
+                    (60, part(DAY - HOUR, DAY)),
+                    (60, part(3 * DAY, 3 * DAY + 2 * HOUR)),
+                    (15, first),
+                    (15, last),
+                ],
+            ),
+            (
+                60,
+                vec![
+                    (60, part(DAY - HOUR, 3 * DAY + 2 * HOUR)),
+                    (15, first),
+                    (15, last),
+                ],
+            ),
+            (15, vec![(15, part(first_quarter, last_quarter))]),
+        ] {
+            let divided = parts(Some(from), Some(to), longest).unwrap();
+            assert_eq!(divided.whole_quarters, part(first_quarter, last_quarter));
+            assert_eq!(divided.periods, periods);
+            assert_eq!(
+                divided.edges,
+                [part(from, first_quarter), part(last_quarter, to)]
+            );
+        }
     }
 
     #[test]
     fn a_range_without_bounds_is_days_alone() {
-        let divided = parts(None, None, true).unwrap();
-        assert_eq!(divided.whole_days, Some((None, None)));
-        assert!(divided.quarters.is_empty() && divided.edges.is_empty());
+        let divided = parts(None, None, 1_440).unwrap();
+        assert_eq!(divided.periods, [(1_440, (None, None))]);
+        assert!(divided.edges.is_empty());
     }
 
     #[test]
     fn a_range_within_a_quarter_has_no_sums() {
-        assert!(parts(Some(1), Some(QUARTER_MILLIS), true).is_none());
+        assert!(parts(Some(1), Some(QUARTER_MILLIS), 1_440).is_none());
         let last = Timestamp::MAX.as_millis();
-        assert!(parts(Some(last - 1), None, true).is_some());
-        assert!(
-            parts(Some(last - DAY_MILLIS), None, true)
-                .unwrap()
-                .quarters
-                .len()
-                < 3
-        );
+        assert!(parts(Some(last - 1), None, 1_440).is_some());
+        assert!(parts(Some(last - DAY), None, 1_440).is_some());
+    }
+
+    #[test]
+    fn slots_are_added_up_from_the_longest_periods_that_fit() {
+        let (day, hour) = (Some(DAY), Some(HOUR));
+        for (slot_millis, zone_minutes, longest) in [
+            (day, 0, Some(1_440)),
+            (day, 120, Some(60)),
+            (day, -210, Some(15)),
+            (day, 345, Some(15)),
+            (day, 7, None),
+            (hour, 0, Some(60)),
+            (hour, -60, Some(60)),
+            (hour, 30, Some(15)),
+            (None, 7, Some(1_440)),
+        ] {
+            let found = longest_period(slot_millis, zone_minutes);
+            assert_eq!(found, longest, "{slot_millis:?} {zone_minutes}");
+        }
     }
 }

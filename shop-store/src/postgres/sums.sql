@@ -1,4 +1,4 @@
--- The counts and the sums of purchases per quarter of an hour and per UTC day.
+-- The counts and the sums of purchases per quarter of an hour, per hour and per UTC day.
 --
 -- A scope is what sums are kept for: '' is the whole shop, and any other scope is the id of a user.
 -- The sums of a scope are the rows of `purchases_sums` and of `purchases_deltas` together.
@@ -28,12 +28,13 @@ create table purchases_deltas (
 -- The sums that the fold keeps up to date.
 create table purchases_sums (
     scope text collate "C" not null references purchases_kept on delete cascade,
-    -- Whether the row is about a UTC day. Each quarter of an hour is part of the row of its day too.
-    is_day boolean not null,
+    -- The length of the period: 15 for a quarter of an hour, 60 for an hour, or 1440 for a UTC day.
+    -- Each quarter of an hour is also part of the rows of its hour and of its day.
+    minutes integer not null,
     start timestamptz not null,
     count bigint not null,
     total numeric not null,
-    primary key (scope, is_day, start)
+    primary key (scope, minutes, start)
 );
 
 -- Records how a statement has changed the sums of the kept scopes. The argument of the trigger is
