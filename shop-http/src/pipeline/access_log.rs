@@ -104,7 +104,7 @@ pub(crate) struct AccessLogEntry {
 impl AccessLogEntry {
     /// Attaches this entry to the body of `response`. The body drops the entry when the body was sent
     /// or the client disconnected, and the drop writes the lines of both logs.
-    pub(crate) fn until_sent(mut self, response: Response) -> Response {
+    pub(crate) fn until_sent(mut self: Box<Self>, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         self.purchase_id = response.headers().get(PURCHASE_ID).cloned();
 

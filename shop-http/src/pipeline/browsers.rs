@@ -99,8 +99,9 @@ pub(crate) struct RequestOrigin {
     /// Whether the path belongs to the native API. On other paths, every client gets
     /// `Access-Control-Allow-Origin`.
     is_native_path: bool,
-    /// The headers of CORS for the origin of the request. Empty if the request names no origin.
-    cors_headers: HeaderMap,
+    /// The headers of CORS for the origin of the request, or `None` if the request names no origin.
+    /// Boxed, because most requests name none.
+    cors_headers: Option<Box<HeaderMap>>,
 }
 
 impl Browsers {
@@ -164,8 +165,8 @@ impl Browsers {
                 .any(|name| name.as_str().starts_with(FETCH_METADATA_PREFIX));
 
         let cors_headers = match &self.cors {
-            Some(cors) if has_origin => cors_headers(cors, request),
-            _ => HeaderMap::default(),
+            Some(cors) if has_origin => Some(Box::new(cors_headers(cors, request))),
+            _ => None,
         };
         RequestOrigin {
             is_browser,
@@ -221,7 +222,7 @@ impl Browsers {
     }
 
     /// Adds the headers for browsers to those of a response, with the `cors_headers` of its request.
-    fn add_browser_headers(&self, headers: &mut HeaderMap, mut cors_headers: HeaderMap) {
+    fn add_browser_headers(&self, headers: &mut HeaderMap, cors_headers: Option<Box<HeaderMap>>) {
         headers.reserve(self.browser_headers.len());
         for (name, value) in &self.browser_headers {
             if *name == header::VARY {
@@ -231,9 +232,11 @@ impl Browsers {
             }
         }
 
-        // The same `Vary` was added above, and `extend` would replace the value of the handler.
-        cors_headers.remove(header::VARY);
-        headers.extend(cors_headers);
+        if let Some(mut cors_headers) = cors_headers {
+            // The same `Vary` was added above, and `extend` would replace the value of the handler.
+            cors_headers.remove(header::VARY);
+            headers.extend(*cors_headers);
+        }
     }
 }
 

@@ -43,6 +43,7 @@ mod traces;
 use std::convert::Infallible;
 use std::mem::take;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -56,7 +57,7 @@ use tracing::Instrument;
 
 use crate::auth::Authenticate;
 use crate::options::HttpOptions;
-use crate::response::{HttpError, HttpResult, RequestKind};
+use crate::response::{HttpError, HttpResult};
 use crate::routes::route::{Access, RequestClass};
 use crate::service::Service;
 use admit::Admission;
@@ -72,8 +73,9 @@ pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
 
 /// The pipeline of a router.
 ///
-/// Its functions borrow a request, because each function that owned it would store it once more in
-/// the future of the request.
+/// Its functions borrow a request and its state, because each function that owned them would store
+/// them once more in the future of the request. hyper moves that future for each request, so its size
+/// is a cost of every request.
 struct RequestPipeline {
     options: Arc<HttpOptions>,
     observer: RequestObserver,
@@ -116,17 +118,15 @@ impl RequestPipeline {
     async fn respond(
         &self,
         request: &mut Request,
-        mut state: RequestState,
+        state: &mut RequestState,
         arrival: &mut Arrival,
     ) -> (Response, Instant) {
-        let observed = self
-            .observer
-            .begin(request, &mut state, arrival.received_at);
+        let observed = self.observer.begin(request, state, arrival.received_at);
         let is_head = *request.method() == Method::HEAD;
 
         let span = observed.span.clone();
         let mut response = self
-            .respond_to_browsers(request, &mut state, arrival)
+            .respond_to_browsers(request, state, arrival)
             .instrument(span)
             .await;
         if is_head {
@@ -211,8 +211,8 @@ impl RequestPipeline {
         }
     }
 
-    /// Takes a request through the remaining steps, within the time-out of requests. A panic in one of
-    /// these steps becomes a response.
+    /// Takes a request through the remaining steps, within the time-out of requests, which begins with
+    /// its `arrival`. A panic in one of these steps becomes a response.
     ///
     /// # Errors
     /// 503 after the time-out
@@ -225,7 +225,7 @@ impl RequestPipeline {
         let class = state.class;
         let write_error = state.write_error;
         let operations = &self.inner_steps.admission.pools.operations;
-        let response = async {
+        let mut response = pin!(async {
             // Operations wait here for each other. The semaphore is never closed.
             let _turn = match class {
                 RequestClass::Operation => operations.acquire().await.ok(),
@@ -235,35 +235,23 @@ impl RequestPipeline {
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_panic| Ok(respond_to_panic(write_error)))
-        };
-        // Each check of a probe has a shorter time-out of its own.
-        if class == RequestClass::Probe {
-            return response.await;
-        }
-        self.await_within_timeout(response, arrival, class.kind())
-            .await
-    }
+        });
 
-    /// Waits for `response` until the time-out of the request, which begins with its `arrival`.
-    ///
-    /// # Errors
-    /// 503 after the time-out
-    async fn await_within_timeout(
-        &self,
-        response: impl Future<Output = HttpResult>,
-        arrival: &mut Arrival,
-        kind: RequestKind,
-    ) -> HttpResult {
         let timeout = self.options.request_timeout;
-        // A time-out that is too long for the clock never ends.
-        let Some(deadline) = arrival.received_at.checked_add(timeout) else {
+        let deadline = match class {
+            // Each check of a probe has a shorter time-out of its own.
+            RequestClass::Probe => None,
+            // A time-out that is too long for the clock never ends.
+            _ => arrival.received_at.checked_add(timeout),
+        };
+        let Some(deadline) = deadline else {
             return response.await;
         };
         tokio::select! {
             // A response that is ready at the deadline is in time.
             biased;
-            response = response => response,
-            () = arrival.timer_until(deadline) => Err(HttpError::timed_out(timeout, kind)),
+            response = &mut response => response,
+            () = arrival.timer_until(deadline) => Err(HttpError::timed_out(timeout, class.kind())),
         }
     }
 

@@ -44,7 +44,8 @@ pub(crate) struct ObservedRequest {
     correlation_id: Option<HeaderValue>,
     pub(crate) span: Span,
     timer: RequestTimer,
-    access_log_entry: Option<AccessLogEntry>,
+    /// Boxed, because most services write no access log.
+    access_log_entry: Option<Box<AccessLogEntry>>,
 }
 
 /// The parts of a request head that its span contains.
@@ -111,7 +112,7 @@ impl RequestObserver {
                 received_at,
             );
             state.trail = Some(Arc::clone(&entry.trail));
-            access_log_entry = Some(entry);
+            access_log_entry = Some(Box::new(entry));
         }
         let timer = self.metrics.start_request(
             Arc::clone(series),

@@ -117,17 +117,17 @@ impl ServiceRoutes {
 
     /// Returns the response to a request that a listener of this crate received, and the time at
     /// which the response was made.
-    pub(crate) async fn respond(
+    pub(crate) fn respond(
         &self,
-        mut request: Request,
+        request: &mut Request,
         arrival: &mut Arrival,
-    ) -> (Response, Instant) {
+    ) -> impl Future<Output = (Response, Instant)> + Send {
         let routes = match self.paths.at(request.uri().path()) {
             Ok(path_match) => path_match.value,
             // The pipeline also responds to requests without a route.
             Err(_no_route) => &[][..],
         };
-        self.respond_at(routes, &mut request, arrival).await
+        self.respond_at(routes, request, arrival)
     }
 
     /// Takes a request for a path with these routes through the pipeline.
@@ -146,8 +146,8 @@ impl ServiceRoutes {
             Some(route) => route.write_error,
             None => error_writer(path, &self.service),
         };
-        let state = RequestState::new(route, request.method(), write_error, arrival);
-        self.pipeline.respond(request, state, arrival).await
+        let mut state = RequestState::new(route, request.method(), write_error, arrival);
+        self.pipeline.respond(request, &mut state, arrival).await
     }
 
     /// Returns the router with these routes, which an embedder can nest, merge, or surround with

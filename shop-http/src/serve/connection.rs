@@ -189,6 +189,11 @@ impl Connection {
         self.chosen.notify_one();
     }
 
+    /// Returns whether a request is in flight.
+    pub(super) fn has_request_in_flight(&self) -> bool {
+        self.state.lock().requests_in_flight > 0
+    }
+
     /// Returns whether closing the connection now would cut off a response whose end is not known
     /// from its head.
     pub(super) fn is_streaming(&self) -> bool {

@@ -58,7 +58,7 @@ use crate::pipeline::router::{HttpService, ServedRoutes};
 use crate::pipeline::state::Arrival;
 use connection::Connection;
 use connections::Connections;
-use stream::{ClientStream, reset_on_close};
+use stream::ClientStream;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
@@ -176,6 +176,8 @@ impl HttpServer {
             // hyper's time-out would begin with the last response, and so end idle connections as
             // well. `Connection::closing` limits the time of a head instead.
             .header_read_timeout(None)
+            // `ClientStream` notices the end of a client instead.
+            .half_close(true)
             .max_header_size(max_head)
             // The buffer also holds the part of a response that a slow client has not read yet.
             // hyper panics below 8 KiB.
@@ -257,7 +259,7 @@ impl HttpServer {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let stream = ClientStream::new(stream, Arc::clone(connection), reset_on_close);
+        let stream = ClientStream::new(stream, Arc::clone(connection));
 
         let server = Arc::clone(self);
         let request_connection = Arc::clone(connection);
@@ -283,7 +285,9 @@ impl HttpServer {
                     let http = self.http2.serve_connection(io, service);
                     serve_until_end(http, connection, stop_receiver).await;
                 } else {
-                    let http = self.http1.serve_connection(io, service);
+                    // The end of a client's TLS session is data to its socket, so hyper reads it.
+                    let mut http1 = self.http1.clone();
+                    let http = http1.half_close(false).serve_connection(io, service);
                     serve_until_end(http, connection, stop_receiver).await;
                 }
             };
@@ -319,6 +323,7 @@ impl HttpServer {
             has_room = unread_permit.is_some();
         }
         let mut in_flight = connection.begin(version, unread_permit);
+        let mut request = request.map(Body::new);
 
         async move {
             if !has_room {
@@ -333,8 +338,7 @@ impl HttpServer {
                     let fault = find_fault(version, request.headers());
                     let mut arrival = Arrival::new(Some(peer), fault);
                     arrival.timer = in_flight.timer.take();
-                    let request = request.map(Body::new);
-                    let (response, made_at) = routes.respond(request, &mut arrival).await;
+                    let (response, made_at) = routes.respond(&mut request, &mut arrival).await;
                     in_flight.timer = arrival.timer;
                     (response, Some(made_at))
                 }
@@ -355,11 +359,7 @@ impl HttpServer {
 
 /// Returns the response of `router` to a request from `peer`. The extensions of the request tell the
 /// router the address of the peer, and the fault in the head if there is one.
-async fn call_router(
-    router: &Router,
-    mut request: Request<Incoming>,
-    peer: SocketAddr,
-) -> Response<Body> {
+async fn call_router(router: &Router, mut request: Request, peer: SocketAddr) -> Response<Body> {
     let fault = find_fault(request.version(), request.headers());
     let extensions = request.extensions_mut();
     extensions.insert(ConnectInfo(peer));

@@ -11,14 +11,31 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 
-/// Sets whether closing `stream` resets the connection. This also applies if the end of the process
-/// closes the stream.
-pub(super) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<()> {
-    #[expect(deprecated, reason = "no time to linger never blocks")]
-    if is_reset {
-        stream.set_zero_linger()
-    } else {
-        stream.set_linger(None)
+/// A socket whose connection can be reset, and whose end can be noticed without a read.
+pub(super) trait ClientSocket {
+    /// Sets whether closing the socket resets the connection. This also applies if the end of the
+    /// process closes the socket.
+    fn set_reset_on_close(&self, is_reset: bool) -> io::Result<()>;
+
+    /// Returns `Ready(true)` once the client has closed its side of the connection and everything
+    /// that it sent before is read. Leaves the bytes that arrive to the next read.
+    fn poll_is_closed(&self, context: &mut Context<'_>) -> Poll<bool>;
+}
+
+impl ClientSocket for TcpStream {
+    fn set_reset_on_close(&self, is_reset: bool) -> io::Result<()> {
+        #[expect(deprecated, reason = "no time to linger never blocks")]
+        if is_reset {
+            self.set_zero_linger()
+        } else {
+            self.set_linger(None)
+        }
+    }
+
+    fn poll_is_closed(&self, context: &mut Context<'_>) -> Poll<bool> {
+        let mut byte = [0];
+        let peeked = self.poll_peek(context, &mut ReadBuf::new(&mut byte));
+        peeked.map(|result| !matches!(result, Ok(1..)))
     }
 }
 
@@ -27,23 +44,21 @@ pub(super) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<(
 ///
 /// Closing the stream after a part of a streamed response resets the connection, because a client of
 /// HTTP/1.0 would take the part for the whole response.
+///
+/// A client that closes its side while a request is in flight ends the connection, and with it the
+/// request. hyper would notice this by reading, for which it allocates 8 KiB for each request. Here,
+/// the socket is asked whenever hyper flushes the stream, which it does each time its task runs.
 pub(super) struct ClientStream<S> {
     stream: S,
     connection: Arc<Connection>,
-    reset_on_close: fn(&S, bool) -> io::Result<()>,
     is_reset: bool,
 }
 
-impl<S> ClientStream<S> {
-    pub(super) fn new(
-        stream: S,
-        connection: Arc<Connection>,
-        reset_on_close: fn(&S, bool) -> io::Result<()>,
-    ) -> Self {
+impl<S: ClientSocket> ClientStream<S> {
+    pub(super) const fn new(stream: S, connection: Arc<Connection>) -> Self {
         Self {
             stream,
             connection,
-            reset_on_close,
             is_reset: false,
         }
     }
@@ -54,7 +69,7 @@ impl<S> ClientStream<S> {
             return;
         }
         self.is_reset = is_reset;
-        if let Err(error) = (self.reset_on_close)(&self.stream, is_reset) {
+        if let Err(error) = self.stream.set_reset_on_close(is_reset) {
             tracing::debug!(%error, "cannot set SO_LINGER");
         }
     }
@@ -79,7 +94,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+impl<S: AsyncWrite + ClientSocket + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -118,6 +133,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         if poll.is_ready() && !this.connection.is_streaming() {
             this.set_reset(false);
         }
+
+        let is_closed = this.stream.poll_is_closed(context) == Poll::Ready(true);
+        if is_closed && this.connection.has_request_in_flight() {
+            let disconnected = "the client has disconnected during its request";
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                disconnected,
+            )));
+        }
         poll
     }
 
@@ -143,8 +167,18 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn stream<S>(stream: S, connection: &Arc<Connection>) -> ClientStream<S> {
-        ClientStream::new(stream, Arc::clone(connection), |_, _| Ok(()))
+    impl ClientSocket for DuplexStream {
+        fn set_reset_on_close(&self, _is_reset: bool) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn poll_is_closed(&self, _context: &mut Context<'_>) -> Poll<bool> {
+            Poll::Pending
+        }
+    }
+
+    fn stream<S: ClientSocket>(stream: S, connection: &Arc<Connection>) -> ClientStream<S> {
+        ClientStream::new(stream, Arc::clone(connection))
     }
 
     /// Returns a connection for whose large heads there are 16 KiB.
@@ -155,7 +189,7 @@ mod tests {
     }
 
     /// Returns whether `sent` succeeds before its client is disconnected.
-    async fn is_served<S>(
+    async fn is_served<S: ClientSocket>(
         server: S,
         sent: impl AsyncFnOnce(ClientStream<S>) -> io::Result<()>,
     ) -> bool {

@@ -21,24 +21,30 @@ use crate::response::{HttpResult, PURCHASE_BYTES};
 ///
 /// # Errors
 /// The errors of [`body::read`], of an invalid purchase, and of [`begin_buy`].
-pub(super) async fn accept_into_log(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn stores its arguments twice in its future, which each buy allocates"
+)]
+pub(super) fn accept_into_log(
     handlers: ShortPathHandlers,
     mut request: WriteRequest,
-) -> HttpResult {
-    let new_purchase = handlers.read_new_purchase(&mut request).await?;
-    let published = begin_buy(&handlers.purchases, new_purchase, request)?.await?;
+) -> impl Future<Output = HttpResult> + Send {
+    async move {
+        let new_purchase = handlers.read_new_purchase(&mut request).await?;
+        let published = begin_buy(&handlers.purchases, new_purchase, request)?.await?;
 
-    if handlers.form.logs_purchases && !published.replayed {
-        let purchase = &published.purchase;
-        tracing::info!(
-            purchase.id = %purchase.id,
-            user.id = purchase.user_id.as_str(),
-            "Published purchase"
-        );
+        if handlers.form.logs_purchases && !published.replayed {
+            let purchase = &published.purchase;
+            tracing::info!(
+                purchase.id = %purchase.id,
+                user.id = purchase.user_id.as_str(),
+                "Published purchase"
+            );
+        }
+        let body = handlers.form.write_buy_response(&published.purchase);
+        let status = handlers.form.buy_response.status_code;
+        Ok(respond_with_purchase(status, &published, body))
     }
-    let body = handlers.form.write_buy_response(&published.purchase);
-    let status = handlers.form.buy_response.status_code;
-    Ok(respond_with_purchase(status, &published, body))
 }
 
 /// Handles `POST /purchases`: writes a purchase into the store, without the log.

@@ -2,12 +2,14 @@
 
 use std::io::ErrorKind;
 
+use shop_core::feed::FeedOptions;
 use shop_http::{HttpService, Tls, serve, serve_tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::events::shop_with_feed;
 use crate::prelude::*;
 use crate::shop::facing_parts_of;
 
@@ -209,6 +211,30 @@ async fn a_client_that_does_not_read_frees_its_request_slot() {
     let read = lazy.read_to_end(&mut rest).await;
     let is_complete = read.is_ok() && rest.ends_with(b"0\r\n\r\n");
     assert!(!is_complete, "{read:?}");
+}
+
+/// The server sends such a client nothing that could fail, before the comment of a stream 15 s later.
+#[tokio::test]
+async fn a_client_that_disconnects_frees_its_stream_at_once() {
+    let one = FeedOptions::default().max_subscriptions(1);
+    let (shop, _feed) = shop_with_feed(one, |parts| router(parts, HttpOptions::default()));
+    let served = Served::new(shop.facing, HttpOptions::default(), None).await;
+    let follow = async || {
+        let mut stream = served.connect().await;
+        let head = "GET /v1/purchases/events?userid=u1 HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut status).await.unwrap();
+        (stream, status.ends_with(b"200"))
+    };
+
+    let (first, is_served) = follow().await;
+    assert!(is_served);
+    assert!(!follow().await.1, "there is room for one stream");
+
+    drop(first);
+    let freed = async { while !follow().await.1 {} };
+    timeout(Duration::from_secs(5), freed).await.unwrap();
 }
 
 #[tokio::test]
