@@ -16,11 +16,11 @@ use shop_core::ports::{PurchaseQuery as _, RecordStore};
 use shop_http::Metrics;
 
 use crate::backend::{
-    Backends, CLOSE_TIMEOUT, ComponentKind, OpenPort, ServiceComponent, client, components,
-    currency,
+    Backends, CLOSE_TIMEOUT, ComponentKind, OpenPort, ServiceComponent, components, currency,
 };
 use crate::log_file::LogFile;
-use crate::ports::full_disk;
+use crate::service::full_disk;
+use crate::service_client::create_service_client;
 use crate::settings::{EffectiveSetting, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, auth, commands, tls};
@@ -266,7 +266,7 @@ async fn open_and_check(
             check_opened(&orders, RecordStore::check(&*orders.port), name).await
         }
         ComponentKind::Service(url) => {
-            let service = client(url, settings).await?;
+            let service = create_service_client(url, settings).await?;
             service.check_reads().await?;
             if settings.management_url.as_deref() == Some(url) {
                 currency::check(settings, &service).await?;

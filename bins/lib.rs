@@ -8,15 +8,15 @@
 //! | module | content |
 //! |---|---|
 //! | `run` | the run of a binary: a check, a command, or the service |
-//! | `service` | a service, from its settings to its shutdown |
+//! | `service` | a service, from its settings to its shutdown: what it opens, and its background tasks |
+//! | `service_client` | the clients for calls between the services |
 //! | `listeners` | the listeners of a service |
-//! | `ports` | what a service opens, and its background tasks |
 //! | `auth` | the authentication of requests |
 //! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay`, `erase` and others |
 //! | `check_config` | `--check-config`: prints the settings, and checks every connection |
 //! | `healthcheck` | `--healthcheck`: asks the running service whether it is ready |
 //! | `descriptors` | the limit of open files, and the connections that fit into it |
-//! | `backend` | the backends of logs and stores |
+//! | `backend` | opens the logs and stores that the settings select, for services and commands |
 //! | `settings` | the settings, with all errors at once |
 //! | `telemetry` | logging |
 //! | `lines` | the thread that writes log lines |
@@ -59,9 +59,9 @@ mod healthcheck;
 mod lines;
 mod listeners;
 mod log_file;
-mod ports;
 mod run;
 mod service;
+mod service_client;
 mod settings;
 mod signal;
 mod telemetry;

@@ -132,9 +132,10 @@ pub(crate) struct Backends<'a> {
     pub(crate) settings: &'a Settings,
     closing: Arc<Closing>,
     late_inspections: Mutex<LateInspections>,
-    /// The log that a service opened first on Kafka. The logs of the other topics share its clients.
+    /// The log of the topic that a service opened first on Kafka. The logs of its other topics share
+    /// the clients of this log.
     #[cfg(feature = "kafka")]
-    pub(super) first_log: std::sync::OnceLock<KafkaLog>,
+    pub(super) shared_log: std::sync::OnceLock<KafkaLog>,
 }
 
 impl<'a> Backends<'a> {
@@ -157,7 +158,7 @@ impl<'a> Backends<'a> {
             closing,
             late_inspections: Mutex::default(),
             #[cfg(feature = "kafka")]
-            first_log: std::sync::OnceLock::new(),
+            shared_log: std::sync::OnceLock::new(),
         }
     }
 

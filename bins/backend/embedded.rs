@@ -13,7 +13,7 @@ use shop_store::embedded::{
 };
 use shop_store::{EmbeddedArgs, StoreInspection};
 
-use super::port::ABOUT_FILES;
+use super::open_port::ABOUT_FILES;
 use super::{Backends, ComponentKind, CopiedFile, OpenPort, OrderBackend, TopicSpec, UserBackend};
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};

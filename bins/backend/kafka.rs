@@ -8,7 +8,8 @@ use shop_store::StoreInspection;
 
 use super::Backends;
 use super::oauth::TokenEndpoint;
-use super::port::{ABOUT_KAFKA, OpenPort, TopicSpec};
+use super::open_port::ABOUT_KAFKA;
+use super::{OpenPort, TopicSpec};
 use crate::settings::{KafkaSettings, Settings};
 use crate::{CliError, Result};
 
@@ -19,7 +20,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(1_700);
 /// Opens the log of `topic` on Kafka.
 ///
 /// # Errors
-/// The errors of the options and, for a check of the configuration, of Kafka.
+/// An error if the options are not valid. When the configuration is checked, also the errors of Kafka.
 pub(super) async fn open(
     backends: &Backends<'_>,
     kafka: &KafkaSettings,
@@ -29,15 +30,15 @@ pub(super) async fn open(
     let name = format!("Kafka, topic {} at {}", topic.name, kafka.options.brokers);
     let creates_topics = kafka.options.create_topics;
     let options = log_options(settings, kafka, topic)?;
-    let result = match backends.first_log.get() {
-        Some(first_log) => first_log.open_topic(options),
+    let result = match backends.shared_log.get() {
+        Some(shared_log) => shared_log.open_topic(options),
         None => KafkaLog::open(options).await,
     };
     let log = result.map_err(CliError::about(ABOUT_KAFKA))?;
     // Only a service shares the clients. A check opens each topic by itself, so that it reports the
     // cause of a failure for each topic.
     if settings.serves() {
-        backends.first_log.get_or_init(|| log.clone());
+        backends.shared_log.get_or_init(|| log.clone());
     }
 
     // A check reports the topic that a service would create.

@@ -17,8 +17,9 @@ use shop_core::ports::WaitingSummary;
 use tokio::time::timeout;
 
 use super::{doctor, format_table, print_report};
-use crate::backend::{Backends, ComponentKind, TopicSpec, with_service_token};
+use crate::backend::{Backends, ComponentKind, TopicSpec};
 use crate::check_config::{Part, check};
+use crate::service_client::with_service_token;
 use crate::settings::Settings;
 use crate::version::VERSION;
 use crate::{CliError, Result, healthcheck};

@@ -21,7 +21,7 @@
 //! | `otel` | the variables of OpenTelemetry |
 //! | `host_port` | an address to listen on |
 //! | `secret` | secrets that are read again |
-//! | `service` | facing or management |
+//! | `service_kind` | facing or management |
 
 mod command;
 mod command_line;
@@ -37,7 +37,7 @@ mod otel;
 mod roles;
 mod secret;
 mod select;
-mod service;
+mod service_kind;
 #[cfg(test)]
 mod settings_page_test;
 #[cfg(test)]
@@ -76,7 +76,7 @@ pub(crate) use secret::Secret;
 pub(crate) use select::{Auth, EntityLocation, IssuerKeys, Log, ServiceCalls, Store, TlsFiles};
 #[cfg(feature = "kafka")]
 pub(crate) use select::{KafkaSettings, TokenEndpointSettings};
-pub use service::ServiceKind;
+pub use service_kind::ServiceKind;
 pub(crate) use variables::LogFormat;
 
 /// The maximum number of connections of the admin listener.
@@ -291,7 +291,7 @@ impl Settings {
                 // service runs in its container.
                 let mut listening_service = self.service;
                 if self.process.healthcheck
-                    && let Some(container_service) = service::from_container()
+                    && let Some(container_service) = service_kind::from_container()
                 {
                     listening_service = container_service;
                 }

@@ -1,14 +1,4 @@
-//! What a service opens, and its background tasks.
-//!
-//! [`open_purchases`] and [`Entities`] open the logs and stores that the settings select, for the
-//! router. [`PurchaseTasks::start`] and [`Entities::start`] then start the [`Background`] tasks: ingest,
-//! the relays, the retention, and the tasks that observe the logs for metrics.
-
-mod disk;
-mod entities;
-mod pending_dead_letters;
-mod purchases;
-mod reader;
+//! [`Background`]: the tasks that run beside the server of a service, and their order at the end.
 
 use std::sync::Arc;
 
@@ -23,27 +13,24 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::log_observer;
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
-
-pub(crate) use disk::{full_disk, watch_disk};
-pub(crate) use entities::Entities;
-pub(crate) use purchases::{PurchaseTasks, open_purchases};
 
 /// The background tasks of a service.
 ///
 /// Ingest, the retention and the observing tasks run until the shutdown begins; ingest then
 /// completes the work that it began. Relays run until the server has completed its requests.
-pub(crate) struct Background {
+pub(super) struct Background {
     tasks: Vec<JoinHandle<Result<()>>>,
-    shutdown: Shutdown,
+    pub(super) shutdown: Shutdown,
     /// Cancelled when the server has completed its requests.
     requests_completed: CancellationToken,
 }
 
 impl Background {
     /// Creates no task yet. The tasks end when `shutdown` begins.
-    pub(crate) fn new(shutdown: &Shutdown) -> Self {
+    pub(super) fn new(shutdown: &Shutdown) -> Self {
         Self {
             tasks: Vec::new(),
             shutdown: shutdown.clone(),
@@ -52,7 +39,7 @@ impl Background {
     }
 
     /// Runs `relay` in a task. Returns the monitor of the relay.
-    fn run_relay(&mut self, relay: Relay) -> RelayMonitor {
+    pub(super) fn run_relay(&mut self, relay: Relay) -> RelayMonitor {
         let monitor = relay.monitor();
         let run = relay.run(self.requests_completed.clone().cancelled_owned());
         self.tasks.push(tokio::spawn(async move {
@@ -70,7 +57,7 @@ impl Background {
     ///
     /// # Errors
     /// An error if `backend` contains no log.
-    fn run_ingest<R: Record>(
+    pub(super) fn run_ingest<R: Record>(
         &mut self,
         ingest: Ingest<R>,
         backend: &Backend,
@@ -85,7 +72,7 @@ impl Background {
             Ok(())
         }));
 
-        self.run_until_shutdown(pending_dead_letters::observe_log(
+        self.run_until_shutdown(log_observer::observe_log(
             observed_log,
             backend.topic.clone(),
             monitor.clone(),
@@ -97,7 +84,12 @@ impl Background {
 
     /// Records in `metrics`, at regular intervals, the lag of `ingest` and the positions of `feed`.
     /// `/health` shows the values of the last hour.
-    fn record_progress(&mut self, ingest: IngestMonitor, feed: PurchaseFeed, metrics: &Metrics) {
+    pub(super) fn record_progress(
+        &mut self,
+        ingest: IngestMonitor,
+        feed: PurchaseFeed,
+        metrics: &Metrics,
+    ) {
         let metrics = metrics.clone();
         let mut ticks = tokio::time::interval(Metrics::HISTORY_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -114,7 +106,7 @@ impl Background {
 
     /// Runs the inspection of a store in a task. If the inspection finds a fault, the service ends
     /// with its error, because a service does not start with such a store either.
-    pub(crate) fn run_inspection(
+    pub(super) fn run_inspection(
         &mut self,
         inspection: impl Future<Output = Result<()>> + Send + 'static,
     ) {
@@ -132,7 +124,7 @@ impl Background {
     }
 
     /// Runs `work` in a task, which ends with `work` or when the shutdown begins.
-    fn run_until_shutdown(&mut self, work: impl Future<Output: Send> + Send + 'static) {
+    pub(super) fn run_until_shutdown(&mut self, work: impl Future<Output: Send> + Send + 'static) {
         let shutdown = self.shutdown.clone();
         self.tasks.push(tokio::spawn(async move {
             let _ended = shutdown.run_until_cancelled(work).await;
@@ -145,7 +137,7 @@ impl Background {
     ///
     /// # Errors
     /// The error of the first failed task, in the order in which the tasks were started.
-    pub(crate) async fn finish(self) -> Result<()> {
+    pub(super) async fn finish(self) -> Result<()> {
         self.requests_completed.cancel();
 
         let mut first_failure = Ok(());

@@ -1,5 +1,8 @@
-//! What only one backend can do: operations on the embedded files, on a collection of MongoDB, and on
-//! all rows of PostgreSQL. With another backend, each returns a usage error that names its backend.
+//! Maintenance that only one backend supports: of the embedded files, of a collection of MongoDB, and
+//! of the rows of PostgreSQL.
+//!
+//! With another backend, most of it is a usage error that names the backend it is for. `vacuum` and
+//! `find_damage` then have nothing to do.
 
 use std::path::Path;
 

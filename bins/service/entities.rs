@@ -18,9 +18,11 @@ use shop_core::ports::RecordStore;
 use shop_core::record::Record;
 use shop_http::{Metrics, PartReports};
 
-use super::{Background, reader};
+use super::background::Background;
+use super::unread_log;
 use crate::Result;
-use crate::backend::{Backends, TopicSpec, client, source};
+use crate::backend::{Backends, TopicSpec, create_log_source};
+use crate::service_client::create_service_client;
 use crate::settings::{EntityLocation, Settings};
 
 /// The rows of users or of orders that this process stores. They consume `R`, the events of the
@@ -57,11 +59,11 @@ impl Entities {
         let mut entities = Self::default();
         entities.accounts.unknown_user_wait = settings.order_user_wait();
         if let EntityLocation::Remote(url) = &settings.users {
-            let users = client(url, settings).await?.users();
+            let users = create_service_client(url, settings).await?.users();
             entities.accounts.users = Some(EntityRole::new(Arc::new(users)));
         }
         if let EntityLocation::Remote(url) = &settings.orders {
-            let orders = client(url, settings).await?.orders();
+            let orders = create_service_client(url, settings).await?.orders();
             entities.accounts.orders = Some(EntityRole::new(Arc::new(orders)));
         }
 
@@ -162,7 +164,7 @@ impl<R: Record> LocalRows<R> {
 
         if settings.ingests {
             let ingest = Ingest::new(
-                source(settings, &self.subscribed_log)?,
+                create_log_source(settings, &self.subscribed_log)?,
                 self.projection,
                 Arc::clone(self.subscribed_log.require_log()?),
                 settings.ingest_options(),
@@ -173,7 +175,7 @@ impl<R: Record> LocalRows<R> {
                 background.run_ingest(ingest, &self.subscribed_log, metrics, no_spot_check)?;
             role.ingest = Some(monitor);
         }
-        background.run_until_shutdown(reader::watch_topic(
+        background.run_until_shutdown(unread_log::watch_topic(
             Operations::new(self.subscribed_log),
             role.ingest.clone(),
             self.part,

@@ -1,5 +1,25 @@
-//! [`Service`]: a service from its settings to its shutdown, for the binaries and for programs that
-//! embed a whole service.
+//! [`Service`]: a whole service in a process, from its settings to its shutdown, for the binaries and
+//! for programs that embed one.
+//!
+//! [`Service::open`] opens the logs and stores that the settings select, through [`Backends`].
+//! [`Service::serve`] starts the background tasks, and serves the router of `shop_http`. The
+//! `Service` of `shop_http` is less than this one: the state that the handlers of a router share.
+//!
+//! | module | content |
+//! |---|---|
+//! | `purchases` | the log and the store of the purchases, and their tasks |
+//! | `entities` | the users and the orders, and their tasks |
+//! | `background` | runs the tasks, and ends them in order |
+//! | `log_observer` | the task that counts the pending dead letters of a log for metrics |
+//! | `unread_log` | the task that reports a log that no process reads |
+//! | `disk` | the report that the disk of the embedded files is full |
+
+mod background;
+mod disk;
+mod entities;
+mod log_observer;
+mod purchases;
+mod unread_log;
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +34,15 @@ use shop_http::{AnyOf, Parts, ServiceKind, Tls, routes};
 use crate::backend::{Backends, CLOSE_TIMEOUT, Closing};
 use crate::lines::Lines;
 use crate::listeners::Listeners;
-use crate::ports::{Background, Entities, PurchaseTasks, open_purchases, watch_disk};
 use crate::settings::{ProcessRole, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, auth, tls, version};
+use background::Background;
+use disk::watch_disk;
+use entities::Entities;
+use purchases::{PurchaseTasks, open_purchases};
+
+pub(crate) use disk::full_disk;
 
 /// A service whose logs and stores are open.
 ///

@@ -21,8 +21,10 @@ use shop_http::{Metrics, PartReports, Parts, ServiceKind};
 use tokio::time::timeout;
 use tracing::Span;
 
-use super::{Background, reader};
-use crate::backend::{Backends, client, currency, source};
+use super::background::Background;
+use super::unread_log;
+use crate::backend::{Backends, create_log_source, currency};
+use crate::service_client::create_service_client;
 use crate::settings::Settings;
 use crate::{CliError, Result, traces};
 
@@ -124,7 +126,7 @@ async fn list_from_service(
     };
 
     let log = Arc::clone(backend.require_log()?);
-    let management = Arc::new(client(url, settings).await?);
+    let management = Arc::new(create_service_client(url, settings).await?);
     // The group that feeds the store of management is a setting of management.
     backend.feed = Some(PurchaseFeed::with_options(
         log,
@@ -182,12 +184,12 @@ impl PurchaseTasks {
 
         self.start_ingest(backend, background, settings, metrics)?;
         if let Some(management) = self.management {
-            background.run_until_shutdown(reader::watch_service(management, reports));
+            background.run_until_shutdown(unread_log::watch_service(management, reports));
         } else {
-            background.run_until_shutdown(reader::watch_topic(
+            background.run_until_shutdown(unread_log::watch_topic(
                 Operations::new(backend.clone()),
                 backend.ingest.clone(),
-                reader::READER,
+                unread_log::READER,
                 reports,
             ));
         }
@@ -216,7 +218,7 @@ impl PurchaseTasks {
         }
 
         let ingest = Ingest::new(
-            source(settings, backend)?,
+            create_log_source(settings, backend)?,
             store,
             Arc::clone(backend.require_log()?),
             settings.ingest_options(),
