@@ -58,56 +58,98 @@ impl Entities {
         let settings = backends.settings;
         let mut entities = Self::default();
         entities.accounts.unknown_user_wait = settings.order_user_wait();
-        if let EntityLocation::Remote(url) = &settings.users {
-            let users = create_service_client(url, settings).await?.users();
-            entities.accounts.users = Some(EntityRole::new(Arc::new(users)));
-        }
-        if let EntityLocation::Remote(url) = &settings.orders {
-            let orders = create_service_client(url, settings).await?.orders();
-            entities.accounts.orders = Some(EntityRole::new(Arc::new(orders)));
-        }
+        entities.connect_to_services(settings).await?;
 
         let stores_users = settings.users == EntityLocation::Stored;
         let stores_orders = settings.orders == EntityLocation::Stored;
         if !stores_users && !stores_orders {
             return Ok(entities);
         }
+        // The rows of one role publish to one of these logs, and consume the other.
         let user_events = backends.log(TopicSpec::users(settings)).await?.port;
         let order_events = backends.log(TopicSpec::orders(settings)).await?.port;
-        let user_log = user_events.require_log()?;
-        let order_log = order_events.require_log()?;
-
         if stores_users {
-            let users = backends.users().await?.port;
-            users.set_event_log(Arc::clone(user_log));
-            entities.users = Some(LocalRows {
-                part: "users",
-                relay: Relay::new(
-                    Arc::clone(&users) as _,
-                    Arc::clone(user_log),
-                    RelayOptions::default(),
-                ),
-                projection: Arc::clone(&users) as _,
-                subscribed_log: order_events.clone(),
-            });
-            entities.accounts.users = Some(EntityRole::new(users));
+            entities
+                .open_users(backends, &user_events, &order_events)
+                .await?;
         }
         if stores_orders {
-            let orders = backends.orders().await?.port;
-            orders.set_event_log(Arc::clone(order_log));
-            entities.orders = Some(LocalRows {
-                part: "orders",
-                relay: Relay::new(
-                    Arc::clone(&orders) as _,
-                    Arc::clone(order_log),
-                    RelayOptions::default(),
-                ),
-                projection: Arc::clone(&orders) as _,
-                subscribed_log: user_events.clone(),
-            });
-            entities.accounts.orders = Some(EntityRole::new(orders));
+            entities
+                .open_orders(backends, &order_events, &user_events)
+                .await?;
         }
         Ok(entities)
+    }
+
+    /// Creates the clients of the services that store the users or the orders, if the settings name
+    /// any.
+    ///
+    /// # Errors
+    /// The errors of the clients.
+    async fn connect_to_services(&mut self, settings: &Settings) -> Result<()> {
+        if let EntityLocation::Remote(url) = &settings.users {
+            let users = create_service_client(url, settings).await?.users();
+            self.accounts.users = Some(EntityRole::new(Arc::new(users)));
+        }
+        if let EntityLocation::Remote(url) = &settings.orders {
+            let orders = create_service_client(url, settings).await?.orders();
+            self.accounts.orders = Some(EntityRole::new(Arc::new(orders)));
+        }
+        Ok(())
+    }
+
+    /// Opens the rows of the users. They publish to `user_events`, and consume `order_events`.
+    ///
+    /// # Errors
+    /// The errors of the store, or an error if `user_events` has no log.
+    async fn open_users(
+        &mut self,
+        backends: &Backends<'_>,
+        user_events: &Backend,
+        order_events: &Backend,
+    ) -> Result<()> {
+        let event_log = user_events.require_log()?;
+        let users = backends.users().await?.port;
+        users.set_event_log(Arc::clone(event_log));
+        self.users = Some(LocalRows {
+            part: "users",
+            relay: Relay::new(
+                Arc::clone(&users) as _,
+                Arc::clone(event_log),
+                RelayOptions::default(),
+            ),
+            projection: Arc::clone(&users) as _,
+            subscribed_log: order_events.clone(),
+        });
+        self.accounts.users = Some(EntityRole::new(users));
+        Ok(())
+    }
+
+    /// Opens the rows of the orders. They publish to `order_events`, and consume `user_events`.
+    ///
+    /// # Errors
+    /// The errors of the store, or an error if `order_events` has no log.
+    async fn open_orders(
+        &mut self,
+        backends: &Backends<'_>,
+        order_events: &Backend,
+        user_events: &Backend,
+    ) -> Result<()> {
+        let event_log = order_events.require_log()?;
+        let orders = backends.orders().await?.port;
+        orders.set_event_log(Arc::clone(event_log));
+        self.orders = Some(LocalRows {
+            part: "orders",
+            relay: Relay::new(
+                Arc::clone(&orders) as _,
+                Arc::clone(event_log),
+                RelayOptions::default(),
+            ),
+            projection: Arc::clone(&orders) as _,
+            subscribed_log: user_events.clone(),
+        });
+        self.accounts.orders = Some(EntityRole::new(orders));
+        Ok(())
     }
 
     /// Returns the operations on the logs of the events that the rows of this process consume.

@@ -25,9 +25,16 @@ const PAUSE_FACTOR: u32 = 50;
 /// The maximum pause. An observation also takes long because the broker is busy.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
+/// When the next observation of a log begins.
+enum NextObservation {
+    Now,
+    /// After a pause, and at the latest after this time.
+    Within(Duration),
+}
+
 /// Records in `metrics` the state of the log of `topic`, periodically and when `ingest`
 /// dead-letters or loses a record. Does not end.
-pub(crate) async fn observe_log(
+pub(super) async fn observe_log(
     log: Arc<dyn Log>,
     topic: String,
     ingest: IngestMonitor,
@@ -37,11 +44,7 @@ pub(crate) async fn observe_log(
     let mut has_failed = false;
     loop {
         let start = Instant::now();
-        let IngestCounters {
-            lost: lost_count,
-            dead_lettered: dead_letter_count,
-            ..
-        } = ingest.status().counters;
+        let counters = ingest.status().counters;
         // The retention is noted before the log is read, because an alert divides by it also while
         // dead letters cannot be read.
         metrics.note_retention(&topic, log.info().retention);
@@ -61,35 +64,58 @@ pub(crate) async fn observe_log(
             }
         }
 
-        let mut interval = COUNT_INTERVAL;
+        let mut next_observation = NextObservation::Within(COUNT_INTERVAL);
         if let Some(spot_check) = &mut spot_check {
-            let check_result = tokio::select! {
-                result = spot_check.check() => result,
-                () = wait_for_loss(&ingest, lost_count) => continue,
-            };
-            match check_result {
-                Ok(0) => {}
-                // The gaps became dead letters, which are counted now.
-                Ok(_gap_count) => continue,
-                Err(error) => {
-                    tracing::debug!(log.topic = topic, error = %error.chain(), "the spot check of the store has failed");
-                    interval = RETRY_INTERVAL;
-                }
-            }
+            next_observation = check_store(spot_check, &topic, &ingest, counters.lost).await;
         }
-
-        // A lost record begins the next observation at once, and a dead-lettered record after the
-        // pause. Without either, it begins after the interval, and counts the changes of other
-        // processes.
-        let pause = (start.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
-        let loss = wait_for_loss(&ingest, lost_count);
-        if timeout(pause, loss).await.is_err() {
-            let change = wait_until(&ingest, |current| {
-                current.lost != lost_count || current.dead_lettered != dead_letter_count
-            });
-            let _timed_out = timeout(interval.saturating_sub(pause), change).await;
+        if let NextObservation::Within(interval) = next_observation {
+            let pause = (start.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
+            wait_for_change(&ingest, &counters, pause, interval).await;
         }
     }
+}
+
+/// Runs the spot check of the store, unless `ingest` loses a record in the meantime. The number of
+/// lost records was `lost_count`.
+async fn check_store(
+    spot_check: &mut SpotCheck,
+    topic: &str,
+    ingest: &IngestMonitor,
+    lost_count: u64,
+) -> NextObservation {
+    let check_result = tokio::select! {
+        result = spot_check.check() => result,
+        () = wait_for_loss(ingest, lost_count) => return NextObservation::Now,
+    };
+    match check_result {
+        Ok(0) => NextObservation::Within(COUNT_INTERVAL),
+        // The gaps became dead letters, which are counted now.
+        Ok(_gap_count) => NextObservation::Now,
+        Err(error) => {
+            tracing::debug!(log.topic = topic, error = %error.chain(), "the spot check of the store has failed");
+            NextObservation::Within(RETRY_INTERVAL)
+        }
+    }
+}
+
+/// Waits for a reason to observe the log again. `counters` are those of the last observation.
+///
+/// A lost record ends the wait at once, and a dead-lettered record after `pause`. Without either, the
+/// wait ends after `interval`, so that the changes of other processes are counted.
+async fn wait_for_change(
+    ingest: &IngestMonitor,
+    counters: &IngestCounters,
+    pause: Duration,
+    interval: Duration,
+) {
+    let loss = wait_for_loss(ingest, counters.lost);
+    if timeout(pause, loss).await.is_ok() {
+        return;
+    }
+    let change = wait_until(ingest, |current| {
+        current.lost != counters.lost || current.dead_lettered != counters.dead_lettered
+    });
+    let _timed_out = timeout(interval.saturating_sub(pause), change).await;
 }
 
 /// Waits until the number of records that `ingest` lost is no longer `lost_count`.

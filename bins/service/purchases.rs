@@ -10,9 +10,9 @@ use std::time::Duration;
 use shop_client::ShopClient;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
-use shop_core::log::Batch;
+use shop_core::log::{Batch, IngestPositions};
 use shop_core::operations::Operations;
-use shop_core::ports::PurchaseStore;
+use shop_core::ports::{PurchaseQuery, PurchaseStore};
 use shop_core::record::RecordDecoders;
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_core::verify::SpotCheck;
@@ -59,14 +59,7 @@ pub(crate) async fn open_purchases(
     // Operators and the spot check use the store of this process, even if purchases are listed from
     // another service.
     let operations = Operations::new(backend.clone());
-    let mut tasks = PurchaseTasks {
-        management: None,
-        spot_check: None,
-    };
-    // A store in the file of its log is lost together with the log, so a spot check finds nothing.
-    if backend.store.is_some() && !settings.log_and_store_share_file() {
-        tasks.spot_check = Some(operations.spot_check(settings.process.purchase_retention)?);
-    }
+    let spot_check = create_spot_check(&operations, &backend, settings)?;
     if backend.store.is_none() && backend.has_local_log {
         tracing::warn!(
             "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
@@ -74,7 +67,13 @@ pub(crate) async fn open_purchases(
             settings.data_dir.display()
         );
     }
-    let management = list_from_service(&mut backend, settings).await?;
+
+    let mut management = None;
+    if let Some(url) = &settings.management_url {
+        management = Some(list_from_management(&mut backend, url, settings).await?);
+    } else {
+        list_from_own_store(&mut backend)?;
+    }
 
     // Both calls run together, so that an unavailable store delays the start only once.
     let currency_query = currency::read_shop_currency(settings, &backend);
@@ -85,61 +84,99 @@ pub(crate) async fn open_purchases(
     };
     let (currency, ()) = tokio::join!(currency_query, write_check);
     backend.currency = currency?;
+    parts.clock = Arc::new(clock_of_purchases(&backend, settings).await);
 
-    // With a retention, the clock of new purchases does not return a time before the last time that
-    // the store saw. While the server of the store is unavailable, that time is unknown.
-    let mut clock = SystemClockFrom(Timestamp::MIN);
-    if let Some(erase) = &backend.erase
-        && settings.process.purchase_retention.is_some()
-        && let Ok(Some(last_seen)) = erase.last_seen(None).await
-    {
-        clock = SystemClockFrom(last_seen);
-    }
-    parts.clock = Arc::new(clock);
     // Only management serves the dead letters, because clients must not reach them.
     if settings.service == ServiceKind::Management {
         parts.operations.push(operations);
     }
-    if backend.store.is_none() {
-        tasks.management = management;
+    // A process with a store asks its own log whether it is read.
+    if backend.store.is_some() {
+        management = None;
     }
     parts.purchases = Some(backend);
-    Ok(tasks)
+    Ok(PurchaseTasks {
+        management,
+        spot_check,
+    })
 }
 
-/// Adds the feed to `backend`. If the settings name a service that lists the purchases, also makes
-/// `backend` list from this service, and returns its client.
+/// Creates the spot check of the store of `backend` against its log. Returns `None` if a spot check
+/// of this process would find nothing.
 ///
 /// # Errors
-/// - an error if there is neither a service nor a store to list purchases from
-/// - the errors of the client of the service
-async fn list_from_service(
-    backend: &mut Backend,
+/// An error if `backend` has a store, but no log or no group.
+fn create_spot_check(
+    operations: &Operations,
+    backend: &Backend,
     settings: &Settings,
-) -> Result<Option<Arc<ShopClient>>> {
-    let Some(url) = &settings.management_url else {
-        if backend.query.is_none() {
-            return Err(CliError::new("there is no store to list purchases from"));
-        }
-        backend.feed = Some(backend.create_feed()?);
+) -> Result<Option<SpotCheck>> {
+    // A store in the file of its log is lost together with the log.
+    if backend.store.is_none() || settings.log_and_store_share_file() {
         return Ok(None);
-    };
+    }
+    let spot_check = operations.spot_check(settings.process.purchase_retention)?;
+    Ok(Some(spot_check))
+}
 
+/// Makes `backend` list purchases from its own store, and adds the feed of these purchases.
+///
+/// # Errors
+/// An error if there is no store to list purchases from.
+fn list_from_own_store(backend: &mut Backend) -> Result<()> {
+    if backend.query.is_none() {
+        return Err(CliError::new("there is no store to list purchases from"));
+    }
+    backend.feed = Some(backend.create_feed()?);
+    Ok(())
+}
+
+/// Makes `backend` list purchases from the service `management` at `url`, and adds the feed of the
+/// log, which waits until management has stored a purchase. Returns the client of management.
+///
+/// # Errors
+/// - an error if `backend` has no log
+/// - the errors of the client
+async fn list_from_management(
+    backend: &mut Backend,
+    url: &str,
+    settings: &Settings,
+) -> Result<Arc<ShopClient>> {
     let log = Arc::clone(backend.require_log()?);
     let management = Arc::new(create_service_client(url, settings).await?);
-    // The group that feeds the store of management is a setting of management.
+    let query: Arc<dyn PurchaseQuery> = Arc::clone(&management) as _;
+    // The group that feeds the store of management is a setting of management, so only management
+    // can say how far the group has read the log.
+    let positions: Arc<dyn IngestPositions> = Arc::clone(&management) as _;
+
+    let feed_options = FeedOptions::default().decoders(backend.decoders.clone());
     backend.feed = Some(PurchaseFeed::with_options(
         log,
-        Arc::clone(&management) as _,
-        Arc::clone(&management) as _,
-        FeedOptions::default().decoders(backend.decoders.clone()),
+        positions,
+        Arc::clone(&query),
+        feed_options,
     ));
-    backend.query = Some(Arc::clone(&management) as _);
+    backend.query = Some(query);
     backend.has_local_store = false;
+    // A process with a store of its own writes to it, so that store decides about the currency.
     if backend.store.is_none() {
         backend.currency_store = Some(Arc::clone(&management) as _);
     }
-    Ok(Some(management))
+    Ok(management)
+}
+
+/// Returns the clock of new purchases.
+///
+/// With a retention, the clock does not return a time before the last time that the store of
+/// `backend` saw. While the server of the store is unavailable, that time is unknown.
+async fn clock_of_purchases(backend: &Backend, settings: &Settings) -> SystemClockFrom {
+    if let Some(erase) = &backend.erase
+        && settings.process.purchase_retention.is_some()
+        && let Ok(Some(last_seen)) = erase.last_seen(None).await
+    {
+        return SystemClockFrom(last_seen);
+    }
+    SystemClockFrom(Timestamp::MIN)
 }
 
 /// Warns at the start if purchases cannot be stored now, such as in a database that is read-only.
@@ -223,31 +260,34 @@ impl PurchaseTasks {
             Arc::clone(backend.require_log()?),
             settings.ingest_options(),
         )
-        .with_decoders(backend.decoders.clone());
-        let group = backend.require_group()?;
-        let ingest = ingest.with_observer(Arc::new(IngestTelemetry {
-            metrics: metrics.ingest_observer(),
-            logs_purchases: settings.process.logs_purchases(),
-            decoders: backend.decoders.clone(),
-            trace_names: settings
-                .messaging_system()
-                .map(|system| (system, group.to_owned())),
-        }));
+        .with_decoders(backend.decoders.clone())
+        .with_observer(Arc::new(IngestTelemetry::new(backend, settings, metrics)?));
         let monitor = background.run_ingest(ingest, backend, metrics, self.spot_check.take())?;
         if let Some(feed) = &backend.feed {
             background.record_progress(monitor.clone(), feed.clone(), metrics);
         }
         backend.ingest = Some(monitor);
 
-        if let (Some(retention_period), Some(erase)) =
-            (settings.process.purchase_retention, &backend.erase)
-        {
-            let options = RetentionOptions::new(retention_period);
-            let retention = Retention::new(Arc::clone(erase), options);
-            metrics.count_expired(retention.monitor());
-            background.run_until_shutdown(async move { retention.run().await });
-        }
+        start_retention(backend, background, settings, metrics);
         Ok(())
+    }
+}
+
+/// Starts the task that erases the purchases of `backend` that are older than the retention, if the
+/// settings have one.
+fn start_retention(
+    backend: &Backend,
+    background: &mut Background,
+    settings: &Settings,
+    metrics: &Metrics,
+) {
+    if let (Some(retention_period), Some(erase)) =
+        (settings.process.purchase_retention, &backend.erase)
+    {
+        let options = RetentionOptions::new(retention_period);
+        let retention = Retention::new(Arc::clone(erase), options);
+        metrics.count_expired(retention.monitor());
+        background.run_until_shutdown(async move { retention.run().await });
     }
 }
 
@@ -261,6 +301,24 @@ struct IngestTelemetry {
     decoders: RecordDecoders,
     /// The system of the log and the group that reads it, if spans are exported.
     trace_names: Option<(&'static str, String)>,
+}
+
+impl IngestTelemetry {
+    /// Creates the observer of the ingest of `backend`.
+    ///
+    /// # Errors
+    /// An error if `backend` has no group.
+    fn new(backend: &Backend, settings: &Settings, metrics: &Metrics) -> Result<Self> {
+        let group = backend.require_group()?;
+        Ok(Self {
+            metrics: metrics.ingest_observer(),
+            logs_purchases: settings.process.logs_purchases(),
+            decoders: backend.decoders.clone(),
+            trace_names: settings
+                .messaging_system()
+                .map(|system| (system, group.to_owned())),
+        })
+    }
 }
 
 impl IngestObserver for IngestTelemetry {

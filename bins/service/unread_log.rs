@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use shop_client::ShopClient;
 use shop_core::ingest::{IngestMonitor, Phase};
-use shop_core::operations::Operations;
+use shop_core::operations::{Operations, UnreadTopic};
 use shop_core::{Error, ErrorKind};
 use shop_http::{PartReport, PartReports};
 use tokio::sync::watch;
@@ -48,32 +48,47 @@ pub(super) fn watch_topic(
     async move {
         let mut was_unread = false;
         loop {
-            let ingests = ingest
-                .as_ref()
-                .is_some_and(|ingest| ingest.status().phase == Phase::Running);
-            if ingests {
-                was_unread = false;
-                report_sender.send_replace(PartReport::Works);
-            } else if let Ok(result) = timeout(TIMEOUT, operations.unread_topic()).await {
-                match result {
-                    Ok(Some(unread)) if was_unread => {
-                        let text = format!(
-                            "{unread}: run management with SHOP_INGEST=on, with the same topic and group"
-                        );
-                        report_sender.send_replace(PartReport::Fails(text));
-                    }
-                    // A member may be about to join, so only the second query in a row counts.
-                    Ok(Some(_)) => was_unread = true,
-                    Ok(None) => {
-                        was_unread = false;
-                        report_sender.send_replace(PartReport::Works);
-                    }
-                    Err(error) => report_unknown(&error, &report_sender),
+            match find_unread_topic(&operations, ingest.as_ref()).await {
+                Ok(None) => {
+                    was_unread = false;
+                    report_sender.send_replace(PartReport::Works);
                 }
+                // A member may be about to join, so only the second query in a row counts.
+                Ok(Some(_)) if !was_unread => was_unread = true,
+                Ok(Some(unread)) => {
+                    let text = format!(
+                        "{unread}: run management with SHOP_INGEST=on, with the same topic and group"
+                    );
+                    report_sender.send_replace(PartReport::Fails(text));
+                }
+                Err(error) => report_unknown(&error, &report_sender),
             }
             tokio::time::sleep(INTERVAL).await;
         }
     }
+}
+
+/// Asks the log of `operations` whether it has unread records, and no member of its group. Does not
+/// ask while `ingest` runs, because its process is then a member, or waits to become one.
+///
+/// # Errors
+/// - the errors of the log
+/// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the log does not answer in time
+async fn find_unread_topic(
+    operations: &Operations,
+    ingest: Option<&IngestMonitor>,
+) -> shop_core::Result<Option<UnreadTopic>> {
+    if ingest.is_some_and(|ingest| ingest.status().phase == Phase::Running) {
+        return Ok(None);
+    }
+    timeout(TIMEOUT, operations.unread_topic())
+        .await
+        .unwrap_or_else(|_elapsed| {
+            Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                "the log does not answer",
+            ))
+        })
 }
 
 /// Reports that it is not known whether a topic is read, if the query is denied, which an operator
