@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rustix::fs::{Access, access};
 use serde_json::json;
+use shop_core::Backend;
 use shop_core::ports::{PurchaseQuery as _, RecordStore};
 use shop_http::Metrics;
 
@@ -111,6 +112,11 @@ pub(crate) struct Part<'a> {
 }
 
 impl Part<'_> {
+    /// Returns whether the part exists and its check succeeded, so that it can be read.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.exists && self.failure.is_none()
+    }
+
     /// Returns whether this part and `other` fail by one cause. The errors of two parts on one
     /// server differ at most in their subjects, such as the table.
     fn shares_cause_with(&self, other: &Self) -> bool {
@@ -162,9 +168,15 @@ pub(crate) async fn check<'a>(backends: &Backends<'a>) -> (Vec<Part<'a>>, Vec<St
         }
     }
 
-    // Parts that fail by one cause share a line. Parts that work are in a group without a failure.
+    faults.extend(faults_of_parts(&parts));
+    (parts, faults)
+}
+
+/// Returns the faults of the parts that do not work. Parts that fail by one cause share a fault.
+fn faults_of_parts(parts: &[Part<'_>]) -> Vec<String> {
+    // Parts that work are in a group without a failure.
     let mut groups: Vec<Vec<&Part<'_>>> = Vec::new();
-    for part in &parts {
+    for part in parts {
         match groups
             .iter_mut()
             .find(|group| group[0].shares_cause_with(part))
@@ -173,13 +185,15 @@ pub(crate) async fn check<'a>(backends: &Backends<'a>) -> (Vec<Part<'a>>, Vec<St
             None => groups.push(vec![part]),
         }
     }
+
+    let mut faults = Vec::new();
     for group in groups {
         if let Some(failure) = &group[0].failure {
             let names: Vec<_> = group.iter().map(|part| part.component.label).collect();
             faults.push(format!("{}: {failure}", names.join(", ")));
         }
     }
-    (parts, faults)
+    faults
 }
 
 /// Checks a component, and returns it as a part. Does not open the part if its file is missing or
@@ -228,22 +242,7 @@ async fn open_and_check(
     match kind {
         ComponentKind::Log(topic) => {
             let open_log = backends.log(topic).await?;
-            let log = open_log.port.require_log()?;
-            let exists_result = check_opened(&open_log, log.check(), name).await;
-
-            // If the topic exists, the check above read its settings and its state.
-            let faults = log.info().faults;
-            for weakness in &faults.weak_settings {
-                *name += "; ";
-                *name += weakness;
-            }
-            let unavailable = faults.unavailable.join(", ");
-            if exists_result.is_ok() && !unavailable.is_empty() {
-                return Err(CliError::new(format!(
-                    "partitions take no records: {unavailable}"
-                )));
-            }
-            exists_result
+            check_log(&open_log, name).await
         }
         ComponentKind::Purchases => {
             let open_store = backends.purchases().await?;
@@ -274,6 +273,30 @@ async fn open_and_check(
             Ok(true)
         }
     }
+}
+
+/// Checks the log `open_log`, if it exists. Returns whether it exists. Replaces `name` by the name of
+/// the log, followed by its weak settings.
+///
+/// # Errors
+/// Returns the error of the check, or an error if a partition takes no records.
+async fn check_log(open_log: &OpenPort<Backend>, name: &mut String) -> Result<bool> {
+    let log = open_log.port.require_log()?;
+    let exists_result = check_opened(open_log, log.check(), name).await;
+
+    // If the topic exists, the check above read its settings and its state.
+    let faults = log.info().faults;
+    for weakness in &faults.weak_settings {
+        *name += "; ";
+        *name += weakness;
+    }
+    let unavailable = faults.unavailable.join(", ");
+    if exists_result.is_ok() && !unavailable.is_empty() {
+        return Err(CliError::new(format!(
+            "partitions take no records: {unavailable}"
+        )));
+    }
+    exists_result
 }
 
 /// Runs `check` if the backend of the `opened` port exists. Then replaces `name` by the name of the

@@ -57,12 +57,18 @@ pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<DlqAction>) -
             let options = ResolveOptions::new(Resolution::Replayed)
                 .dry_run(*dry_run)
                 .rate(*rate);
+            if *dry_run {
+                return preview_selected(settings, &log, selection, options).await;
+            }
             resolve_selected(settings, &log, selection, options).await
         }
         DlqAction::Drop {
             dry_run, selection, ..
         } => {
             let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
+            if *dry_run {
+                return preview_selected(settings, &log, selection, options).await;
+            }
             resolve_selected(settings, &log, selection, options).await
         }
         DlqAction::Park { positions, note } => park(backends, log, topic, positions, note).await,
@@ -137,7 +143,7 @@ impl DeadLetterPrinter {
 
 /// Prints the dead letters that `selection` matches.
 ///
-/// Ends early, without an error, when nobody reads standard output any more.
+/// Ends early, without an error, when the reader of standard output has closed it.
 ///
 /// # Errors
 /// - an error with a line for each selected position without a dead letter
@@ -170,16 +176,13 @@ async fn list(
     CliError::if_any(no_dead_letters_at(&unknown_positions))
 }
 
-/// Replays or drops the dead letters that `selection` matches, as `options` say. A dry run prints
-/// them instead.
-///
-/// Ends early, without an error, when nobody reads standard output any more.
+/// Replays or drops the dead letters that `selection` matches, as `options` say, and records them for
+/// the audit log.
 ///
 /// # Errors
 /// - an error with a line for each selected position without a dead letter, and for each dead
 ///   letter that cannot be replayed
-/// - the errors of the log. An error during a replay or a drop, also in a dry run, includes the
-///   count until then.
+/// - the errors of the log. An error during a replay or a drop includes the count until then.
 /// - the errors of standard output
 async fn resolve_selected(
     settings: &Settings,
@@ -192,15 +195,9 @@ async fn resolve_selected(
     let mut report = ResolveReport::new(&options);
     let mut audited_positions = Vec::new();
     let mut count = 0_u64;
-    // Whether standard output is still open, or the error of a print.
-    let mut print_result = Ok(true);
 
     let result = Operations::new(log.clone())
         .resolve(selection.filter(), &options, &mut report, |dead_letter| {
-            if options.dry_run {
-                print_result = printer.print(&dead_letter);
-                return matches!(print_result, Ok(true));
-            }
             count += 1;
             printer
                 .progress
@@ -212,13 +209,8 @@ async fn resolve_selected(
         })
         .await;
 
-    // Nothing was changed, so there is nothing to audit.
-    if !report.is_begun {
-        return result.map_err(CliError::from);
-    }
-
-    // The audit log also shows what was resolved before an error.
-    if !options.dry_run {
+    // The audit log also shows what was resolved before an error. Before the begin, nothing was.
+    if report.is_begun {
         let action = if options.resolution == Resolution::Replayed {
             "replay"
         } else {
@@ -229,19 +221,68 @@ async fn resolve_selected(
             resolved = report.resolved
         );
     }
-    if let Err(error) = result {
-        return Err(CliError::new(format!(
-            "{} {resolved_word}, then: {}. The others are unchanged: run it again",
-            report.resolved,
-            error.chain()
-        )));
-    }
+    result.map_err(|error| resolve_error(error, &report))?;
+    // Clears the progress line.
+    drop(printer);
+    print_resolved(settings, &report)
+}
+
+/// Prints the dead letters that [`resolve_selected`] would replay or drop with `options`, which are
+/// those of a dry run.
+///
+/// Ends early, without an error, when the reader of standard output has closed it.
+///
+/// # Errors
+/// The errors of [`resolve_selected`].
+async fn preview_selected(
+    settings: &Settings,
+    log: &Backend,
+    selection: &Selection,
+    options: ResolveOptions,
+) -> Result<()> {
+    let printer = DeadLetterPrinter::new(settings, log, format_line);
+    let mut report = ResolveReport::new(&options);
+    // Whether standard output is still open, or the error of a print.
+    let mut print_result = Ok(true);
+
+    let result = Operations::new(log.clone())
+        .resolve(selection.filter(), &options, &mut report, |dead_letter| {
+            print_result = printer.print(&dead_letter);
+            matches!(print_result, Ok(true))
+        })
+        .await;
+    result.map_err(|error| resolve_error(error, &report))?;
+
+    // Clears the progress line.
     drop(printer);
     let is_output_open = print_result?;
     if !is_output_open {
         return Ok(());
     }
-    print_report(settings.process.json, &report, &json!(report))?;
+    print_resolved(settings, &report)
+}
+
+/// Returns the error of a replay or a drop that failed with `error`, with the count until then.
+fn resolve_error(error: shop_core::Error, report: &ResolveReport) -> CliError {
+    if !report.is_begun {
+        return error.into();
+    }
+    CliError::new(format!(
+        "{} {}, then: {}. The others are unchanged: run it again",
+        report.resolved,
+        report.resolution.as_str(),
+        error.chain()
+    ))
+}
+
+/// Prints the `report` of a replay or a drop.
+///
+/// # Errors
+/// - an error with a line for each selected position without a dead letter, and for each dead
+///   letter that cannot be replayed
+/// - the errors of standard output
+fn print_resolved(settings: &Settings, report: &ResolveReport) -> Result<()> {
+    print_report(settings.process.json, report, &json!(report))?;
     CliError::if_any(report.problems())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use shop_accounts::erase::{erase_user_events, user_number};
-use shop_core::erase::Erase;
+use shop_core::erase::{Erase, EraseProgress};
 use shop_core::operations::Operations;
 
 use super::backup::remove_abandoned_scratch;
@@ -22,7 +22,7 @@ use crate::{CliError, Result};
 ///
 /// # Errors
 /// - a finding if damaged rows of the user were not erased
-/// - the errors of the logs, of the stores and of standard output.
+/// - the errors of the logs, of the stores and of standard output
 pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Result<()> {
     let settings = backends.settings;
     let EraseCommand::User {
@@ -31,7 +31,6 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
         vacuum,
         ..
     } = command;
-    let stores_users = settings.users == EntityLocation::Stored;
     let progress = start_progress();
     let mut erase = Erase::new(user.clone(), |erased| {
         progress.set_message(format!(
@@ -41,42 +40,15 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
     })
     .dry_run(*dry_run);
 
-    // The result is only returned after the audit log shows what was erased.
-    let result = async {
-        if settings.has(ProcessRole::Purchases) {
-            let topic = TopicSpec::purchases(settings);
-            let log = backends.log(topic).await?;
-            let store = backends.purchases().await?.port;
-            let operations = Operations::new(log.port.with(store));
-            operations.erase_purchases(&mut erase, &log.name).await?;
-        }
-
-        if stores_users && let Some(number) = user_number(user) {
-            let users = backends.users().await?.port;
-            let is_registered = if *dry_run {
-                users.get(number).await?.is_some()
-            } else {
-                users.erase_user(number).await?
-            };
-            erase.report.users = is_registered.into();
-            let log = backends.log(TopicSpec::users(settings)).await?;
-            let operations = Operations::new(log.port);
-            erase_user_events(&mut erase, &log.name, &operations, number).await?;
-        }
-
-        if *vacuum && !dry_run {
-            progress.set_message("rewriting the files of purchases and users");
-            remove_abandoned_scratch(settings);
-            // A file can be rewritten only when no other connection keeps it open.
-            backends.close(Duration::MAX).await;
-            backends.vacuum().await?;
-        }
-        Ok::<(), CliError>(())
+    let mut result = erase_rows_and_records(backends, &mut erase).await;
+    if result.is_ok() && *vacuum && !dry_run {
+        progress.set_message("rewriting the files of purchases and users");
+        result = vacuum_files(backends).await;
     }
-    .await;
     let report = erase.report;
     drop(progress);
 
+    // An error is only returned after the audit log shows what was erased.
     if !dry_run {
         tracing::info!(
             target: AUDIT,
@@ -92,6 +64,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
         );
     }
     result?;
+
     let mut json = json!(report);
     json["complete"] = report.is_complete().into();
     print_report(settings.process.json, &report, &json)?;
@@ -103,4 +76,49 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
         )));
     }
     Ok(())
+}
+
+/// Erases the user of `erase` from the logs and the stores that the settings select, or only counts
+/// what would be erased. `erase` counts also what was erased before an error.
+///
+/// # Errors
+/// The errors of the logs and of the stores.
+async fn erase_rows_and_records<F: Fn(EraseProgress) + Send + Sync>(
+    backends: &Backends<'_>,
+    erase: &mut Erase<F>,
+) -> Result<()> {
+    let settings = backends.settings;
+    if settings.has(ProcessRole::Purchases) {
+        let topic = TopicSpec::purchases(settings);
+        let log = backends.log(topic).await?;
+        let store = backends.purchases().await?.port;
+        let operations = Operations::new(log.port.with(store));
+        operations.erase_purchases(erase, &log.name).await?;
+    }
+
+    let stores_users = settings.users == EntityLocation::Stored;
+    if stores_users && let Some(number) = user_number(&erase.report.user) {
+        let users = backends.users().await?.port;
+        let is_registered = if erase.report.dry_run {
+            users.get(number).await?.is_some()
+        } else {
+            users.erase_user(number).await?
+        };
+        erase.report.users = is_registered.into();
+        let log = backends.log(TopicSpec::users(settings)).await?;
+        let operations = Operations::new(log.port);
+        erase_user_events(erase, &log.name, &operations, number).await?;
+    }
+    Ok(())
+}
+
+/// Rewrites the embedded files, so that erased content does not remain in their unused parts.
+///
+/// # Errors
+/// The errors of the files.
+async fn vacuum_files(backends: &Backends<'_>) -> Result<()> {
+    remove_abandoned_scratch(backends.settings);
+    // A file can be rewritten only when no other connection keeps it open.
+    backends.close(Duration::MAX).await;
+    backends.vacuum().await
 }

@@ -79,37 +79,11 @@ impl<'a> Status<'a> {
         let ((parts, mut findings), health) =
             tokio::join!(check(backends), read_health(settings, &url));
 
-        // The reads run together, below.
-        let mut topic_reads = Vec::new();
-        let mut is_store_readable = false;
-        for part in &parts {
-            let name = part.component.label;
-            if !part.exists {
-                // Commands use only parts that services created.
-                findings.push(format!(
-                    "{name}: does not exist: give the settings of the services"
-                ));
-            // The failure of a part is in `findings` already.
-            } else if part.failure.is_none() {
-                match part.component.kind {
-                    ComponentKind::Log(topic) => {
-                        topic_reads.push(read_topic(backends, name, topic));
-                    }
-                    ComponentKind::Purchases => is_store_readable = true,
-                    // Only logs, and the store of purchases, have more to read.
-                    _ => {}
-                }
-            }
-        }
-
-        let mut topics = Vec::new();
-        for (name, topic_status) in join_all(topic_reads).await {
-            match topic_status {
-                Ok(topic_status) => topics.push(topic_status),
-                Err(error) => findings.push(format!("{name}: {error}")),
-            }
-        }
-
+        findings.extend(parts.iter().filter_map(missing_part_finding));
+        let topics = read_topics(backends, &parts, &mut findings).await;
+        let is_store_readable = parts.iter().any(|part| {
+            part.is_readable() && matches!(part.component.kind, ComponentKind::Purchases)
+        });
         let mut waiting_refunds = WaitingSummary::default();
         if is_store_readable {
             match read_waiting_refunds(backends).await {
@@ -246,6 +220,41 @@ async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send
         return Err(CliError::new(format!("not read within {READ_TIMEOUT:?}")));
     };
     Ok(result?)
+}
+
+/// Returns the finding of a part that does not exist. Commands use only parts that services created.
+fn missing_part_finding(part: &Part<'_>) -> Option<String> {
+    if part.exists {
+        return None;
+    }
+    let label = part.component.label;
+    Some(format!(
+        "{label}: does not exist: give the settings of the services"
+    ))
+}
+
+/// Reads the state of all topics whose log is readable, at the same time. Adds a finding for each
+/// topic that cannot be read.
+async fn read_topics(
+    backends: &Backends<'_>,
+    parts: &[Part<'_>],
+    findings: &mut Vec<String>,
+) -> Vec<TopicStatus> {
+    let topic_reads = parts.iter().filter_map(|part| match part.component.kind {
+        ComponentKind::Log(topic) if part.is_readable() => {
+            Some(read_topic(backends, part.component.label, topic))
+        }
+        _ => None,
+    });
+
+    let mut topics = Vec::new();
+    for (label, topic_status) in join_all(topic_reads).await {
+        match topic_status {
+            Ok(topic_status) => topics.push(topic_status),
+            Err(error) => findings.push(format!("{label}: {error}")),
+        }
+    }
+    topics
 }
 
 /// Reads the state of a topic and the progress of its group, and returns it with the `label` of the

@@ -39,7 +39,6 @@ const TYPICAL_ROW_BYTES: usize = 192;
 pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Result<()> {
     let settings = backends.settings;
     let name = command.file.display().to_string();
-    let about_file = CliError::about(&name);
     let file = open_file(&command.file)?;
     let import = import_with_options(command)
         .retention(settings.process.purchase_retention)
@@ -51,7 +50,7 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
         let preview = import
             .currency(settings.process.currency.clone())
             .preview(file)
-            .map_err(about_file)?;
+            .map_err(CliError::about(&name))?;
         return print_report(settings.process.json, &preview, &json!(preview));
     }
 
@@ -89,23 +88,27 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
     );
 
     if let Err(error) = result {
-        let Some(line) = report.resume_at else {
-            // A conflict before the first row means that this file was imported before with other
-            // options. The options are wrong then.
-            if error.kind() == ErrorKind::Conflict {
-                return Err(CliError::usage(format!("{name}: {error}")));
-            }
-            return Err(about_file(error));
-        };
-        return Err(CliError::new(format!(
-            "line {line}: {}: run it again, with --from-line {line} for the rest",
-            error.chain()
-        )));
+        return Err(import_error(error, report.resume_at, &name));
     }
     if failed > 0 {
         return Err(CliError::finding(format!("rows not imported: {failed}")));
     }
     Ok(())
+}
+
+/// Returns the error of an import of the file `name` that failed with `error`. `resume_at` is the
+/// line with which the import can continue, if rows were read.
+fn import_error(error: shop_core::Error, resume_at: Option<u64>, name: &str) -> CliError {
+    match (resume_at, error.kind()) {
+        (Some(line), _) => CliError::new(format!(
+            "line {line}: {}: run it again, with --from-line {line} for the rest",
+            error.chain()
+        )),
+        // A conflict before the first row means that this file was imported before with other
+        // options. The options are wrong then.
+        (None, ErrorKind::Conflict) => CliError::usage(format!("{name}: {error}")),
+        (None, _) => CliError::about(name)(error),
+    }
 }
 
 /// Creates an import with the options of `command`. If `command` names no format, the extension of

@@ -4,7 +4,7 @@
 
 use indicatif::HumanDuration;
 use shop_core::operations::Operations;
-use shop_core::verify::{VerifyOptions, VerifyProgress};
+use shop_core::verify::{VerifyOptions, VerifyProgress, VerifyReport};
 use shop_core::{Clock as _, SystemClock};
 
 use super::{print_report, start_progress};
@@ -69,6 +69,12 @@ pub(super) async fn run(
         return Err(CliError::new(report));
     }
 
+    Err(CliError::finding(finding_text(&report)))
+}
+
+/// Returns the finding of `report` that an operator should know first, and the remedy if records are
+/// missing from the store. The report must have findings.
+fn finding_text(report: &VerifyReport) -> String {
     let difference_count = report.missing.count + report.mismatched.count + report.duplicates.count;
     let finding = if difference_count > 0 {
         "the store differs from the log"
@@ -84,9 +90,7 @@ pub(super) async fn run(
     } else {
         ""
     };
-    Err(CliError::finding(format!(
-        "{finding}: standard output has the findings{remedy}"
-    )))
+    format!("{finding}: standard output has the findings{remedy}")
 }
 
 /// Returns the text of the progress line, such as
@@ -155,5 +159,29 @@ mod tests {
             progress_text(&progress),
             "pass 1 of 2: 700 of 1000 records checked, waiting for 3 of them"
         );
+    }
+    #[test]
+    fn the_first_finding_is_the_one_about_the_store() {
+        let report = |missing, mismatched, gaps, compacted| {
+            let mut report = VerifyReport::default();
+            report.missing.count = missing;
+            report.mismatched.count = mismatched;
+            report.gaps.count = gaps;
+            report.compacted = compacted;
+            report
+        };
+        let reset = ". If the store is an older copy, reset the offsets of its group to before it, then start management";
+        for (report, finding, remedy) in [
+            (report(1, 0, 1, 1), "the store differs from the log", reset),
+            (report(0, 1, 1, 1), "the store differs from the log", ""),
+            (report(0, 0, 1, 1), "the log has lost records", ""),
+            (report(0, 0, 0, 1), "the log may have lost records", ""),
+            (report(0, 0, 0, 0), "the log was not read to its end", ""),
+        ] {
+            assert_eq!(
+                finding_text(&report),
+                format!("{finding}: standard output has the findings{remedy}")
+            );
+        }
     }
 }
