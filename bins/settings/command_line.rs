@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, Command, FromArgMatches as _, Subcommand as _};
+use clap::{Arg, ArgMatches, Command, FromArgMatches as _, Subcommand as _};
 
 use super::environment::{EffectiveSetting, Environment, SettingValue};
 use super::variables::{ProcessArgs, Variables};
@@ -139,9 +139,43 @@ fn parse_line(
         environment.add_file(&path);
     }
 
-    // Valid values of variables and of the file become the defaults of the flags.
+    let line_with_values = with_values_as_defaults(line, &flags, environment);
+    let matches = line_with_values.try_get_matches_from(arguments)?;
+
+    let mut in_effect = Vec::new();
+    for setting in line.get_arguments() {
+        let Some(name) = names::variable(setting) else {
+            continue;
+        };
+        let is_flag =
+            matches.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine);
+        if is_flag && setting.is_hide_set() {
+            environment
+                .faults
+                .push(format!("{name} has no flag: set the variable"));
+        }
+        in_effect.push(effective_setting(setting, name, &matches, environment));
+    }
+
+    let command = matches
+        .subcommand_name()
+        .map(|_name| command::Command::from_arg_matches(&matches));
+    Ok(Arguments {
+        command: command.transpose()?,
+        variables: Variables::from_arg_matches(&matches)?,
+        in_effect,
+    })
+}
+
+/// Returns the command line `line` with the values of `environment` as the defaults of its settings.
+/// Adds a fault to `environment` for each value that is not valid.
+fn with_values_as_defaults(
+    line: &Command,
+    flags: &ArgMatches,
+    environment: &mut Environment,
+) -> Command {
     let Environment { values, faults, .. } = environment;
-    let line_with_values = line.clone().mut_args(|setting| {
+    line.clone().mut_args(|setting| {
         let name = names::variable(&setting).unwrap_or_default();
         let setting = setting.env(None);
         let Some(value) = values.get(&name) else {
@@ -156,48 +190,36 @@ fn parse_line(
             return setting;
         }
         setting.default_value(&value.text)
-    });
-    let matches = line_with_values.try_get_matches_from(arguments)?;
+    })
+}
 
-    let mut in_effect = Vec::new();
-    for setting in line.get_arguments() {
-        let Some(name) = names::variable(setting) else {
-            continue;
-        };
-        let id = setting.get_id().as_str();
-        let is_flag = matches.value_source(id) == Some(ValueSource::CommandLine);
-        let is_hidden = setting.is_hide_set();
-        if is_flag && is_hidden {
-            faults.push(format!("{name} has no flag: set the variable"));
-        }
-
-        if !is_flag && let Some(value) = values.get(&name) {
-            in_effect.push(EffectiveSetting::from_value(name, is_hidden, value));
-            continue;
-        }
-        let value = match matches.get_raw(id) {
-            Some(raw_values) => raw_values
-                .map(|raw_value| Settings::address(&raw_value.to_string_lossy()))
-                .collect::<Vec<_>>()
-                .join(","),
-            None => describe_default(setting).unwrap_or_else(|| "none".to_owned()),
-        };
-        in_effect.push(EffectiveSetting {
-            name,
-            value,
-            origin: if is_flag { "flag" } else { "default" },
-            alias: None,
-        });
+/// Returns the value of `setting`, whose variable is `name`, and where the value is from: a flag in
+/// `matches`, the `environment`, or the default.
+fn effective_setting(
+    setting: &Arg,
+    name: String,
+    matches: &ArgMatches,
+    environment: &Environment,
+) -> EffectiveSetting {
+    let id = setting.get_id().as_str();
+    let is_flag = matches.value_source(id) == Some(ValueSource::CommandLine);
+    if !is_flag && let Some(value) = environment.values.get(&name) {
+        return EffectiveSetting::from_value(name, setting.is_hide_set(), value);
     }
 
-    let command = matches
-        .subcommand_name()
-        .map(|_name| command::Command::from_arg_matches(&matches));
-    Ok(Arguments {
-        command: command.transpose()?,
-        variables: Variables::from_arg_matches(&matches)?,
-        in_effect,
-    })
+    let value = match matches.get_raw(id) {
+        Some(raw_values) => raw_values
+            .map(|raw_value| Settings::address(&raw_value.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(","),
+        None => describe_default(setting).unwrap_or_else(|| "none".to_owned()),
+    };
+    EffectiveSetting {
+        name,
+        value,
+        origin: if is_flag { "flag" } else { "default" },
+        alias: None,
+    }
 }
 
 /// Returns the words with which the help of `setting` describes a default that depends on other

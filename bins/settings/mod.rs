@@ -162,12 +162,7 @@ impl Settings {
             Ok(parsed) => parsed,
             Err(invalid) => {
                 faults.push(invalid.fault);
-                let error = CliError::in_settings(faults);
-                return Err(if invalid.is_command {
-                    error.for_command()
-                } else {
-                    error
-                });
+                return Err(settings_error(faults, invalid.is_command));
             }
         };
         in_effect.extend(effective_properties);
@@ -192,15 +187,8 @@ impl Settings {
             secret_files,
             faults,
         };
-        let selected =
-            select_and_check(checks, kafka_properties, &environment.otel).map_err(|faults| {
-                let error = CliError::in_settings(faults);
-                if command.is_some() {
-                    error.for_command()
-                } else {
-                    error
-                }
-            })?;
+        let selected = select_and_check(checks, kafka_properties, &environment.otel)
+            .map_err(|faults| settings_error(faults, command.is_some()))?;
 
         let ingests_by_default = selected.management_url.is_none();
         Ok(Self {
@@ -393,6 +381,17 @@ impl Settings {
             Log::Embedded(_) => "shop_embedded",
         };
         self.exports_traces().then_some(system)
+    }
+}
+
+/// Returns the error of a process whose settings have `faults`. The exit code tells a command from a
+/// service.
+fn settings_error(faults: Vec<String>, is_command: bool) -> CliError {
+    let error = CliError::in_settings(faults);
+    if is_command {
+        error.for_command()
+    } else {
+        error
     }
 }
 
