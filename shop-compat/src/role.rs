@@ -53,33 +53,24 @@ impl Role for ReplacedSystems {
         Some(self.dialect.short_paths)
     }
 
-    /// Returns the writer of the errors at `path`.
+    /// Returns the writer of the errors at `path`. The first of these that there is:
     ///
-    /// A prefix of the ingresses of `scalable-shop` selects the form of that system for all paths
-    /// that no other system had. In the rest of the path, the first matching prefix counts, so
-    /// `/api/v1` comes before `/api`.
-    fn error_writer(&self, mut path: &str) -> Option<ErrorWriter> {
+    /// 1. the writer of a prefix of `path` in [`PREFIX_WRITERS`]
+    /// 2. the writer of `ecommerce`, if `path` is one of its paths
+    /// 3. the writer of `scalable-shop`, if one of its ingresses forwarded `path`
+    /// 4. the writer of the dialect
+    ///
+    /// The first two compare the path behind the ingress.
+    fn error_writer(&self, path: &str) -> Option<ErrorWriter> {
+        let forwarded_path = scalable_shop::strip_ingress_prefix(path);
+        let path_behind_ingress = forwarded_path.unwrap_or(path);
         let mut default_writer = self.dialect.write_error;
-        for prefix in scalable_shop::INGRESS_PREFIXES {
-            if let Some(rest) = strip_segments(path, prefix) {
-                path = rest;
-                default_writer = Some(scalable_shop::write_error);
-                break;
-            }
+        if forwarded_path.is_some() {
+            default_writer = Some(scalable_shop::write_error);
         }
 
-        let writers: [(&str, ErrorWriter); 4] = [
-            ("/v1", HttpError::problem),
-            ("/api/v1", shopping_system::write_error),
-            ("/api", user_buy_list::write_error),
-            ("/buyList", scalable_shop::write_error),
-        ];
-        let path_writer = writers
-            .into_iter()
-            .find(|(prefix, _)| strip_segments(path, prefix).is_some());
-        path_writer
-            .map(|(_, writer)| writer)
-            .or_else(|| ecommerce::error_writer(path))
+        prefix_writer(path_behind_ingress)
+            .or_else(|| ecommerce::error_writer(path_behind_ingress))
             .or(default_writer)
     }
 
@@ -90,6 +81,23 @@ impl Role for ReplacedSystems {
     fn request_metrics(&self) -> Option<&'static RequestFamily> {
         Some(&self.dialect.request_metrics)
     }
+}
+
+/// The writers of the errors of the paths that only one system had, by the first segments of the
+/// paths. The first match counts, so `/api/v1` comes before `/api`.
+const PREFIX_WRITERS: [(&str, ErrorWriter); 4] = [
+    ("/v1", HttpError::problem),
+    ("/api/v1", shopping_system::write_error),
+    ("/api", user_buy_list::write_error),
+    ("/buyList", scalable_shop::write_error),
+];
+
+/// Returns the writer of the first prefix in [`PREFIX_WRITERS`] that `path` has.
+fn prefix_writer(path: &str) -> Option<ErrorWriter> {
+    PREFIX_WRITERS
+        .into_iter()
+        .find(|(prefix, _writer)| strip_segments(path, prefix).is_some())
+        .map(|(_prefix, writer)| writer)
 }
 
 /// Returns the route `/buyList/{username}` in `form`, or `None` if the service is not management or

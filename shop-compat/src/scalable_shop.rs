@@ -70,8 +70,15 @@ const BUY_LIST_FORM: ShortPathForm = ShortPathForm {
 };
 
 /// The prefixes of paths that an ingress removes.
-pub(crate) const INGRESS_PREFIXES: [&str; 2] =
-    ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
+const INGRESS_PREFIXES: [&str; 2] = ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
+
+/// Returns the path that an ingress forwards for `path`, or `None` if `path` has no prefix of an
+/// ingress.
+pub(crate) fn strip_ingress_prefix(path: &str) -> Option<&str> {
+    INGRESS_PREFIXES
+        .into_iter()
+        .find_map(|prefix| role::strip_segments(path, prefix))
+}
 
 /// Returns the routes below each of [`INGRESS_PREFIXES`]: the paths of the system, and
 /// `other_routes`, except for the documentation.
@@ -105,4 +112,22 @@ pub(crate) fn buy_list_route(service: &Service) -> Option<Route> {
 pub(crate) fn write_error(error: &HttpError) -> Response {
     let (status, text) = Outages::DEFAULT.status_and_text(error, StatusCode::BAD_REQUEST);
     error_response(error, status, json!({"status": "Error", "message": text}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ingress_forwards_what_follows_its_prefix() {
+        for (path, forwarded_path) in [
+            ("/scalable-shop-cm-server/buy", Some("/buy")),
+            ("/scalable-shop-cm-api/api/v1/x", Some("/api/v1/x")),
+            ("/scalable-shop-cm-api", Some("")),
+            ("/scalable-shop-cm-apis/buy", None),
+            ("/buy", None),
+        ] {
+            assert_eq!(strip_ingress_prefix(path), forwarded_path, "{path}");
+        }
+    }
 }

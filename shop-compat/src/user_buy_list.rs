@@ -81,22 +81,30 @@ const BUY_LIST_FORM: ShortPathForm = ShortPathForm {
 /// The description of a route that the list of paths does not describe.
 const NO_DESCRIPTION: &str = "";
 
-/// Returns the routes of the system, below `/api`. One of them is the probe `/healthz`, which is
-/// taken from `native_routes`.
+/// Returns the routes of `user-buy-list`, which are all below `/api`.
+///
+/// The probe `/api/healthz` is the route `/healthz` of `native_routes`.
 pub(crate) fn routes(service: &Arc<Service>, native_routes: &[Route]) -> Vec<Route> {
+    let mut unprefixed_routes = short_path_routes(service, &FORM);
+    unprefixed_routes.extend(role::buy_list_route(service, &BUY_LIST_FORM));
+    let probe_route = native_routes.iter().find(|route| route.path == "/healthz");
+    unprefixed_routes.extend(probe_route.cloned());
+
+    let mut routes: Vec<_> = unprefixed_routes
+        .iter()
+        .map(|route| route.below("/api"))
+        .collect();
+    routes.extend(index_routes(service));
+    routes
+}
+
+/// Returns the routes of the index, a list of the paths of the service. The index is at `/api`, with
+/// and without a slash at its end, and needs no authentication.
+fn index_routes(service: &Arc<Service>) -> [Route; 2] {
     let index = RouteBuilder(Arc::clone(service))
         .read_uncompressed((Page, "/", Read), NO_DESCRIPTION, list_paths)
         .open();
-    let probe_route = native_routes.iter().find(|route| route.path == "/healthz");
-
-    let mut routes = short_path_routes(service, &FORM);
-    routes.extend(role::buy_list_route(service, &BUY_LIST_FORM));
-    routes.extend(probe_route.cloned());
-    routes.push(index.clone());
-    let mut prefixed_routes: Vec<_> = routes.iter().map(|route| route.below("/api")).collect();
-    // The index is at `/api`, with and without a slash at its end.
-    prefixed_routes.push(index.at("/api/".to_owned()));
-    prefixed_routes
+    [index.below("/api"), index.at("/api/".to_owned())]
 }
 
 /// Returns the route `/ready`.
