@@ -20,7 +20,8 @@ use crate::error::client_error;
 use crate::response::Response;
 use crate::transport::{RequestBody, json_body};
 use crate::{
-    Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient,
+    Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, Receipt, RequestContext, Result,
+    ShopClient,
 };
 
 /// The typical size of a purchase in the body of a request. It only determines the first size of
@@ -89,14 +90,8 @@ impl PurchaseBatch {
     /// - [`Unsupported`](ErrorKind::Unsupported) if the response does not contain exactly one
     ///   result for each purchase of the attempt
     pub(crate) fn record_response(&self, response: Response) -> Result<Response> {
-        // One line that cannot be parsed makes the whole response unreadable.
-        let parsed_results: Option<Vec<(BatchResultBody, &[u8])>> = response
-            .body
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| Some((serde_json::from_slice(line).ok()?, line)))
-            .collect();
-
+        // The body is parsed before the lock is taken.
+        let parsed_results = parse_results(&response.body);
         let mut progress = self.progress();
         let attempts = progress.attempts;
         let sent_purchases: Vec<_> = self
@@ -105,8 +100,8 @@ impl PurchaseBatch {
             .zip(&mut progress.results)
             .filter(|(_purchase, result_slot)| result_slot.is_none())
             .collect();
-        // The service numbers the results of each request from 0 on.
         let complete_results = parsed_results.filter(|results| {
+            // The service numbers the results of each request from 0 on.
             let line_numbers = results.iter().map(|(result, _json)| result.line);
             line_numbers.eq(0..sent_purchases.len())
         });
@@ -141,48 +136,72 @@ impl PurchaseBatch {
     }
 }
 
+/// Parses the lines of a response, each with its JSON. Returns `None` if a line cannot be parsed,
+/// because the whole response is unreadable then.
+fn parse_results(body: &[u8]) -> Option<Vec<(BatchResultBody, &[u8])>> {
+    body.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| Some((serde_json::from_slice(line).ok()?, line)))
+        .collect()
+}
+
 /// Converts the service's `result` for `purchase`, which must have a key. `attempts` is the number
-/// of attempts so far.
-///
-/// `result_json` is the same result as JSON. The JSON of a failed purchase is also a problem
-/// document (RFC 9457), so it is read like the error response to a single buy.
+/// of attempts so far, and `result_json` is the same result as JSON.
 ///
 /// # Errors
 /// - The error in the result, unless the purchase is acknowledged or pending
 /// - [`Unsupported`](ErrorKind::Unsupported) if the receipt is about another purchase
 fn convert_result(
     purchase: &NewPurchase,
-    result: BatchResultBody,
+    mut result: BatchResultBody,
     result_json: &[u8],
     attempts: u32,
 ) -> Result<PublishedPurchase> {
-    let is_recorded = matches!(
-        result.status,
-        BatchStatus::Acknowledged | BatchStatus::Pending
-    );
-    if is_recorded && let Some(receipt) = result.receipt {
-        // The result does not repeat the purchase, so the recorded purchase is derived here as the
-        // service derives it: its id from its key, and its time from the result.
-        let time = result.timestamp.unwrap_or_else(|| SystemClock.now());
-        let unused_fresh_id = || SystemClock.fresh_id();
-        let recorded_purchase = purchase
-            .clone()
-            .with_timestamp(time)
-            .into_purchase(time, unused_fresh_id);
-        if receipt.id != recorded_purchase.id {
-            let message = "the response contains another purchase";
-            return Err(
-                client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown)
-            );
+    let receipt = result.receipt.take();
+    match (result.status, receipt) {
+        (BatchStatus::Acknowledged | BatchStatus::Pending, Some(receipt)) => {
+            published_purchase(purchase, &result, receipt, attempts)
         }
-        let mut published =
-            PublishedPurchase::new(recorded_purchase, receipt).with_attempts(attempts);
-        published.replayed = result.replayed;
-        published.pending = result.status == BatchStatus::Pending;
-        return Ok(published);
+        // A recorded purchase without a receipt is an internal error.
+        _ => Err(result_error(&result, result_json, attempts)),
+    }
+}
+
+/// Returns the purchase that the service recorded. The service's `result` for `purchase` contains
+/// `receipt`.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) if the receipt is about another purchase
+fn published_purchase(
+    purchase: &NewPurchase,
+    result: &BatchResultBody,
+    receipt: Receipt,
+    attempts: u32,
+) -> Result<PublishedPurchase> {
+    // The result does not repeat the purchase, so the recorded purchase is derived here as the
+    // service derives it: its id from its key, and its time from the result.
+    let time = result.timestamp.unwrap_or_else(|| SystemClock.now());
+    let unused_fresh_id = || SystemClock.fresh_id();
+    let recorded_purchase = purchase
+        .clone()
+        .with_timestamp(time)
+        .into_purchase(time, unused_fresh_id);
+    if receipt.id != recorded_purchase.id {
+        let message = "the response contains another purchase";
+        return Err(client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown));
     }
 
-    // A recorded purchase without a receipt gets here, too: such a result is an internal error.
+    let mut published = PublishedPurchase::new(recorded_purchase, receipt).with_attempts(attempts);
+    published.replayed = result.replayed;
+    published.pending = result.status == BatchStatus::Pending;
+    Ok(published)
+}
+
+/// Returns the error of a purchase that the service did not record, from the service's `result`.
+///
+/// `result_json`, the same result as JSON, is also a problem document (RFC 9457), so it is read like
+/// the error response to a single buy.
+fn result_error(result: &BatchResultBody, result_json: &[u8], attempts: u32) -> Error {
     let kind = result
         .problem_type
         .as_deref()
@@ -196,7 +215,7 @@ fn convert_result(
     if result.status == BatchStatus::Rejected {
         error = error.with_outcome(Outcome::NotApplied);
     }
-    Err(error)
+    error
 }
 
 /// Returns the status with which the service responds to a single buy that fails with `kind`.

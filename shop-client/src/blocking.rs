@@ -5,7 +5,7 @@
 //! its results, so the client needs no second, blocking set of calls.
 //!
 //! The calls run on one runtime of the process, which the first call starts. Its one thread drives
-//! the connections, and the tasks of writes that nobody waits for any more.
+//! the connections, and the tasks of writes for which no caller waits any more.
 
 use std::panic::resume_unwind;
 use std::sync::LazyLock;

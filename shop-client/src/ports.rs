@@ -126,7 +126,8 @@ impl CurrencyStore for ShopClient {
 /// The service assigns ids and recognizes repetitions.
 #[async_trait]
 impl PurchasePublisher for ShopClient {
-    /// Sends the purchase with its key, or the refund. The service assigns the id and the time.
+    /// Sends the refund, or the purchase with its key, which is generated if the caller set none. The
+    /// service assigns the id and the time.
     async fn publish_new(
         &self,
         mut new_purchase: NewPurchase,
@@ -137,14 +138,13 @@ impl PurchasePublisher for ShopClient {
                 .send_refund(&new_purchase, refunded_id, context.as_deref())
                 .await;
         }
-        let own_key = own_key(&new_purchase)?;
-        let sent_key = SentKey::assign(&mut new_purchase, own_key);
+        let sent_key = SentKey::for_purchase(&new_purchase)?;
         // The key is sent in a header, and not in the body.
         new_purchase.key = None;
         let result = self
             .send_purchase(&new_purchase, sent_key.key.clone(), context.as_deref())
             .await;
-        result.map_err(|error| sent_key.add_to(error))
+        result.map_err(|error| sent_key.add_to_error(error))
     }
 
     /// Sends the purchases in one request, with their keys.
@@ -153,23 +153,21 @@ impl PurchasePublisher for ShopClient {
         mut new_purchases: Vec<NewPurchase>,
         context: Option<Box<RequestContext>>,
     ) -> Vec<Result<PublishedPurchase>> {
-        let own_keys: Result<Vec<_>> = new_purchases.iter().map(own_key).collect();
-        let Ok(own_keys) = own_keys else {
+        let sent_keys: Result<Vec<_>> = new_purchases.iter().map(SentKey::for_purchase).collect();
+        let Ok(sent_keys) = sent_keys else {
             // A purchase whose key is not valid cannot be in a batch. Each purchase is sent in its
             // own request, so that only the invalid ones fail.
             return publish_new_each(self, &new_purchases, context.as_deref()).await;
         };
-        let sent_keys: Vec<SentKey> = new_purchases
-            .iter_mut()
-            .zip(own_keys)
-            .map(|(new_purchase, own_key)| SentKey::assign(new_purchase, own_key))
-            .collect();
+        for (new_purchase, sent_key) in new_purchases.iter_mut().zip(&sent_keys) {
+            new_purchase.key = Some(sent_key.key.clone());
+        }
 
         let results = self.send_batch(new_purchases, context.as_deref()).await;
         results
             .into_iter()
             .zip(sent_keys)
-            .map(|(result, sent_key)| result.map_err(|error| sent_key.add_to(error)))
+            .map(|(result, sent_key)| result.map_err(|error| sent_key.add_to_error(error)))
             .collect()
     }
 
@@ -187,16 +185,26 @@ struct SentKey {
 }
 
 impl SentKey {
-    /// Sets the key of `new_purchase` to its `own_key`, or to a generated key. Returns this key.
-    fn assign(new_purchase: &mut NewPurchase, own_key: Option<IdempotencyKey>) -> Self {
-        let is_generated = own_key.is_none();
-        let key = own_key.unwrap_or_else(generate_key);
-        new_purchase.key = Some(key.clone());
-        Self { key, is_generated }
+    /// Returns the key that the caller set in `new_purchase`, or a generated key if the caller set
+    /// none.
+    ///
+    /// # Errors
+    /// The errors of [`key_set_by_caller`].
+    fn for_purchase(new_purchase: &NewPurchase) -> Result<Self> {
+        Ok(match key_set_by_caller(new_purchase)? {
+            Some(key) => Self {
+                key,
+                is_generated: false,
+            },
+            None => Self {
+                key: generate_key(),
+                is_generated: true,
+            },
+        })
     }
 
-    /// Adds the key to the error of the call.
-    fn add_to(self, error: Error) -> Error {
+    /// Adds the key to the error of the call, so that the caller can repeat the purchase with it.
+    fn add_to_error(self, error: Error) -> Error {
         if self.is_generated {
             error.with_generated_key(self.key)
         } else {
@@ -211,7 +219,7 @@ impl SentKey {
 /// # Errors
 /// - [`Unsupported`](ErrorKind::Unsupported) for an id that cannot be a key
 /// - [`Invalid`](ErrorKind::Invalid) if the caller set a key and an id, and they differ
-fn own_key(new_purchase: &NewPurchase) -> Result<Option<IdempotencyKey>> {
+fn key_set_by_caller(new_purchase: &NewPurchase) -> Result<Option<IdempotencyKey>> {
     let Some(id) = new_purchase.id else {
         return Ok(new_purchase.key.clone());
     };

@@ -160,20 +160,8 @@ impl Transport {
                 self.observer
                     .report(call.name, attempts, start.elapsed(), state);
             };
-            let is_read_request = call.method.is_safe();
-
-            let attempt = |time_left| {
-                let time_limit = call.timeout.min(time_left);
-                // Boxed, because the futures of callers would be several times as large otherwise.
-                Box::pin(self.attempt(call, headers.clone(), time_limit))
-                    .map_err(|error| with_outcome_of_read(error, is_read_request))
-            };
-            let mut retries = retries.clone();
-            if !call.is_repeatable {
-                retries = retries.without_retries();
-            }
-            let (result, attempts) = retries
-                .run(&self.budget, attempt, |error, attempts, pause| {
+            let (result, attempts) = self
+                .attempt_with_retries(call, &headers, retries, |error, attempts, pause| {
                     report_state(attempts, CallState::Retrying { error, pause });
                 })
                 .await;
@@ -186,16 +174,12 @@ impl Transport {
                     report_state(attempts, CallState::Succeeded);
                     Ok(Response {
                         attempts,
-                        is_read_request,
+                        is_read_request: call.method.is_safe(),
                         ..response
                     })
                 }
                 Err(error) => {
-                    let mut error = error.with_attempts(attempts);
-                    // The id in the response takes precedence: the service may have replaced the id.
-                    if error.request_id().is_none() {
-                        error = error.with_request_id(&id);
-                    }
+                    let error = describe_failure(error, attempts, &id);
                     if let Some(status) = error.status() {
                         span.record("http.response.status_code", status);
                     }
@@ -206,6 +190,29 @@ impl Transport {
             }
         };
         execution.instrument(span).await
+    }
+
+    /// Sends `call` with `headers`, and again as `retries` say, if the call may be repeated. Returns
+    /// the result of the last attempt, and the number of attempts.
+    async fn attempt_with_retries(
+        &self,
+        call: &Call,
+        headers: &HeaderMap,
+        retries: &RetryPolicy,
+        before_pause: impl Fn(&Error, u32, Duration),
+    ) -> (Result<Response>, u32) {
+        let is_read_request = call.method.is_safe();
+        let attempt = |time_left| {
+            let time_limit = call.timeout.min(time_left);
+            // Boxed, because the futures of callers would be several times as large otherwise.
+            Box::pin(self.attempt(call, headers.clone(), time_limit))
+                .map_err(|error| with_outcome_of_read(error, is_read_request))
+        };
+        let mut retries = retries.clone();
+        if !call.is_repeatable {
+            retries = retries.without_retries();
+        }
+        retries.run(&self.budget, attempt, before_pause).await
     }
 
     /// Builds the headers that every attempt of `call` sends in addition to the bearer token. `id`
@@ -387,6 +394,16 @@ pub(crate) fn json_body(body: &impl Serialize) -> Result<Vec<u8>> {
         )
         .with_source(error)
     })
+}
+
+/// Adds to `error` the number of attempts, and the id of the request, unless the response contained
+/// an id: the service may have replaced the id.
+fn describe_failure(error: Error, attempts: u32, id: &str) -> Error {
+    let error = error.with_attempts(attempts);
+    if error.request_id().is_some() {
+        return error;
+    }
+    error.with_request_id(id)
 }
 
 /// Returns `error` with the outcome "not applied" if the request only reads, and unchanged if it may
