@@ -12,7 +12,7 @@ use axum::Json;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use shop_api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
+use shop_api::{DeadLetterBody, DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
 use shop_core::json::RawScalar;
 use shop_core::log::{ReasonKind, RecordPosition, Resolution, ResolveOptions};
 use shop_core::{Invalid, Result};
@@ -37,7 +37,7 @@ const MAX_REASON_CHARS: usize = 200;
 /// # Errors
 /// - 403 if the caller may not observe
 /// - 422 for invalid parameters
-/// - the errors of [`call_log`]
+/// - the errors of [`call_within_request_timeout`]
 pub(crate) async fn list(service: Arc<Service>, head: Parts) -> HttpResult {
     let caller = Caller::from_extensions(&head.extensions);
     service.policy.check(&caller, &Action::Observe)?;
@@ -46,7 +46,8 @@ pub(crate) async fn list(service: Arc<Service>, head: Parts) -> HttpResult {
         Some(query.dead_letter_page(&topics))
     })?;
 
-    let (items, next) = call_log(&service, service.dead_letters.page(&page)).await?;
+    let (items, next) =
+        call_within_request_timeout(&service, service.dead_letters.page(&page)).await?;
     let stuck = service
         .ingest_statuses()
         .filter_map(|status| status.stuck)
@@ -63,7 +64,7 @@ pub(crate) async fn list(service: Arc<Service>, head: Parts) -> HttpResult {
 /// - 403 if the caller may not observe
 /// - 422 for an invalid position, or for any parameter
 /// - 404 if no dead letter is pending at the position
-/// - the errors of [`call_log`]
+/// - the errors of [`call_within_request_timeout`]
 pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
     let caller = Caller::from_extensions(&head.extensions);
     service.policy.check(&caller, &Action::Observe)?;
@@ -74,18 +75,25 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
         Location::Path("position").invalid(format!("is not valid: {}", error.reason()))
     })?;
 
-    let mut dead_letter = call_log(&service, service.dead_letters.get(&position))
-        .await?
-        .ok_or(HttpError::UNKNOWN_DEAD_LETTER)?;
+    let mut dead_letter =
+        call_within_request_timeout(&service, service.dead_letters.get(&position))
+            .await?
+            .ok_or(HttpError::UNKNOWN_DEAD_LETTER)?;
+    if dead_letter.reason == ReasonKind::Conflict.as_str() {
+        add_stored_purchase(&mut dead_letter, &service).await;
+    }
+    Ok(Json(dead_letter).into_response())
+}
+
+/// Adds the stored purchase with the same id to `dead_letter`. While the store is unavailable, nothing
+/// is added.
+async fn add_stored_purchase(dead_letter: &mut DeadLetterBody, service: &Service) {
     if let Some(purchases) = &service.purchases
         && let Some(purchase) = &dead_letter.purchase
-        && dead_letter.reason == ReasonKind::Conflict.as_str()
-        // While the store is unavailable, the dead letter is shown without the stored purchase.
         && let Ok(lookup) = purchases.look_up(&purchase.id).await
     {
         dead_letter.stored = lookup.stored().map(Box::new);
     }
-    Ok(Json(dead_letter).into_response())
 }
 
 /// Handles `POST /v1/dead-letters:replay`: publishes the records of dead letters again.
@@ -109,7 +117,7 @@ pub(crate) async fn discard(service: Arc<Service>, request: WriteRequest) -> Htt
 ///
 /// # Errors
 /// - the errors of [`receive_request`]
-/// - the errors of [`call_log`]
+/// - the errors of [`call_within_request_timeout`]
 pub(crate) async fn park(service: Arc<Service>, request: WriteRequest) -> HttpResult {
     let resolve_request = receive_request(&service, "park", request).await?;
     let requested_stuck_positions: BTreeSet<_> = service
@@ -126,7 +134,7 @@ pub(crate) async fn park(service: Arc<Service>, request: WriteRequest) -> HttpRe
         reason,
         resolve_request.is_dry_run,
     );
-    let outcomes = call_log_for_write(&service, parking).await?;
+    let outcomes = write_within_request_timeout(&service, parking).await?;
     Ok(resolve_request.respond(&outcomes, |_invalid| {
         let detail = "no ingest of this process is stuck at it";
         (ResolvedStatus::Refused, Some(detail.to_owned()))
@@ -138,7 +146,7 @@ pub(crate) async fn park(service: Arc<Service>, request: WriteRequest) -> HttpRe
 ///
 /// # Errors
 /// - the errors of [`receive_request`]
-/// - the errors of [`call_log`]
+/// - the errors of [`call_within_request_timeout`]
 async fn resolve(
     service: &Service,
     resolution: Resolution,
@@ -156,7 +164,7 @@ async fn resolve(
         options,
         forecast_timeout,
     );
-    let outcomes = call_log_for_write(service, resolving).await?;
+    let outcomes = write_within_request_timeout(service, resolving).await?;
 
     Ok(resolve_request.respond(&outcomes, |invalid| {
         let detail = invalid.map_or("there is no pending dead letter".to_owned(), |invalid| {
@@ -319,27 +327,26 @@ fn read_reason(value: RawScalar<'_>) -> Result<String, MemberError> {
     )))
 }
 
-/// Returns the result of `call`, which writes to a log, as [`call_log`] does. Records the result for
-/// `/health`.
+/// Runs `call`, which writes to the log of dead letters, and records its result for `/health`.
 ///
 /// # Errors
-/// See [`call_log`].
-async fn call_log_for_write<T: Send>(
+/// The errors of [`call_within_request_timeout`].
+async fn write_within_request_timeout<T: Send>(
     service: &Service,
     call: impl Future<Output = Result<T>> + Send,
 ) -> HttpResult<T> {
     let recorded = async { service.record_write("log", call.await) };
-    call_log(service, recorded).await
+    call_within_request_timeout(service, recorded).await
 }
 
-/// Returns the result of `call`, a call of a log, if it completes within the timeout of a request.
+/// Runs `call`, which reads the log of dead letters, and returns its result.
 ///
-/// The timeout of a query of a store would be too short, because each of these calls reads all dead
-/// letters.
+/// The call may take as long as the whole request. The shorter timeout of a query would not do,
+/// because even a call for one dead letter reads all of them.
 ///
 /// # Errors
 /// The error of a failed query, if `call` fails, panics or takes too long.
-async fn call_log<T>(
+async fn call_within_request_timeout<T>(
     service: &Service,
     call: impl Future<Output = Result<T>> + Send,
 ) -> HttpResult<T> {

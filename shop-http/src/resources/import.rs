@@ -182,6 +182,6 @@ fn send_last_report(
 
 /// Sends `line` to the client as a line of NDJSON.
 fn send_line(line_sender: &UnboundedSender<Bytes>, line: &Value) {
-    // Sending fails if the client disconnected, and then nobody needs the line.
+    // Sending fails if the client disconnected, and then no client needs the line.
     _ = line_sender.send(format!("{line}\n").into());
 }

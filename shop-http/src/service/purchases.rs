@@ -48,7 +48,7 @@ pub(crate) enum PermittedPurchases {
     /// Only purchases that are known here and belong to the user of the refund. Any other purchase
     /// gets the same answer as one that does not exist, because the sender must not learn which
     /// purchases of others exist.
-    KnownOfUser,
+    KnownAndOwn,
 }
 
 /// The role purchases of a service.
@@ -147,47 +147,51 @@ impl PurchaseService {
         context: Option<Box<RequestContext>>,
         deadline: Instant,
     ) -> Vec<BatchResult> {
-        // The error of each refund that is not published. `None` stands for a refund whose result
-        // follows from its publish.
-        let mut errors = Vec::with_capacity(refunds.len());
+        let mut checks = Vec::with_capacity(refunds.len());
         let mut permitted_refunds = Vec::with_capacity(refunds.len());
         for BatchRefund { refund, permitted } in refunds {
-            let check_result = if Instant::now() < deadline {
+            let check = if Instant::now() < deadline {
                 self.check_permitted(&refund, permitted).await
             } else {
                 Err(self.late_error(&refund))
             };
-            match check_result {
-                Ok(()) => {
-                    permitted_refunds.push(refund);
-                    errors.push(None);
-                }
-                Err(error) => errors.push(Some(error)),
+            if check.is_ok() {
+                permitted_refunds.push(refund);
             }
+            checks.push(check);
         }
 
+        let published_results = self.publish_refunds(permitted_refunds, context).await;
+        let mut published_results = published_results.into_iter();
+        // There is one published result for each successful check, so none is left out.
+        checks
+            .into_iter()
+            .filter_map(|check| match check {
+                Ok(()) => published_results.next(),
+                Err(error) => Some(Err(error)),
+            })
+            .collect()
+    }
+
+    /// Publishes `refunds` together. Returns one result per refund, in the order of `refunds`.
+    async fn publish_refunds(
+        &self,
+        refunds: Vec<NewPurchase>,
+        context: Option<Box<RequestContext>>,
+    ) -> Vec<BatchResult> {
+        if refunds.is_empty() {
+            return Vec::new();
+        }
         // Every refund names its purchase in `of`, so there is an id for each.
-        let refund_ids: Vec<PurchaseId> = permitted_refunds
+        let refund_ids: Vec<PurchaseId> = refunds
             .iter()
             .filter_map(|refund| Some(refund.details.of?.refund_id()))
             .collect();
-        let mut shop_results = Vec::new();
-        if !permitted_refunds.is_empty() {
-            let shop = self.shop.with_request(context);
-            shop_results = shop.buy_many(permitted_refunds).await;
-        }
-        let mut published_results = shop_results
+        let results = self.shop.with_request(context).buy_many(refunds).await;
+        results
             .into_iter()
             .zip(refund_ids)
-            .map(|(result, id)| result.map_err(|error| self.map_refund_error(error, &id)));
-
-        // There is one published result for each `None`, so none is left out.
-        errors
-            .into_iter()
-            .filter_map(|error| match error {
-                Some(error) => Some(Err(error)),
-                None => published_results.next(),
-            })
+            .map(|(result, id)| result.map_err(|error| self.map_refund_error(error, &id)))
             .collect()
     }
 
@@ -201,7 +205,7 @@ impl PurchaseService {
         refund: &NewPurchase,
         permitted: PermittedPurchases,
     ) -> HttpResult<()> {
-        let (PermittedPurchases::KnownOfUser, Some(purchase_id)) = (permitted, refund.details.of)
+        let (PermittedPurchases::KnownAndOwn, Some(purchase_id)) = (permitted, refund.details.of)
         else {
             return Ok(());
         };

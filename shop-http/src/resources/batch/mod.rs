@@ -210,29 +210,29 @@ impl BatchReader {
             refunds: Vec::new(),
         };
         for line in chunk {
-            let line_kind = match self.read_line(line.text, purchases, caller, extensions) {
-                Ok(BatchLineContent::Purchase(purchase)) => {
-                    chunk_content.purchases.push(purchase);
-                    BatchLineKind::Purchase
-                }
-                Ok(BatchLineContent::Refund(refund)) => {
-                    chunk_content.refunds.push(refund);
-                    BatchLineKind::Refund
-                }
-                Err(error) => BatchLineKind::Refused(error),
-            };
+            let line_kind =
+                match self.read_and_authorize_line(line.text, purchases, caller, extensions) {
+                    Ok(BatchLineContent::Purchase(purchase)) => {
+                        chunk_content.purchases.push(purchase);
+                        BatchLineKind::Purchase
+                    }
+                    Ok(BatchLineContent::Refund(refund)) => {
+                        chunk_content.refunds.push(refund);
+                        BatchLineKind::Refund
+                    }
+                    Err(error) => BatchLineKind::Refused(error),
+                };
             chunk_content.line_kinds.push(line_kind);
         }
         chunk_content
     }
 
-    /// Reads the purchase or the refund in `text`, and checks that `caller` may publish it. Collects
-    /// its user and a denial for the audit log.
+    /// Reads the purchase or the refund in `text`, and checks that `caller` may publish it.
     ///
     /// # Errors
     /// - 400 or 422 if the purchase or the refund is not valid
     /// - 403 if the policy denies it, or if it is a refund by a page of another origin
-    fn read_line(
+    fn read_and_authorize_line(
         &mut self,
         text: &[u8],
         purchases: &PurchaseService,
@@ -245,37 +245,38 @@ impl BatchReader {
         self.has_several_users |= first_user != user;
 
         let is_refund = purchase.details.of.is_some();
-        if is_refund {
-            ForeignOrigin::refuse(extensions)?;
-        }
-        let action = if is_refund {
-            Action::Refund(user)
-        } else {
-            Action::Buy(user)
-        };
-        // On management, the whole batch was authorized before its body was read.
-        if purchases.kind == ServiceKind::Facing
-            && let Err(denial) = purchases.policy.decide(caller, &action)
-        {
-            self.denied_count += 1;
-            return Err(denial);
-        }
         if !is_refund {
+            self.authorize(&Action::Buy(user), purchases, caller)?;
             return Ok(BatchLineContent::Purchase(purchase));
         }
-
-        // A user who may refund only own purchases must not learn which others exist.
-        let is_limited_to_caller = purchases.kind == ServiceKind::Facing
-            && action.is_limited_to(&caller.principal)
-            && !purchases.policy.allows(caller, &Action::ReadErased);
+        ForeignOrigin::refuse(extensions)?;
+        let action = Action::Refund(user);
+        self.authorize(&action, purchases, caller)?;
+        let permitted = permitted_purchases(&action, purchases, caller);
         Ok(BatchLineContent::Refund(BatchRefund {
             refund: purchase,
-            permitted: if is_limited_to_caller {
-                PermittedPurchases::KnownOfUser
-            } else {
-                PermittedPurchases::Any
-            },
+            permitted,
         }))
+    }
+
+    /// Checks that `caller` may perform `action`. Counts a denial for the audit log.
+    ///
+    /// # Errors
+    /// 403 if the policy denies the action.
+    fn authorize(
+        &mut self,
+        action: &Action<'_>,
+        purchases: &PurchaseService,
+        caller: &Caller,
+    ) -> HttpResult<()> {
+        // On management, the whole batch was authorized before its body was read.
+        if purchases.kind == ServiceKind::Management {
+            return Ok(());
+        }
+        purchases
+            .policy
+            .decide(caller, action)
+            .inspect_err(|_denial| self.denied_count += 1)
     }
 
     /// Records a batch of `line_count` lines for the audit log. The record contains the user if all
@@ -290,6 +291,23 @@ impl BatchReader {
             denied: Some(self.denied_count),
             ..Audited::default()
         });
+    }
+}
+
+/// Returns the purchases that `caller` may refund by `action`, which the policy allows.
+fn permitted_purchases(
+    action: &Action<'_>,
+    purchases: &PurchaseService,
+    caller: &Caller,
+) -> PermittedPurchases {
+    // A user who may refund only own purchases must not learn which others exist.
+    let is_limited_to_caller = purchases.kind == ServiceKind::Facing
+        && action.is_limited_to(&caller.principal)
+        && !purchases.policy.allows(caller, &Action::ReadErased);
+    if is_limited_to_caller {
+        PermittedPurchases::KnownAndOwn
+    } else {
+        PermittedPurchases::Any
     }
 }
 
