@@ -98,7 +98,7 @@ pub struct Refreshed<T> {
     pub(crate) expiry: fn(&T) -> Option<Timestamp>,
     state: RwLock<RefreshedState<T>>,
     /// The last read that was started by a use. The read ended if the sender is gone.
-    reading: Mutex<Option<watch::Receiver<()>>>,
+    last_read: Mutex<Option<watch::Receiver<()>>>,
 }
 
 /// Shows neither the value nor its text, which may be secret.
@@ -153,9 +153,10 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             parse,
             max_age,
             clock,
-            expiry: |_| None,
+            // A value expires only if the owner of this sets another function.
+            expiry: |_value| None,
             state: RwLock::new(state),
-            reading: Mutex::default(),
+            last_read: Mutex::default(),
         }
     }
 
@@ -203,9 +204,9 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     ///
     /// Returns a receiver whose channel closes when the read ends.
     fn start_read(self: &Arc<Self>) -> watch::Receiver<()> {
-        let mut current_read = self.reading.lock();
+        let mut last_read = self.last_read.lock();
         // `has_changed` is an error once the task of the read dropped its sender.
-        if let Some(receiver) = &*current_read
+        if let Some(receiver) = &*last_read
             && receiver.has_changed().is_ok()
         {
             return receiver.clone();
@@ -219,7 +220,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                 tracing::warn!(source = ?this.source, error = %error.chain(), "refresh failed, the last valid value is used");
             }
         });
-        *current_read = Some(receiver.clone());
+        *last_read = Some(receiver.clone());
         receiver
     }
 

@@ -43,6 +43,9 @@ struct ApiKey {
     principal: Principal,
 }
 
+/// The index of no key.
+const NO_MATCH: u64 = u64::MAX;
+
 /// A line that is not an API key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -106,14 +109,14 @@ impl ApiKeys {
         Ok(Self(keys))
     }
 
-    /// Returns the holder of `key`. Takes the same time for every key of the same length.
+    /// Returns the holder of `key`, or `None` if the key is unknown. Takes the same time for every key
+    /// of the same length, so that its duration says nothing about the keys.
     #[must_use]
     pub fn holder(&self, key: &str) -> Option<Principal> {
         let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
 
-        // The loop visits all keys and does not branch, so its duration says nothing about the
-        // hashes of the keys.
-        let mut matching_index = u64::MAX;
+        // The loop visits all keys and does not branch.
+        let mut matching_index = NO_MATCH;
         for (index, api_key) in (0..).zip(&self.0) {
             matching_index.conditional_assign(&index, api_key.hash.ct_eq(&hash));
         }

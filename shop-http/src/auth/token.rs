@@ -224,6 +224,15 @@ impl TokenVerifier {
         }
     }
 
+    /// Returns the principal of `token`, if the token was verified with these `keys` before, and is
+    /// still valid `now`, in seconds since 1970.
+    fn verified_principal(&self, token: &str, keys: &Arc<KeySet>, now: i64) -> Option<Principal> {
+        let mut verified_tokens = self.verified_tokens.lock();
+        let verified = verified_tokens.get(token)?;
+        let is_valid = Arc::ptr_eq(&verified.keys, keys) && verified.valid_until >= now;
+        is_valid.then(|| verified.principal.clone())
+    }
+
     /// Verifies the signature, the issuer and the audience of a token.
     ///
     /// # Errors
@@ -320,35 +329,40 @@ fn rejection(error: &errors::ErrorKind) -> Rejection {
     })
 }
 
+/// Checks that a token with this header can be an access token, and has no extensions.
+///
+/// # Errors
+/// [`Rejection::Invalid`] if the token cannot be an access token, or has extensions.
+fn check_header(header: &Header) -> Result<(), Rejection> {
+    if header.crit.is_some() {
+        return Err(Rejection::invalid(
+            "has extensions that are not supported (crit)",
+        ));
+    }
+    let may_be_access_token = header.typ.as_deref().is_none_or(is_access_token);
+    if !may_be_access_token {
+        return Err(Rejection::invalid("is not an access token (typ)"));
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Authenticate for TokenVerifier {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
         // The header is decoded before the keys are read, because they may be unavailable. A text
         // that is no token, such as an API key that was removed, is not valid in any case.
-        let Header { kid, typ, crit, .. } = decode_header(token)
+        let header = decode_header(token)
             .map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;
         let now = self.clock.now().as_millis() / 1_000;
-        // The signature of a token that was verified with the same keys is not verified again.
-        if let Some(verified) = self.verified_tokens.lock().get(token)
-            && Arc::ptr_eq(&verified.keys, &keys)
-            && verified.valid_until >= now
-        {
-            return Ok(verified.principal.clone());
+        if let Some(principal) = self.verified_principal(token, &keys, now) {
+            return Ok(principal);
         }
-
-        if crit.is_some() {
-            return Err(Rejection::invalid(
-                "has extensions that are not supported (crit)",
-            ));
-        }
-        let may_be_access_token = typ.as_deref().is_none_or(is_access_token);
-        if !may_be_access_token {
-            return Err(Rejection::invalid("is not an access token (typ)"));
-        }
+        check_header(&header)?;
 
         // The issuer may have added a key since the keys were read.
-        if keys.find(kid.as_deref()).is_none() {
+        let key_id = header.kid.as_deref();
+        if keys.find(key_id).is_none() {
             keys = self
                 .keys
                 .no_older_than(MIN_READ_INTERVAL)
@@ -356,7 +370,7 @@ impl Authenticate for TokenVerifier {
                 .ok_or(Rejection::Unavailable)?;
         }
         let key = keys
-            .find(kid.as_deref())
+            .find(key_id)
             .ok_or(Rejection::invalid("is signed with an unknown key"))?;
 
         let claims = self.verify(key, token)?;

@@ -26,6 +26,7 @@ use shop_core::feed::{FeedCursor, FeedItem, Subscription};
 use shop_core::ports::Selector;
 use shop_core::{Error, ErrorKind, Invalid, RequestContext};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::v1_purchases::may_select;
@@ -191,7 +192,30 @@ impl EventStream {
         }
 
         let deadline = self.ends_at.min(Instant::now() + COMMENT_INTERVAL);
-        let next_item = loop {
+        let next_item = self.next_item(deadline).await;
+        if !self.is_still_authorized().await {
+            return None;
+        }
+        match next_item {
+            // A subscription without a further item has ended, and so does the stream.
+            Ok(item) => item.as_ref().map(purchase_event),
+            Err(_elapsed) if deadline == self.ends_at => None,
+            Err(_elapsed) => {
+                let comment = Event::default().comment("no purchase");
+                Some(comment.id(self.subscription.position().as_str()))
+            }
+        }
+    }
+
+    /// Waits for the next purchase of the subscription, at most until `deadline`. Returns `None` if
+    /// the subscription has ended.
+    ///
+    /// Meanwhile gives back the turn to catch up as soon as the subscription does not need it.
+    ///
+    /// # Errors
+    /// An error if no purchase became visible until `deadline`.
+    async fn next_item(&mut self, deadline: Instant) -> Result<Option<FeedItem>, Elapsed> {
+        loop {
             if !self.subscription.is_catching_up() {
                 self.catch_up_turn = None;
             }
@@ -202,23 +226,9 @@ impl EventStream {
             match timeout_at(wake_at, self.subscription.next()).await {
                 // The stream woke up only to check whether it still needs the turn to catch up.
                 Err(_elapsed) if Instant::now() < deadline => {}
-                item => break item,
+                item_or_elapsed => return item_or_elapsed,
             }
-        };
-
-        if !self.is_still_authorized().await {
-            return None;
         }
-        // A subscription without a further item has ended, and so does the stream.
-        if let Ok(item) = next_item {
-            return item.as_ref().map(purchase_event);
-        }
-        // No purchase became visible until the deadline.
-        if deadline == self.ends_at {
-            return None;
-        }
-        let comment = Event::default().comment("no purchase");
-        Some(comment.id(self.subscription.position().as_str()))
     }
 
     /// Returns whether the reader may still read the selected purchases.

@@ -1,4 +1,7 @@
-//! The service: the roles of the process, and what their handlers share.
+//! The service: the roles of the process, and the state that the handlers of a router share.
+//!
+//! A [`Service`] here listens nowhere and runs no tasks. The whole service in a process, from its
+//! settings to its shutdown, is the `Service` of the crate `shop-bins`.
 //!
 //! | module | contents |
 //! |---|---|
@@ -94,70 +97,76 @@ impl Service {
             metrics,
             reports,
         } = parts;
-        let options = Arc::new(options);
 
         // The series are registered at the start, also in a service without purchases.
         let publish_metrics = PublishMetrics::new(&metrics, kind);
 
-        let purchases = purchases.and_then(|backend| {
-            // Without a sink and a query, the service has no routes of purchases.
-            let Backend {
-                sink: Some(sink),
-                query: Some(query),
-                currency,
-                ..
-            } = backend
-            else {
-                return None;
-            };
-            let outcomes = reports.writes(kind.sink_part());
-            let recent = (kind == ServiceKind::Facing && options.read_your_writes)
-                .then(|| Arc::new(LastPurchases::new()));
-            let measured_sink = MeasuredSink {
-                port: sink,
-                metrics: publish_metrics,
-                outcomes: Arc::clone(&outcomes),
-                options: Arc::clone(&options),
-                recent: recent.clone(),
-                batches: Semaphore::const_new(publisher::MAX_PUBLISHING_BATCHES),
-            };
-            let publisher = IdempotentSink::new(measured_sink, query)
-                .with_clock(Arc::clone(&clock))
-                .with_currency(currency);
-            let mut shop = Shop::from(publisher);
-            if let Some(ingest) = &backend.ingest {
-                shop = shop.with_ingest(ingest.clone());
-            }
-            Some(Arc::new(PurchaseService {
-                kind,
-                shop,
-                outcomes,
-                recent,
-                ingest: backend.ingest,
-                has_local_log: backend.has_local_log,
-                has_local_store: backend.has_local_store,
-                feed: backend.feed,
-                clock: Arc::clone(&clock),
-                options: Arc::clone(&options),
-                policy: policy.clone(),
-            }))
-        });
-
-        Self {
+        let mut service = Self {
             kind,
-            purchases,
+            purchases: None,
             roles,
             dead_letters: DeadLetterLogs::new(operations),
             clock,
             metrics,
             reports,
-            options,
+            options: Arc::new(options),
             policy,
             listener: Listener::default(),
             groups,
             index: OnceLock::new(),
             documents: Constants::new(),
+        };
+        if let Some(backend) = purchases {
+            let purchase_service = service.create_purchase_service(backend, publish_metrics);
+            service.purchases = purchase_service.map(Arc::new);
         }
+        service
+    }
+
+    /// Creates the role purchases of this service, with the log and the store of `backend`.
+    ///
+    /// Returns `None` if `backend` has no sink or no query: the service then has no routes of
+    /// purchases.
+    fn create_purchase_service(
+        &self,
+        backend: Backend,
+        publish_metrics: PublishMetrics,
+    ) -> Option<PurchaseService> {
+        let sink = backend.sink?;
+        let query = backend.query?;
+
+        let outcomes = self.reports.writes(self.kind.sink_part());
+        let waits_for_last_purchase =
+            self.kind == ServiceKind::Facing && self.options.read_your_writes;
+        let recent = waits_for_last_purchase.then(|| Arc::new(LastPurchases::new()));
+        let measured_sink = MeasuredSink {
+            port: sink,
+            metrics: publish_metrics,
+            outcomes: Arc::clone(&outcomes),
+            options: Arc::clone(&self.options),
+            recent: recent.clone(),
+            batches: Semaphore::const_new(publisher::MAX_PUBLISHING_BATCHES),
+        };
+        let publisher = IdempotentSink::new(measured_sink, query)
+            .with_clock(Arc::clone(&self.clock))
+            .with_currency(backend.currency);
+        let mut shop = Shop::from(publisher);
+        if let Some(ingest) = &backend.ingest {
+            shop = shop.with_ingest(ingest.clone());
+        }
+        Some(PurchaseService {
+            kind: self.kind,
+            shop,
+            outcomes,
+            recent,
+            ingest: backend.ingest,
+            has_local_log: backend.has_local_log,
+            has_local_store: backend.has_local_store,
+            feed: backend.feed,
+            clock: Arc::clone(&self.clock),
+            options: Arc::clone(&self.options),
+            policy: self.policy.clone(),
+        })
     }
 
     /// Returns the kind of the service.
@@ -293,8 +302,9 @@ pub fn within<T>(
     within_since(Instant::now(), time, call)
 }
 
-/// Returns the result of `call`, a call of a port, if it completes within `time` after `start`, a
-/// time that the caller has read from the clock for another purpose as well.
+/// Returns the result of `call`, a call of a port, if it completes within `time` after `start`.
+///
+/// A caller that also needs the start of the call for something else reads the clock only once.
 ///
 /// # Errors
 /// The errors of [`within`].

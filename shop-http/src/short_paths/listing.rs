@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use shop_core::Invalid;
 use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
@@ -111,29 +111,20 @@ impl ShortPathHandlers {
             caller.audit_action(&Action::ReadPurchases(selector), is_allowed);
         }
         listing.envelope.found_key = found_selector.map(key_of);
-        let found_by = match listing.envelope.found_key {
-            Some(key) if listing.candidates.len() > 1 => Some([(FOUND_BY, key.name())]),
-            _ => None,
-        };
+        let found_by = listing.found_by_header();
 
-        let is_found = found.is_some();
-        let status = if is_found {
-            StatusCode::OK
-        } else {
-            listing_form.empty_status
-        };
-        let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
+        let mut status = listing_form.empty_status;
+        let mut selector = Selector::All;
+        let mut page = Page::default();
+        if let Some((found_selector, found_page)) = found {
+            status = StatusCode::OK;
+            selector = found_selector;
+            page = found_page;
+            listing.add_summary(&selector, &mut page, purchases).await?;
+        }
 
         let mut link = None;
         let body = if listing.is_page {
-            if is_found && listing.envelope.view.has_summary() {
-                let summary = match listing.summary {
-                    Some(summary) => summary,
-                    None => purchases.summary(&selector).await?,
-                };
-                page.next = page.next.map(|next| add_summary(&next, summary));
-                listing.envelope.summary = summary;
-            }
             if let Some(next_cursor) = &page.next {
                 let next_query = query.next_page_query(listing.page_request.limit, next_cursor);
                 let link_value = format!("<{}?{next_query}>; rel=\"next\"", uri.path());
@@ -237,6 +228,38 @@ impl ListingRequest {
         }
         Ok(None)
     }
+
+    /// Returns the header that says whether the text in the path was found as an id or as a name, if
+    /// it could be both.
+    fn found_by_header(&self) -> Option<[(HeaderName, &'static str); 1]> {
+        let found_key = self.envelope.found_key?;
+        (self.candidates.len() > 1).then(|| [(FOUND_BY, found_key.name())])
+    }
+
+    /// Adds the count and the sum of the whole listing of `selector` to the envelope, and to the
+    /// cursor of the next page, if the response is a `page` that shows them. The first page adds them
+    /// up, and the cursors of the further pages contain them.
+    ///
+    /// # Errors
+    /// The errors of a query.
+    async fn add_summary(
+        &mut self,
+        selector: &Selector,
+        page: &mut Page,
+        purchases: &PurchaseService,
+    ) -> HttpResult<()> {
+        if !self.is_page || !self.envelope.view.has_summary() {
+            return Ok(());
+        }
+        let summary = match self.summary {
+            Some(summary) => summary,
+            None => purchases.summary(selector).await?,
+        };
+        let store_cursor = page.next.take();
+        page.next = store_cursor.map(|cursor| cursor_with_summary(&cursor, summary));
+        self.envelope.summary = summary;
+        Ok(())
+    }
 }
 
 /// Returns the part of a user by which `selector` selects.
@@ -292,9 +315,9 @@ fn read_candidates(text: &str, key: Option<UserKey>) -> Result<Vec<Selector>, Va
 /// stores do not contain this character.
 const SEPARATOR: char = '~';
 
-/// Adds the count and the sum of the whole listing to a cursor, so that they are added up for the
-/// first page only.
-fn add_summary(cursor: &Cursor, summary: Summary) -> Cursor {
+/// Returns `cursor` with the count and the sum of the whole listing, so that they are added up for
+/// the first page only.
+fn cursor_with_summary(cursor: &Cursor, summary: Summary) -> Cursor {
     Cursor::from_text(format!(
         "{}{SEPARATOR}{}{SEPARATOR}{}",
         cursor.as_str(),
