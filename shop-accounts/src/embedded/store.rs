@@ -88,26 +88,13 @@ impl<E: SqliteEntity> EmbeddedEntities<E> {
 
 /// Inserts a row for `new` with the next number, and its event, within the caller's transaction.
 ///
-/// Inserts nothing and returns why, if the idempotency key is taken, if another row has the value
-/// of the [unique member](Entity::unique), or if the row of the other service that `new`
-/// [requires](Entity::requires) is unknown.
+/// Inserts nothing and returns why, if [`find_obstacle`] finds a reason.
 fn insert<E: SqliteEntity>(
     connection: &Connection,
     new: &E::New,
 ) -> rusqlite::Result<Insertion<E>> {
-    if let Some(first_row) = find(connection, "key", E::stored_key(new).as_str())? {
-        return Ok(Insertion::with_key_of(new, first_row));
-    }
-
-    if let Some((unique_column, value)) = E::unique(new)
-        && find::<E>(connection, unique_column, value)?.is_some()
-    {
-        return Ok(Insertion::Refused);
-    }
-    if let Some(required_id) = E::requires(new)
-        && !connection.prepare_cached(E::OWNER)?.exists([required_id])?
-    {
-        return Ok(Insertion::Refused);
+    if let Some(obstacle) = find_obstacle(connection, new)? {
+        return Ok(obstacle);
     }
 
     // The writer thread holds the write lock, so no other insert can take the same number. Erased
@@ -135,6 +122,29 @@ fn insert<E: SqliteEntity>(
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     outbox::insert(connection, &event)?;
     Ok(Insertion::Inserted(row))
+}
+
+/// Returns why no row can be inserted for `new`: its idempotency key is taken, another row has the
+/// value of the [unique member](Entity::unique), or the row of the other service that `new`
+/// [requires](Entity::requires) is unknown. Returns `None` if a row can be inserted.
+fn find_obstacle<E: SqliteEntity>(
+    connection: &Connection,
+    new: &E::New,
+) -> rusqlite::Result<Option<Insertion<E>>> {
+    if let Some(first_row) = find(connection, "key", E::stored_key(new).as_str())? {
+        return Ok(Some(Insertion::with_key_of(new, first_row)));
+    }
+    if let Some((unique_column, value)) = E::unique(new)
+        && find::<E>(connection, unique_column, value)?.is_some()
+    {
+        return Ok(Some(Insertion::Refused));
+    }
+    if let Some(required_id) = E::requires(new)
+        && !connection.prepare_cached(E::OWNER)?.exists([required_id])?
+    {
+        return Ok(Some(Insertion::Refused));
+    }
+    Ok(None)
 }
 
 /// Returns the row with `value` in `column`, or `None` if there is no such row or it was erased.

@@ -190,23 +190,7 @@ impl Relay {
             let round_result =
                 catch_panic(ORIGIN, self.publish_round(&mut undeleted, drain_timed_out)).await;
             let has_failed = round_result.is_err();
-            let pause = match round_result {
-                Ok(published_count) => {
-                    backoff = self.options.backoff();
-                    // After a round that published something, more entries may be pending, so the
-                    // next round begins at once.
-                    if published_count == 0 {
-                        self.options.poll_interval
-                    } else {
-                        Duration::ZERO
-                    }
-                }
-                Err(error) => {
-                    self.record_failure(error);
-                    backoff.next().unwrap_or(self.options.max_backoff)
-                }
-            };
-
+            let pause = self.pause_after_round(round_result, &mut backoff);
             let notification = catch_panic(ORIGIN, async {
                 self.outbox.wait_for_entries().await;
                 Ok(())
@@ -233,6 +217,30 @@ impl Relay {
                 catch_panic(ORIGIN, self.publish_round(&mut undeleted, drain_timed_out)).await
         {
             self.record_failure(error);
+        }
+    }
+
+    /// Returns the pause after a round with `round_result`, and records an error of the round.
+    fn pause_after_round(
+        &self,
+        round_result: Result<usize>,
+        backoff: &mut ExponentialBackoff,
+    ) -> Duration {
+        match round_result {
+            Ok(published_count) => {
+                *backoff = self.options.backoff();
+                // After a round that published something, more entries may be pending, so the next
+                // round begins at once.
+                if published_count == 0 {
+                    self.options.poll_interval
+                } else {
+                    Duration::ZERO
+                }
+            }
+            Err(error) => {
+                self.record_failure(error);
+                backoff.next().unwrap_or(self.options.max_backoff)
+            }
         }
     }
 

@@ -22,6 +22,7 @@
 //! sequence, because a failed insert would leave a gap. The sequence of the table is set to each
 //! new number, for other programs that use it.
 
+use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -225,45 +226,33 @@ impl<E: PostgresEntity> PostgresEntities<E> {
 
             let number = last_number.number.saturating_add(1);
             let row = E::with_number(new, number.into());
-            let insert = insert_statement(&row, new)?;
-            let violation = match self.connection.write_by(insert, deadline).await {
-                Ok(answer) if answer.is_empty() => None,
-                Ok(_inserted) => {
+            let violation = match self.try_insert(&row, new, deadline).await? {
+                InsertAttempt::Inserted => {
                     last_number.number = number;
                     return Ok(Insertion::Inserted(row));
                 }
-                // The number and the key were unused in the statement's snapshot, but another
-                // transaction then committed a row with one of the two.
-                Err(error) if is_unique_violation(&error) => Some(error),
-                Err(error) if is_invalid_text(&error) => return Err(skipped_error(&error, number)),
-                Err(error) => return Err(error),
+                InsertAttempt::NotInserted { violation } => violation,
             };
 
             // Nothing was inserted. The state in the database shows why.
             let insert_state = self.read_insert_state(new, deadline).await?;
-            if let Some(id) = insert_state.id_with_key
-                && let Some(first_row) = self.find(id).await?
-            {
-                return Ok(Insertion::with_key_of(new, first_row));
+            if let Some(final_insertion) = self.refuse_or_find(new, &insert_state).await? {
+                return Ok(final_insertion);
             }
-            if !insert_state.is_free {
-                return Ok(Insertion::Refused);
-            }
-            // No other insert took the number or the key, which the store itself keeps unique. So
-            // the row violates a unique index of another program, and a retry would fail too.
-            if let Some(error) = violation
-                && insert_state.last_number == last_number.number
-            {
-                return Err(error);
-            }
-
-            if insert_state.last_number < last_number.number {
+            match (insert_state.last_number.cmp(&last_number.number), violation) {
+                // No other insert took the number or the key, which the store itself keeps unique.
+                // So the row violates a unique index of another program, and a retry would fail too.
+                (Ordering::Equal, Some(error)) => return Err(error),
                 // The server lost rows: it is a standby that lacked these rows when it was promoted,
                 // or a restored backup.
-                self.skip_lost_numbers(insert_state.last_number, last_number.number, deadline)
-                    .await?;
-            } else {
-                last_number.number = insert_state.last_number;
+                (Ordering::Less, _) => {
+                    self.skip_lost_numbers(insert_state.last_number, last_number.number, deadline)
+                        .await?;
+                }
+                // Another insert took the number.
+                (Ordering::Equal, None) | (Ordering::Greater, _) => {
+                    last_number.number = insert_state.last_number;
+                }
             }
 
             if Instant::now() >= deadline {
@@ -272,6 +261,49 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             // The pauses never end.
             sleep(pauses.next().unwrap_or_default()).await;
         }
+    }
+
+    /// Inserts `row`, which is `new` with its number, unless the number, the key or the row is not
+    /// accepted.
+    ///
+    /// # Errors
+    /// An error of the server or of the connection, other than that of a unique index.
+    async fn try_insert(&self, row: &E, new: &E::New, deadline: Instant) -> Result<InsertAttempt> {
+        let insert = insert_statement(row, new)?;
+        match self.connection.write_by(insert, deadline).await {
+            Ok(answer) if answer.is_empty() => Ok(InsertAttempt::NotInserted { violation: None }),
+            Ok(_inserted) => Ok(InsertAttempt::Inserted),
+            // The number and the key were unused in the statement's snapshot, but another
+            // transaction then committed a row with one of the two.
+            Err(error) if is_unique_violation(&error) => Ok(InsertAttempt::NotInserted {
+                violation: Some(error),
+            }),
+            Err(error) if is_invalid_text(&error) => {
+                Err(skipped_error(&error, row.number().into()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the result of an insert of `new` that no retry can change, according to `insert_state`:
+    /// its key is taken, or the row is not allowed. Returns `None` if the insert can be retried.
+    ///
+    /// # Errors
+    /// The errors of reading the row with the same key.
+    async fn refuse_or_find(
+        &self,
+        new: &E::New,
+        insert_state: &InsertState,
+    ) -> Result<Option<Insertion<E>>> {
+        if let Some(id) = insert_state.id_with_key
+            && let Some(first_row) = self.find(id).await?
+        {
+            return Ok(Some(Insertion::with_key_of(new, first_row)));
+        }
+        if !insert_state.is_free {
+            return Ok(Some(Insertion::Refused));
+        }
+        Ok(None)
     }
 
     /// Raises `last_number` to the highest number in the event log, once after each promotion of a
@@ -453,6 +485,15 @@ fn skipped_error(error: &Error, number: i64) -> Error {
         "PostgreSQL has not stored the row: a trigger has skipped the row, the key or the event of {number}"
     );
     postgres_error(error.kind(), message).with_outcome(error.outcome())
+}
+
+/// The result of one attempt to insert a row.
+enum InsertAttempt {
+    Inserted,
+    NotInserted {
+        /// The error of the unique index that the row violates, if it violates one.
+        violation: Option<Error>,
+    },
 }
 
 /// The state that an insert depends on.
