@@ -230,24 +230,24 @@ impl RowParser {
             let Some(text) = value else {
                 continue;
             };
-            let result = match member {
-                // `of` contains a reference if the text is no id of a purchase here.
-                "of" if is_negative && text.parse::<PurchaseId>().is_err() => text
-                    .parse()
-                    .map(|reference| refunded_reference = Some(reference))
-                    .map_err(|error: Invalid| error.to_string()),
+            // `of` contains a reference if the text is no id of a purchase here.
+            if member == "of" && is_negative && text.parse::<PurchaseId>().is_err() {
+                let reference = text.parse().map_err(|error: Invalid| error.to_string())?;
+                refunded_reference = Some(reference);
+                continue;
+            }
+            match member {
                 // Some systems write the codes of currencies in lower case.
                 "currency" => details
                     .set(member, &text.to_ascii_uppercase())
-                    .map_err(|error| error.to_string()),
+                    .map_err(|error| error.to_string())?,
                 "more" => details
                     .set_unknown_members(&text)
-                    .map_err(|error| error.to_string()),
+                    .map_err(|error| error.to_string())?,
                 _ => details
                     .set(member, &text)
-                    .map_err(|error| error.to_string()),
-            };
-            result?;
+                    .map_err(|error| error.to_string())?,
+            }
         }
 
         details
