@@ -104,19 +104,13 @@ fn write_queued_lines(
     let mut chunk = Vec::with_capacity(CHUNK_BYTES);
     let mut reported_count = 0;
     while let Ok(first_message) = messages.recv() {
+        let remaining_messages = messages.try_iter();
         // These senders are dropped after the chunk is written, which ends the waits of
         // `wait_until_written`.
-        let mut flush_requests = Vec::new();
-        for message in std::iter::once(first_message).chain(messages.try_iter()) {
-            match message {
-                Message::Line(line) => chunk.extend_from_slice(&line),
-                Message::Flush(sender) => flush_requests.push(sender),
-            }
-            if chunk.len() >= CHUNK_BYTES {
-                break;
-            }
-        }
-
+        let _flush_requests = fill_chunk(
+            &mut chunk,
+            std::iter::once(first_message).chain(remaining_messages),
+        );
         if !chunk.is_empty() {
             let is_written = write_chunk(&mut output, &mut chunk);
             is_failing.store(!is_written, Ordering::Relaxed);
@@ -135,6 +129,22 @@ fn write_queued_lines(
             reported_count = dropped_count;
         }
     }
+}
+
+/// Adds the lines of `messages` to `chunk`, until the chunk is full. Returns the senders of the
+/// requests to flush that are between the lines.
+fn fill_chunk(chunk: &mut Vec<u8>, messages: impl Iterator<Item = Message>) -> Vec<Sender<()>> {
+    let mut flush_requests = Vec::new();
+    for message in messages {
+        match message {
+            Message::Line(line) => chunk.extend_from_slice(&line),
+            Message::Flush(sender) => flush_requests.push(sender),
+        }
+        if chunk.len() >= CHUNK_BYTES {
+            break;
+        }
+    }
+    flush_requests
 }
 
 /// Writes the lines of `chunk`, and removes from it the lines that were written. Returns whether

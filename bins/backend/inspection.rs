@@ -120,32 +120,18 @@ impl InspectedStore {
         store_use: StoreUse,
         inspection_result: shop_core::Result<StoreInspection>,
     ) -> Result<StoreInspection> {
-        let to_error = CliError::about(self.setting);
         let mut inspection = match inspection_result {
             // The user may not have the right to see how the store is made.
             Err(error) if store_use == StoreUse::Reads && error.kind() == ErrorKind::Denied => {
-                let mut unknown_state = StoreInspection::default();
-                unknown_state.exists = true;
-                unknown_state.warnings.push(format!(
-                    "it is not known how the store is made: {}",
-                    error.chain()
-                ));
-                unknown_state
+                unknown_state(&error)
             }
-            result => result.map_err(&to_error)?,
+            result => result.map_err(CliError::about(self.setting))?,
         };
 
         if store_use == StoreUse::Reads {
             inspection.write_error = None;
-        } else if !inspection.faults.is_empty() {
-            return Err(CliError::all_about(self.setting, &inspection.faults));
-        }
-        match &inspection.write_error {
-            Some(error) if store_use == StoreUse::Serves => {
-                self.warn("the store cannot be written now", error);
-            }
-            Some(error) => return Err(to_error(error.clone())),
-            None => {}
+        } else {
+            self.require_fit_for_writes(store_use, &inspection)?;
         }
         if store_use != StoreUse::Checks {
             for warning in &inspection.warnings {
@@ -155,10 +141,45 @@ impl InspectedStore {
         Ok(inspection)
     }
 
+    /// Checks that a process that writes may use the store. A service that cannot write now logs a
+    /// warning, and waits until it can.
+    ///
+    /// # Errors
+    /// - each fault of the store
+    /// - for a check or a command, the error with which writes fail at present
+    fn require_fit_for_writes(
+        &self,
+        store_use: StoreUse,
+        inspection: &StoreInspection,
+    ) -> Result<()> {
+        if !inspection.faults.is_empty() {
+            return Err(CliError::all_about(self.setting, &inspection.faults));
+        }
+        match &inspection.write_error {
+            None => Ok(()),
+            Some(error) if store_use == StoreUse::Serves => {
+                self.warn("the store cannot be written now", error);
+                Ok(())
+            }
+            Some(error) => Err(CliError::about(self.setting)(error.clone())),
+        }
+    }
+
     /// Logs `message` as a warning, with the `error` of the store.
     fn warn(&self, message: &str, error: &Error) {
         tracing::warn!(store = self.name, error = %error.chain(), "{message}");
     }
+}
+
+/// Returns the inspection of a store that exists, but whose state cannot be read because of `error`.
+fn unknown_state(error: &Error) -> StoreInspection {
+    let mut inspection = StoreInspection::default();
+    inspection.exists = true;
+    inspection.warnings.push(format!(
+        "it is not known how the store is made: {}",
+        error.chain()
+    ));
+    inspection
 }
 
 #[cfg(test)]

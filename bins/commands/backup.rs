@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::statvfs;
 use serde_json::json;
 use shop_core::{Clock as _, SystemClock};
-use tar::{Archive, Builder, Header};
+use tar::{Archive, Builder, Entry, Header};
 use tokio::sync::oneshot;
 
 use super::{print_report, start_progress};
@@ -260,37 +260,15 @@ fn extract_databases(input: impl Read, folder: &Path) -> io::Result<()> {
     let mut archive = Archive::new(input);
     let mut is_complete = false;
     for entry in archive.entries()? {
-        let mut entry = entry?;
+        let entry = entry?;
         // Only the last part of the path is used, so that no file is written outside of the folder.
         let path = entry.path()?.into_owned();
         let name = path.file_name().unwrap_or_default();
         if name == END_ENTRY {
             is_complete = true;
         }
-        if !name.to_string_lossy().ends_with(".db") {
-            continue;
-        }
-
-        // A link could name a file outside of the folder, and a small entry of a sparse file could
-        // expand to any number of zeros.
-        if !entry.header().entry_type().is_file() {
-            return Err(io::Error::other(format!(
-                "{} is not a plain file",
-                name.display()
-            )));
-        }
-        // The disk needs room for the file twice: `restore` copies the file from this folder to
-        // the data folder, which is on the same disk.
-        let disk = statvfs(folder)?;
-        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if entry.size() > free_bytes / 2 {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-
-        let mut file = File::create_new(folder.join(name))?;
-        let copied_bytes = io::copy(&mut entry, &mut file)?;
-        if copied_bytes < entry.size() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if name.to_string_lossy().ends_with(".db") {
+            extract_file(entry, &folder.join(name))?;
         }
     }
 
@@ -299,6 +277,39 @@ fn extract_databases(input: impl Read, folder: &Path) -> io::Result<()> {
             io::ErrorKind::UnexpectedEof,
             format!("the archive is not complete: it has no entry {END_ENTRY}"),
         ));
+    }
+    Ok(())
+}
+
+/// Extracts a database file of an archive into a new file at `target`.
+///
+/// # Errors
+/// - [`io::ErrorKind::UnexpectedEof`] if the archive ends within the file
+/// - [`io::ErrorKind::StorageFull`] if the file does not fit on the disk
+/// - [`io::ErrorKind::Other`] if the entry is a link, or of another special kind
+/// - the errors of the archive and of the file
+fn extract_file(mut entry: Entry<'_, impl Read>, target: &Path) -> io::Result<()> {
+    // A link could name a file outside of the folder, and a small entry of a sparse file could
+    // expand to any number of zeros.
+    if !entry.header().entry_type().is_file() {
+        let name = target.file_name().unwrap_or_default();
+        return Err(io::Error::other(format!(
+            "{} is not a plain file",
+            name.display()
+        )));
+    }
+    // The disk needs room for the file twice: `restore` copies the file from this folder to the data
+    // folder, which is on the same disk.
+    let disk = statvfs(target.parent().unwrap_or(target))?;
+    let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if entry.size() > free_bytes / 2 {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+
+    let mut file = File::create_new(target)?;
+    let copied_bytes = io::copy(&mut entry, &mut file)?;
+    if copied_bytes < entry.size() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(())
 }

@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
+use shop_core::Backend;
 use shop_core::operations::Operations;
 
 use super::{print_report, start_progress};
-use crate::backend::{self, Backends, ComponentKind, TopicSpec};
+use crate::backend::{self, Backends, ComponentKind, OpenPort, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -41,32 +42,41 @@ pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
 
     // A damaged file, which is a finding already, may not open. That is no failure of this command.
     match backends.purchases().await {
-        Ok(store) => {
-            let name = store.name;
-            read_purchases(&Operations::new(store.port), &mut report).await?;
-            let purchase_count = report.purchases;
-            // The findings so far are damaged files and unreadable entries.
-            let unreadable_count = report.findings;
-            report.print(
-                format!("store  {name}: {purchase_count} purchases, unreadable {unreadable_count}"),
-                &json!({ "store": name, "purchases": purchase_count, "unreadable": unreadable_count }),
-            )?;
-            for fault in &store.inspection.faults {
-                report.print_finding(&name, fault.chain())?;
-            }
-            // All findings are faults of the store.
-            if unreadable_count == 0 && report.findings > 0 {
-                return Err(CliError::finding(
-                    "the store does not keep what is written to it: standard output says why",
-                ));
-            }
-        }
+        Ok(store) => check_store(store, &mut report).await?,
         Err(error) if report.findings == 0 => return Err(error),
         Err(error) => report.print_finding("store", error)?,
     }
     if report.findings > 0 {
         return Err(CliError::finding(
             "some of the data cannot be read: standard output names it",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads all purchases of `store`, and prints the entries that cannot be read and the faults of the
+/// store.
+///
+/// # Errors
+/// - a finding if all findings of the command are faults of the store
+/// - the errors of the store and of standard output
+async fn check_store(store: OpenPort<Backend>, report: &mut DoctorReport) -> Result<()> {
+    let name = store.name;
+    read_purchases(&Operations::new(store.port), report).await?;
+    let purchase_count = report.purchases;
+    // The findings so far are damaged files and unreadable entries.
+    let unreadable_count = report.findings;
+    report.print(
+        format!("store  {name}: {purchase_count} purchases, unreadable {unreadable_count}"),
+        &json!({ "store": name, "purchases": purchase_count, "unreadable": unreadable_count }),
+    )?;
+
+    for fault in &store.inspection.faults {
+        report.print_finding(&name, fault.chain())?;
+    }
+    if unreadable_count == 0 && report.findings > 0 {
+        return Err(CliError::finding(
+            "the store does not keep what is written to it: standard output says why",
         ));
     }
     Ok(())

@@ -198,26 +198,32 @@ impl Environment {
         let Some(setting) = names::setting_of_variable(name) else {
             return;
         };
+        let origin = if self.config_file.is_some() {
+            "file"
+        } else {
+            "environment"
+        };
+        let value = SettingValue {
+            text,
+            name: shown_name,
+            origin,
+            file,
+        };
+        self.set_value(setting, value);
+    }
+
+    /// Sets `setting` to `value`, unless another of its names set it before. Adds a fault if that name
+    /// has another value.
+    fn set_value(&mut self, setting: String, value: SettingValue) {
         let Some(other_value) = self.values.get(&setting) else {
-            let origin = if self.config_file.is_some() {
-                "file"
-            } else {
-                "environment"
-            };
-            let value = SettingValue {
-                text,
-                name: shown_name,
-                origin,
-                file,
-            };
             self.values.insert(setting, value);
             return;
         };
-        if other_value.text != text {
+        if other_value.text != value.text {
             // The values may be secret, so they are not printed.
             self.faults.push(format!(
-                "{} and {shown_name} are two names of one setting with different values: unset one of them",
-                other_value.name
+                "{} and {} are two names of one setting with different values: unset one of them",
+                other_value.name, value.name
             ));
         }
     }

@@ -275,22 +275,37 @@ pub(super) fn misspelling_fault(
     if !may_be_setting(name) {
         return None;
     }
-    // A build without Kafka knows the ids of its settings, but not the settings.
+    if is_setting_of_missing_kafka(name) {
+        return Some(format!(
+            "{shown_name} is a setting of Kafka, which this program was built without: remove it"
+        ));
+    }
+    nearest_name_fault(name, known_names, show_name)
+}
+
+/// Returns whether `name` is a setting of Kafka, in a build without Kafka. Such a build knows the ids
+/// of these settings, but not the settings.
+fn is_setting_of_missing_kafka(name: &str) -> bool {
     let id = key(name);
     let has_id = |(_heading, ids): &(&str, &str)| {
         ids.split(' ')
             .any(|known_id| known_id == id || id.strip_suffix("_file") == Some(known_id))
     };
-    if cfg!(not(feature = "kafka")) && id.starts_with("kafka_") && GROUPS.iter().any(has_id) {
-        return Some(format!(
-            "{shown_name} is a setting of Kafka, which this program was built without: remove it"
-        ));
-    }
+    cfg!(not(feature = "kafka")) && id.starts_with("kafka_") && GROUPS.iter().any(has_id)
+}
 
+/// Returns the fault of `name`, which is none of the `known_names`, with the nearest of them. Returns
+/// `None` if no known name is near, and `name` may be for another program.
+fn nearest_name_fault(
+    name: &str,
+    known_names: &[String],
+    show_name: impl Fn(&str) -> String,
+) -> Option<String> {
     let edit_distance = |known_name: &str| strsim::osa_distance(name, known_name);
     let nearest_name = known_names
         .iter()
         .min_by_key(|known_name| edit_distance(known_name))?;
+    let shown_name = show_name(name);
     let shown_nearest = show_name(nearest_name);
     if edit_distance(nearest_name) <= MAX_DISTANCE {
         return Some(format!(
