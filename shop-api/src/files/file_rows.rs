@@ -256,38 +256,14 @@ impl<R: Read> CsvRows<R> {
     /// Returns the reason why the record is not valid: its length, its number of cells, its
     /// encoding, or a value in a column without a name.
     fn values(&self) -> Result<RowValues, String> {
-        let columns = &self.columns;
-        if self.record.as_slice().len() > MAX_ROW_BYTES {
-            return Err(format!("has more than {MAX_ROW_BYTES} bytes"));
-        }
-        if self.record.len() != columns.len() {
-            let hint = if self.record.as_slice().contains(&b'\n') {
-                ": is a quote not closed?"
-            } else {
-                ""
-            };
-            return Err(format!(
-                "has {} columns, and the first line {}{hint}",
-                self.record.len(),
-                columns.len()
-            ));
-        }
+        self.check_size()?;
 
-        let is_decoded = self.reader.get_ref().is_decoded();
         let mut values = RowValues::default();
-        for (FileColumn { column, member }, cell) in columns.iter().zip(&self.record) {
-            let cell = str::from_utf8(cell).map_err(|_no_text| {
-                "is not in UTF-8: name the encoding of the file, such as windows-1252".to_owned()
-            })?;
-            // In a file of another encoding, the decoder replaced invalid bytes by U+FFFD. A file in
-            // UTF-8, such as an export of this service, may contain this character itself.
-            if is_decoded && cell.contains(char::REPLACEMENT_CHARACTER) {
-                return Err("has a character that is not one of the file's encoding".to_owned());
-            }
+        for (FileColumn { column, member }, cell) in self.columns.iter().zip(&self.record) {
+            let cell = self.read_cell(cell)?;
             if cell.is_empty() {
                 continue;
             }
-
             match member {
                 Some(member) => set_cell(&mut values, member, cell),
                 None if column.is_empty() => {
@@ -298,6 +274,46 @@ impl<R: Read> CsvRows<R> {
             }
         }
         Ok(values)
+    }
+
+    /// Checks the length of the last record, and its number of cells.
+    ///
+    /// # Errors
+    /// Returns the reason why the record is not valid.
+    fn check_size(&self) -> Result<(), String> {
+        if self.record.as_slice().len() > MAX_ROW_BYTES {
+            return Err(format!("has more than {MAX_ROW_BYTES} bytes"));
+        }
+        if self.record.len() != self.columns.len() {
+            let hint = if self.record.as_slice().contains(&b'\n') {
+                ": is a quote not closed?"
+            } else {
+                ""
+            };
+            return Err(format!(
+                "has {} columns, and the first line {}{hint}",
+                self.record.len(),
+                self.columns.len()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the text of a cell.
+    ///
+    /// # Errors
+    /// Returns the reason why the cell is not in the encoding of the file.
+    fn read_cell<'a>(&self, cell: &'a [u8]) -> Result<&'a str, String> {
+        let text = str::from_utf8(cell).map_err(|_no_text| {
+            "is not in UTF-8: name the encoding of the file, such as windows-1252".to_owned()
+        })?;
+        // In a file of another encoding, the decoder replaced invalid bytes by U+FFFD. A file in
+        // UTF-8, such as an export of this service, may contain this character itself.
+        let is_decoded = self.reader.get_ref().is_decoded();
+        if is_decoded && text.contains(char::REPLACEMENT_CHARACTER) {
+            return Err("has a character that is not one of the file's encoding".to_owned());
+        }
+        Ok(text)
     }
 }
 

@@ -221,30 +221,9 @@ fn count_members(names: &[String], mapping: &ColumnNames) -> usize {
 /// [`Invalid`](ErrorKind::Invalid) if a mapped or a required column is missing, if a name is there
 /// twice, or if a column is unknown in a file without a mapping.
 fn assign_members(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColumn>> {
-    for (member, column) in &mapping.0 {
-        if !names.contains(column) {
-            let names = names.join(", ");
-            return Err(invalid_file(format!(
-                "the column {column:?} of {member} is missing in the first line, which has: {names}"
-            )));
-        }
-    }
-    for (index, name) in names.iter().enumerate() {
-        if !name.is_empty() && names[..index].contains(name) {
-            return Err(invalid_file(format!(
-                "the column {name:?} is there twice: remove one of them"
-            )));
-        }
-    }
-    for required_member in REQUIRED_COLUMNS {
-        let mut members = names.iter().filter_map(|name| mapping.member_of(name));
-        if !members.any(|member| member == required_member) {
-            let names = names.join(", ");
-            return Err(invalid_file(format!(
-                "the column {required_member:?} is missing in the first line, which has: {names}; name it by columns: {required_member}=NAME"
-            )));
-        }
-    }
+    require_mapped_columns(names, mapping)?;
+    require_different_names(names)?;
+    require_members(names, mapping)?;
 
     let mut columns = Vec::with_capacity(names.len());
     for name in names {
@@ -266,6 +245,54 @@ fn assign_members(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileCol
         });
     }
     Ok(columns)
+}
+
+/// Checks that all columns of `mapping` are among the `names`.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) for the first missing column.
+fn require_mapped_columns(names: &[String], mapping: &ColumnNames) -> Result<()> {
+    for (member, column) in &mapping.0 {
+        if !names.contains(column) {
+            let names = names.join(", ");
+            return Err(invalid_file(format!(
+                "the column {column:?} of {member} is missing in the first line, which has: {names}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no two columns have the same name. Several columns may have an empty name.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) for the first repeated name.
+fn require_different_names(names: &[String]) -> Result<()> {
+    for (index, name) in names.iter().enumerate() {
+        if !name.is_empty() && names[..index].contains(name) {
+            return Err(invalid_file(format!(
+                "the column {name:?} is there twice: remove one of them"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that there is a column for each member that every row needs.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) for the first missing member.
+fn require_members(names: &[String], mapping: &ColumnNames) -> Result<()> {
+    for required_member in REQUIRED_COLUMNS {
+        let mut members = names.iter().filter_map(|name| mapping.member_of(name));
+        if !members.any(|member| member == required_member) {
+            let names = names.join(", ");
+            return Err(invalid_file(format!(
+                "the column {required_member:?} is missing in the first line, which has: {names}; name it by columns: {required_member}=NAME"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the error of a file that is not in the expected format.
