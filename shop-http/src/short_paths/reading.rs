@@ -39,12 +39,7 @@ pub(super) fn read_purchase(
     let body = Body::parse(text, MEMBERS);
     let is_empty = match &body {
         Ok(body) => body.members.is_empty(),
-        // These values are falsy in JavaScript and Python. An empty object only gets here if it is
-        // beside a form feed: `trim_ascii` removes a form feed, and JSON does not allow it.
-        Err(_) => matches!(
-            text.trim_ascii(),
-            b"null" | b"false" | b"0" | b"\"\"" | b"[]" | b"{}"
-        ),
+        Err(_) => is_falsy_json(text),
     };
     if is_empty && rules.distinguishes_empty_bodies {
         return Err(Location::Body
@@ -74,6 +69,17 @@ pub(super) fn read_purchase(
     let mut purchase = body.finish(new_purchase(user_id, user_name, price))?;
     purchase.timestamp = timestamp.flatten();
     Ok(purchase)
+}
+
+/// Returns whether `text`, which is not a JSON object, is a value that is falsy in JavaScript and
+/// Python.
+fn is_falsy_json(text: &[u8]) -> bool {
+    // An empty object only gets here if it is beside a form feed: `trim_ascii` removes a form feed,
+    // and JSON does not allow it.
+    matches!(
+        text.trim_ascii(),
+        b"null" | b"false" | b"0" | b"\"\"" | b"[]" | b"{}"
+    )
 }
 
 /// Returns whether an id or a name with this value counts as missing.
