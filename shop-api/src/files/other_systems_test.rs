@@ -237,7 +237,7 @@ async fn a_file_is_refused_with_other_options_than_before() {
     );
     is_refused(&keyed, file, "columns was price=price, ").await;
 
-    // Nobody else's file is refused, and neither is this one if it is wanted.
+    // Another file is accepted, and so is this one with `again`.
     let other_file = "username,userid,price,timestamp\nada,u1,1,2024-01-15 23:31\n";
     let report = import_into(&store, &berlin, other_file).await.unwrap();
     assert_eq!(counts(&report), [1, 0, 0, 0]);
