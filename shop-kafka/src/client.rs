@@ -244,7 +244,10 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
         }
     }
 
+    /// Forwards a line of librdkafka's diagnostic log, and learns the ids of topics from such lines.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // librdkafka has no safe call for the id of a topic, and states the id in its debug lines
+        // about metadata only.
         if facility == "METADATA" {
             self.health.record_topic_id(message);
         }
