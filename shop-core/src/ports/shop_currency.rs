@@ -62,6 +62,19 @@ enum Accepted {
     Nothing,
 }
 
+impl Accepted {
+    /// Returns the variant with this number, which an atomic contained.
+    const fn from_number(number: u8) -> Self {
+        const WITHOUT_CURRENCY: u8 = Accepted::WithoutCurrency as u8;
+        const IN_CURRENCY: u8 = Accepted::InCurrency as u8;
+        match number {
+            WITHOUT_CURRENCY => Self::WithoutCurrency,
+            IN_CURRENCY => Self::InCurrency,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// The currency of a shop, as far as this process knows it. Clones share what they know.
 ///
 /// The default is a shop without a currency, which refuses purchases that name one.
@@ -142,7 +155,7 @@ impl ShopCurrency {
     /// Returns whether some purchases are accepted.
     #[must_use]
     pub fn accepts_purchases(&self) -> bool {
-        self.0.accepted.load(Ordering::Acquire) != Accepted::Nothing as u8
+        self.accepted() != Accepted::Nothing
     }
 
     /// Returns the currency of all purchases of the shop, or `None` for a shop without a currency.
@@ -163,7 +176,7 @@ impl ShopCurrency {
     /// # Errors
     /// The errors of [`check`](Self::check).
     pub(crate) fn admit(&self, details: &mut Details) -> Result<()> {
-        if let Some(currency) = self.missing_currency(details)? {
+        if let Some(currency) = self.currency_to_add(details)? {
             details.currency = Some(currency.clone());
         }
         Ok(())
@@ -178,34 +191,31 @@ impl ShopCurrency {
     /// - [`Unavailable`](ErrorKind::Unavailable) with the outcome [`NotApplied`](Outcome::NotApplied)
     ///   if the currency is not known yet, or the store has another one
     pub fn check(&self, details: &Details) -> Result<()> {
-        self.missing_currency(details).map(drop)
+        self.currency_to_add(details).map(drop)
     }
 
-    /// Returns the currency of the shop if `details`, which the shop accepts, name none.
+    /// Returns which purchases are accepted now.
+    fn accepted(&self) -> Accepted {
+        Accepted::from_number(self.0.accepted.load(Ordering::Acquire))
+    }
+
+    /// Checks that the shop accepts a purchase with these `details`, and returns the currency to add
+    /// to them: that of the shop, if the shop has one and the details name none.
     ///
     /// # Errors
     /// The errors of [`check`](Self::check).
-    fn missing_currency(&self, details: &Details) -> Result<Option<&Currency>> {
-        let accepted = self.0.accepted.load(Ordering::Acquire);
-        let purchase_currency = details.currency.as_ref();
+    fn currency_to_add(&self, details: &Details) -> Result<Option<&Currency>> {
         let is_refund = details.of.is_some();
-
-        if accepted == Accepted::WithoutCurrency as u8 {
-            let is_accepted = purchase_currency.is_none() || is_refund;
-            if is_accepted {
-                return Ok(None);
-            }
+        let shop_currency = self.0.currency.get();
+        match (self.accepted(), &details.currency) {
+            (Accepted::WithoutCurrency, None) => Ok(None),
+            // The store decides about the currency of a refund.
+            (Accepted::WithoutCurrency, Some(_)) if is_refund => Ok(None),
+            (Accepted::InCurrency, None) => Ok(shop_currency),
+            (Accepted::InCurrency, named) if named.as_ref() == shop_currency => Ok(None),
+            (Accepted::WithoutCurrency | Accepted::InCurrency, Some(_))
+            | (Accepted::Nothing, _) => Err(self.refusal(details)),
         }
-        if accepted == Accepted::InCurrency as u8 {
-            let shop_currency = self.0.currency.get();
-            if purchase_currency.is_none() {
-                return Ok(shop_currency);
-            }
-            if purchase_currency == shop_currency {
-                return Ok(None);
-            }
-        }
-        Err(self.refusal(details))
     }
 
     /// Returns the error of a purchase with these `details`, which is not accepted.
