@@ -178,35 +178,58 @@ impl Shop {
         T: Send + 'static,
         E: Send + 'static,
     {
-        // The purchases are separated from their tags, because `buy_many` takes the purchases
-        // alone. An error of the source stays among the tags, and takes no result below.
-        let mut purchases = Vec::with_capacity(items.len());
-        let mut tags = Vec::with_capacity(items.len());
-        for (item, permit) in items {
-            let tag = item.map(|(tag, purchase)| {
-                purchases.push(purchase);
-                tag
-            });
-            tags.push((tag, permit));
-        }
-
         let shop = self.clone();
+        let (purchases, slots) = separate_purchases(items);
         let call = async move {
-            let mut results = shop.buy_many(purchases).await.into_iter();
-            let mut tagged_results = Vec::with_capacity(tags.len());
-            for (tag, permit) in tags {
-                // A sink that returns too few results violates its contract: the last purchases get
-                // an error.
-                let tagged_result = tag.map(|tag| {
-                    let result = results.next().unwrap_or_else(|| Err(miscounted_error()));
-                    (tag, result)
-                });
-                tagged_results.push((tagged_result, permit));
-            }
-            tagged_results
+            let results = shop.buy_many(purchases).await;
+            fill_slots(slots, results)
         };
         call.boxed()
     }
+}
+
+/// Separates the purchases in `items` from their tags, because `buy_many` takes the purchases alone.
+///
+/// Returns the purchases, and a slot for each item in the order of the items. The slot of a purchase
+/// awaits the result of the purchase. An error of the source has a slot, but no purchase.
+fn separate_purchases<T, E>(
+    items: Vec<QueuedPurchase<T, E>>,
+) -> (Vec<NewPurchase>, Vec<ResultSlot<T, E>>) {
+    let mut purchases = Vec::with_capacity(items.len());
+    let mut slots = Vec::with_capacity(items.len());
+    for (item, permit) in items {
+        let tag_or_error = match item {
+            Ok((tag, purchase)) => {
+                purchases.push(purchase);
+                Ok(tag)
+            }
+            Err(error) => Err(error),
+        };
+        slots.push((tag_or_error, permit));
+    }
+    (purchases, slots)
+}
+
+/// Fills `slots` with the results of their purchases, which are in the same order.
+///
+/// A sink that returns too few results violates its contract: the last purchases get an error.
+fn fill_slots<T, E>(
+    slots: Vec<ResultSlot<T, E>>,
+    results: Vec<Result<PublishedPurchase>>,
+) -> Vec<(TaggedResult<T, E>, OwnedSemaphorePermit)> {
+    let mut results = results.into_iter();
+    let mut tagged_results = Vec::with_capacity(slots.len());
+    for (tag_or_error, permit) in slots {
+        let tagged_result = match tag_or_error {
+            Ok(tag) => {
+                let result = results.next().unwrap_or_else(|| Err(miscounted_error()));
+                Ok((tag, result))
+            }
+            Err(error) => Err(error),
+        };
+        tagged_results.push((tagged_result, permit));
+    }
+    tagged_results
 }
 
 /// The minimum number of purchases that are bought by one call.
@@ -216,6 +239,10 @@ const MAX_BATCH: usize = 1_000;
 
 /// An item of the source, which is a purchase with its tag or an error, and the permit of the item.
 type QueuedPurchase<T, E> = (Result<(T, NewPurchase), E>, OwnedSemaphorePermit);
+
+/// The place of the result of one item: the tag of its purchase or an error of the source, and the
+/// permit of the item, which is held until the result is read.
+type ResultSlot<T, E> = (Result<T, E>, OwnedSemaphorePermit);
 
 /// The result of one purchase with the tag of the purchase, or an error of the source.
 type TaggedResult<T, E> = Result<(T, Result<PublishedPurchase>), E>;
