@@ -143,7 +143,45 @@ struct PartitionQueue {
     queued_weight: usize,
     /// The first offset of the group that is in lookup. `None` if no lookup of this partition is
     /// running.
-    running_lookup: Option<u64>,
+    running_lookup_from: Option<u64>,
+}
+
+impl PartitionQueue {
+    /// Removes the purchases before `ingest_position` from the queue, as the group that is in lookup
+    /// from now on. The group is empty if ingest processed none of the queued purchases.
+    ///
+    /// No lookup of this partition may be running.
+    fn begin_lookup(&mut self, ingest_position: u64) -> Vec<Arc<LoggedPurchase>> {
+        // A larger group would wait for permits of the feed, and delay the delivery of its first
+        // purchases.
+        let group_size = self
+            .queued
+            .iter()
+            .take(MAX_LOOKUPS)
+            .take_while(|logged| logged.offset < ingest_position)
+            .count();
+        let group: Vec<_> = self.queued.drain(..group_size).collect();
+
+        let group_weight: usize = group.iter().map(|logged| logged.weight()).sum();
+        self.queued_weight -= group_weight;
+        self.running_lookup_from = group.first().map(|first| first.offset);
+        group
+    }
+}
+
+/// Looks up the `selected_purchases` of `group` in the store of `feed`, and returns the whole group.
+///
+/// Each purchase keeps its own result. The other purchases of the group stay without a result.
+async fn look_up_selected(
+    feed: Arc<FeedInner>,
+    group: Vec<Arc<LoggedPurchase>>,
+    selected_purchases: Vec<Arc<LoggedPurchase>>,
+) -> Vec<Arc<LoggedPurchase>> {
+    let lookups = selected_purchases
+        .iter()
+        .map(|logged| logged.look_up(&feed));
+    join_all(lookups).await;
+    group
 }
 
 impl LookupQueue {
@@ -197,7 +235,7 @@ impl LookupQueue {
         let partition = self.partitions.get(&partition)?;
         // Purchases in lookup precede the queued ones.
         partition
-            .running_lookup
+            .running_lookup_from
             .or_else(|| Some(partition.queued.front()?.offset))
     }
 
@@ -213,36 +251,18 @@ impl LookupQueue {
         is_selected: impl Fn(&Purchase) -> bool,
     ) {
         for (partition_index, partition) in &mut self.partitions {
-            if partition.running_lookup.is_some() {
+            if partition.running_lookup_from.is_some() {
+                continue;
+            }
+            let ingest_position = next_offset(ingest_positions, *partition_index);
+            let group = partition.begin_lookup(ingest_position);
+            if group.is_empty() {
                 continue;
             }
 
-            let ingest_position = next_offset(ingest_positions, *partition_index);
-            // A larger group would wait for permits, and delay the delivery of its first purchases.
-            let group_size = partition
-                .queued
-                .iter()
-                .take(MAX_LOOKUPS)
-                .take_while(|logged| logged.offset < ingest_position)
-                .count();
-            let group: Vec<_> = partition.queued.drain(..group_size).collect();
-            let group_weight: usize = group.iter().map(|logged| logged.weight()).sum();
-            partition.queued_weight -= group_weight;
-            let Some(first_purchase) = group.first() else {
-                continue;
-            };
-            partition.running_lookup = Some(first_purchase.offset);
-
             let mut selected_purchases = group.clone();
             selected_purchases.retain(|logged| is_selected(&logged.purchase));
-            let feed = Arc::clone(&self.feed);
-            let lookup = async move {
-                let requests = selected_purchases
-                    .iter()
-                    .map(|logged| logged.look_up(&feed));
-                join_all(requests).await;
-                group
-            };
+            let lookup = look_up_selected(Arc::clone(&self.feed), group, selected_purchases);
             self.running_lookups.push(lookup.boxed());
         }
     }
@@ -258,7 +278,7 @@ impl LookupQueue {
         let group = self.running_lookups.next().await?;
         // A group is never empty, and its partition stays in the map.
         let partition = self.partitions.get_mut(&group.first()?.partition)?;
-        partition.running_lookup = None;
+        partition.running_lookup_from = None;
         Some(group)
     }
 }
