@@ -79,7 +79,7 @@ impl Lookups {
         let look_up_in_slot = async {
             // The semaphore is never closed, so there is always a permit.
             let _slot = self.slots.acquire().await;
-            look_up(query, &purchase.id).await
+            look_up_entry(query, &purchase.id).await
         };
 
         let result = context.scope(timeout(TIMEOUT, look_up_in_slot)).await;
@@ -119,12 +119,12 @@ impl Lookups {
     }
 }
 
-/// Looks up `id` in the store of `query`, without a limit.
+/// Looks up the entry under `id` in the store of `query`, without a limit.
 ///
 /// # Errors
 /// Returns the errors of the store. A panic in `query`, which an embedder may implement, is
 /// returned as an error too.
-pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
+pub(super) async fn look_up_entry(query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
     catch_panic("", query.look_up(id)).await
 }
 

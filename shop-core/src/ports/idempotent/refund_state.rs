@@ -15,7 +15,7 @@
 //! | none | is not stored, or permits the refund | undecided |
 
 use super::erased_error;
-use super::lookups::look_up;
+use super::lookups::look_up_entry;
 use crate::ports::{Lookup, PurchaseQuery};
 use crate::{Error, ErrorKind, Invalid, Purchase, Result};
 
@@ -43,29 +43,44 @@ impl RefundState {
     /// # Errors
     /// Returns the errors of the store.
     pub(crate) async fn look_up(query: &dyn PurchaseQuery, refund: &Purchase) -> Result<Self> {
-        // The state unless the purchase of the refund decides against it.
-        let open_state = match look_up(query, &refund.id).await? {
-            Lookup::Stored(stored) if stored.same_content(refund) => {
-                return Ok(Self::Applied(stored));
-            }
-            Lookup::Stored(_) => return Ok(Self::Conflict),
-            Lookup::Erased => return Ok(Self::Erased),
-            Lookup::Waiting(_) => Self::Waiting,
-            Lookup::Missing => Self::Undecided,
-        };
+        let refund_entry = look_up_entry(query, &refund.id).await?;
+        let state = Self::from_refund_entry(refund_entry, refund);
+        let is_decided = !matches!(state, Self::Waiting | Self::Undecided);
+        if is_decided {
+            return Ok(state);
+        }
 
         // Every refund names its purchase. An entry that names none has nothing to contradict.
         let Some(purchase_id) = &refund.details.of else {
-            return Ok(open_state);
+            return Ok(state);
         };
-        Ok(match look_up(query, purchase_id).await? {
-            Lookup::Stored(purchase) => match refund.as_refund_of(&purchase) {
-                Ok(_) => open_state,
-                Err(contradiction) => Self::Refused(contradiction),
-            },
+
+        let purchase_entry = look_up_entry(query, purchase_id).await?;
+        Ok(Self::from_purchase_entry(purchase_entry, refund).unwrap_or(state))
+    }
+
+    /// Returns the state of `refund` by `entry`, the entry of the store under the id of the refund.
+    fn from_refund_entry(entry: Lookup, refund: &Purchase) -> Self {
+        match entry {
+            Lookup::Stored(stored) if stored.same_content(refund) => Self::Applied(stored),
+            Lookup::Stored(_) => Self::Conflict,
             Lookup::Erased => Self::Erased,
-            Lookup::Missing | Lookup::Waiting(_) => open_state,
-        })
+            Lookup::Waiting(_) => Self::Waiting,
+            Lookup::Missing => Self::Undecided,
+        }
+    }
+
+    /// Returns the state of `refund` if `entry`, the entry of the store under the id of its purchase,
+    /// shows that the store never applies the refund.
+    fn from_purchase_entry(entry: Lookup, refund: &Purchase) -> Option<Self> {
+        match entry {
+            Lookup::Stored(purchase) => {
+                let contradiction = refund.as_refund_of(&purchase).err()?;
+                Some(Self::Refused(contradiction))
+            }
+            Lookup::Erased => Some(Self::Erased),
+            Lookup::Missing | Lookup::Waiting(_) => None,
+        }
     }
 
     /// Returns the stored refund if the store applied the refund, and `None` if the store has not
