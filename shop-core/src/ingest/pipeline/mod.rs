@@ -27,9 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::event::{
-    BatchEvent, BatchOutcome, BatchState, EventDemand, PipelineAction, PipelineEvent,
-};
+use super::event::{BatchEvent, BatchOutcome, EventDemand, PipelineAction, PipelineEvent};
 use super::status::{BatchReport, Component, StuckRecord};
 use super::{IngestCounters, IngestOptions};
 use crate::log::{
@@ -67,7 +65,7 @@ pub(super) struct IngestPipeline {
     options: IngestOptions,
     /// The number of the next batch, gap or partition end, which is also how many there were so
     /// far.
-    next_number: u64,
+    next_batch_number: u64,
     /// The batches in flight, by number.
     in_flight: BTreeMap<u64, InFlightBatch>,
     /// The progress of each partition in its newest known epoch.
@@ -329,7 +327,7 @@ impl IngestPipeline {
     ///
     /// A batch of an ended epoch is ignored.
     fn start_batch(&mut self, batch: Batch, gap: Option<Gap>, now: Instant) {
-        let number = self.next_number;
+        let number = self.next_batch_number;
         let Some(progress) = self.enter_epoch(&batch.partition) else {
             // The progress of this epoch is unknown, so no offset of the batch may be committed.
             tracing::error!(
@@ -346,7 +344,7 @@ impl IngestPipeline {
         progress.add_batch(number, first_record);
         // The drain of this epoch may be out of time already.
         let is_abandoned = progress.is_abandoned;
-        self.next_number += 1;
+        self.next_batch_number += 1;
 
         let partition = batch.partition.clone();
         let batch_in_flight = InFlightBatch {
@@ -367,23 +365,17 @@ impl IngestPipeline {
         }
     }
 
-    /// Adds the `end` of a partition to its progress, like an empty batch that is durable already.
+    /// Moves the position of a partition to its `end`, as soon as everything before the end is
+    /// durable. The last offsets of a partition may contain no record that would move it there.
     ///
-    /// The last offsets of a partition may contain no record. The position passes them as soon as
-    /// everything before the end is durable. The end is ignored if its epoch is over.
+    /// The end is ignored if its epoch is over.
     fn pass_partition_end(&mut self, end: &CommitOffset, now: Instant) {
-        let number = self.next_number;
+        let batch_number = self.next_batch_number;
         let Some(progress) = self.enter_epoch(&end.partition) else {
             return;
         };
-
-        let no_record = FirstRecord {
-            read_at: now,
-            time: None,
-        };
-        progress.add_batch(number, no_record);
-        progress.finish_batch(number, BatchState::Durable(end.next_offset));
-        self.next_number += 1;
+        progress.add_end(batch_number, end.next_offset, now);
+        self.next_batch_number += 1;
     }
 
     /// Handles a report of the batch `number`. The report of a batch that is not in flight is

@@ -1,5 +1,6 @@
 //! The decisions of the pipeline, event by event.
 
+use super::super::event::BatchState;
 use super::super::fixture::unavailable;
 use super::super::status::IngestStatus;
 use super::*;

@@ -59,7 +59,8 @@ struct BatchRun {
 pub(super) struct FirstRecord {
     /// When the record was read.
     pub(super) read_at: Instant,
-    /// The timestamp of the record in the log; `None` for a gap.
+    /// The timestamp of the record in the log; `None` for a gap or the end of a partition, which
+    /// contain no record.
     pub(super) time: Option<Timestamp>,
 }
 
@@ -112,6 +113,19 @@ impl PartitionProgress {
             first_record,
             state: BatchState::InFlight,
         });
+    }
+
+    /// Adds the end of the partition, like a batch without records that is durable already: the durable
+    /// prefix moves to `next_offset` once all batches before the end are durable.
+    ///
+    /// The end has a `number` of its own among the batches, and was read at `read_at`.
+    pub(super) fn add_end(&mut self, number: u64, next_offset: u64, read_at: Instant) {
+        let first_record = FirstRecord {
+            read_at,
+            time: None,
+        };
+        self.add_batch(number, first_record);
+        self.finish_batch(number, BatchState::Durable(next_offset));
     }
 
     /// Ends the batch `number` in the state `state`, and moves the durable prefix forward over
