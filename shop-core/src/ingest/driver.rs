@@ -119,7 +119,7 @@ impl<R: Record> Driver<R> {
             if let Some(close_timeout) = close_timeout {
                 self.close_source(close_timeout).await;
                 let failure = self.pipeline.failure.clone();
-                self.report_end(failure.clone());
+                self.end(failure.clone());
                 return match failure {
                     Some(error) => Err(error),
                     None => Ok(self.status.borrow().counters),
@@ -320,20 +320,22 @@ impl<R: Record> Driver<R> {
         }
     }
 
-    /// Reports the end of the pipeline to the log and to the monitors, and abandons the batches in
-    /// flight.
+    /// Ends the pipeline: logs the error that stopped it, abandons the batches in flight, and reports
+    /// the end to the monitors with `status_error`.
     ///
-    /// `failure` is the error for the status. A call to the store that is in progress completes in
-    /// the background, so no insert is dropped halfway.
-    fn report_end(&mut self, failure: Option<Error>) {
+    /// `status_error` is the error that stopped the pipeline, if there is one. For a dropped pipeline
+    /// without one, the monitors alone get an error, which says that it was dropped.
+    fn end(&mut self, status_error: Option<Error>) {
         if let Some(error) = &self.pipeline.failure {
             tracing::error!(error = %error.chain(), "ingest stopped");
         }
-        self.cancellations
-            .values()
-            .for_each(CancellationToken::cancel);
+        // A cancelled batch gives up at its next step. A call to the store that is in progress
+        // completes in the task of the batch, so no insert is dropped halfway.
+        for cancellation in self.cancellations.values() {
+            cancellation.cancel();
+        }
         self.status
-            .send_modify(|status| status.mark_stopped(failure));
+            .send_modify(|status| status.mark_stopped(status_error));
     }
 }
 
@@ -348,7 +350,7 @@ impl<R: Record> Drop for Driver<R> {
                 )
                 .with_origin("ingest")
             });
-            self.report_end(Some(failure));
+            self.end(Some(failure));
         }
     }
 }
