@@ -20,7 +20,7 @@ pub(super) struct DeadLetterIndex {
     /// resolved.
     pub(super) records: BTreeMap<RecordId, Disposition>,
     /// The ids of purchases whose dead letter an operator replayed.
-    pub(super) replayed: BTreeSet<PurchaseId>,
+    replayed: BTreeSet<PurchaseId>,
     /// The state of the dead letters about refunds, by the id of the refund.
     ///
     /// A refund that waited in the store is dead-lettered under one of several records of the
@@ -88,6 +88,20 @@ impl DeadLetterIndex {
             }
         }
         Ok(index)
+    }
+
+    /// Returns the state of the dead letter that accounts for the pending `record`, or `None` if there
+    /// is none.
+    ///
+    /// This is the dead letter of the record itself. A record whose id is stored with other content is
+    /// also accounted for by a replayed dead letter about the same purchase: by the replay, an
+    /// operator decided which of the two contents to store, so the other content is no mismatch.
+    pub(super) fn pending_disposition(&self, record: &PendingRecord) -> Option<Disposition> {
+        if let Some(disposition) = self.records.get(&record.record_id) {
+            return Some(*disposition);
+        }
+        let is_replayed = record.differs && self.replayed.contains(&record.id);
+        is_replayed.then_some(Disposition::Resolved)
     }
 
     /// Returns the state of the dead letter about the refund in `record`, which may have been put for

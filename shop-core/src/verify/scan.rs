@@ -402,19 +402,14 @@ impl<'a> LogVerifier<'a> {
         Ok(())
     }
 
-    /// Counts the pending records that were dead-lettered since the scan began, and keeps the
-    /// others pending.
+    /// Counts the pending records that a dead letter accounts for, and keeps the others pending.
+    ///
+    /// Such a dead letter was put or resolved since the scan began.
     fn settle_dead_lettered(&mut self) {
         for record in take(&mut self.pending) {
-            // By a replay, an operator decided which of two contents to store, so the other content
-            // is no mismatch.
-            let is_decided = record.differs && self.dead_letters.replayed.contains(&record.id);
-            if let Some(disposition) = self.dead_letters.records.get(&record.record_id) {
-                self.report.count_disposition(*disposition);
-            } else if is_decided {
-                self.report.resolved += 1;
-            } else {
-                self.pending.push(record);
+            match self.dead_letters.pending_disposition(&record) {
+                Some(disposition) => self.report.count_disposition(disposition),
+                None => self.pending.push(record),
             }
         }
     }
