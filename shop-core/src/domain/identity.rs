@@ -46,7 +46,7 @@ const OWNER_NAMESPACE: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d3
 #[must_use]
 pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     match key.as_str().parse::<PurchaseId>() {
-        Ok(id) if id.is_random() => id,
+        Ok(id) if id.has_random_bits() => id,
         // The key is no id, or an id that others can compute.
         _ => PurchaseId::from_uuid(uuid_from_parts(
             KEY_NAMESPACE,
@@ -156,7 +156,7 @@ impl IdempotencyKey {
     #[must_use]
     pub fn scoped_to_owner(&self, owner: &str) -> Self {
         match self.as_str().parse::<PurchaseId>() {
-            Ok(id) if id.is_random() => self.clone(),
+            Ok(id) if id.has_random_bits() => self.clone(),
             _ => uuid_from_parts(
                 OWNER_NAMESPACE,
                 &[owner.as_bytes(), self.as_str().as_bytes()],
@@ -270,15 +270,15 @@ impl PurchaseId {
     }
 
     /// Returns whether this id is a UUID of version 4 or 7, which contains random bits.
-    pub(crate) fn is_random(&self) -> bool {
+    pub(crate) fn has_random_bits(&self) -> bool {
         self.as_uuid()
             .is_some_and(|uuid| matches!(uuid.get_version_num(), 4 | 7))
     }
 
-    /// Returns the idempotency key that leads to this id for every user, or `None` if there is no
-    /// such key.
+    /// Returns the idempotency key with the text of this id, if such a key is itself the id of a
+    /// purchase: the request of any user with this key leads to this id.
     ///
-    /// There is one for UUIDs of version 4 or 7 only.
+    /// Only the UUIDs of version 4 or 7 are such keys. Returns `None` for all other ids.
     ///
     /// ```
     /// use shop_core::PurchaseId;
@@ -289,8 +289,10 @@ impl PurchaseId {
     /// ```
     #[must_use]
     pub fn as_key(&self) -> Option<IdempotencyKey> {
-        let uuid = self.as_uuid().filter(|_uuid| self.is_random())?;
-        Some((*uuid).into())
+        match self.as_uuid() {
+            Some(uuid) if self.has_random_bits() => Some((*uuid).into()),
+            _ => None,
+        }
     }
 
     /// Writes the text of this id into the beginning of `buffer`, and returns the text. Allocates

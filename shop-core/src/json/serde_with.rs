@@ -58,7 +58,8 @@ pub mod number {
         number.serialize(serializer)
     }
 
-    /// Deserializes the value from its digits.
+    /// Deserializes the value from the digits of a JSON number, or of a JSON string that contains
+    /// nothing else.
     ///
     /// # Errors
     /// Returns the errors of the deserializer, and an error if the number is not a valid value.
@@ -67,10 +68,9 @@ pub mod number {
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        raw.get()
-            .trim_matches('"')
-            .parse()
-            .map_err(D::Error::custom)
+        // The text of the JSON value keeps all digits, of which a float would lose some.
+        let raw_json = Box::<RawValue>::deserialize(deserializer)?;
+        let digits = raw_json.get().trim_matches('"');
+        digits.parse().map_err(D::Error::custom)
     }
 }
