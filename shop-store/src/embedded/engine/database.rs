@@ -19,9 +19,10 @@ use shop_core::{Error, ErrorKind, Result};
 use super::error::{AtPath as _, database_error};
 use super::integrity::RowsCheck;
 use super::lock::{FileLock, LOCK_TIMEOUT};
+use super::opened_record::OpenedRecord;
 use super::permissions::{create_file, create_folder, restrict};
 use super::wal;
-use super::write_lock::{OpenedRecord, WriteLock, keep_log_at_close};
+use super::write_lock::{WriteLock, keep_log_at_close};
 
 /// A type of database file: its tables, and how its older versions are migrated.
 #[derive(Debug)]

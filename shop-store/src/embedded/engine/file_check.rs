@@ -14,7 +14,8 @@ use shop_core::Result;
 use tokio::sync::watch;
 
 use super::integrity::{RowsCheck, find_damage};
-use super::write_lock::{OVERWRITTEN, record_checked};
+use super::opened_record::record_checked;
+use super::write_lock::OVERWRITTEN;
 
 /// The check of a file and its state, which the health of a service reports. Clones share the state.
 #[derive(Debug, Clone)]

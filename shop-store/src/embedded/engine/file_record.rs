@@ -58,7 +58,7 @@ pub(in crate::embedded) struct FileRecord {
     /// Whether the file is the one that this product wrote, or all its pages were checked since.
     pub(in crate::embedded) is_checked: bool,
     /// Whether a checkpoint has begun whose end is not recorded, so that `content` is out of date.
-    pub(in crate::embedded) is_copying: bool,
+    pub(in crate::embedded) has_open_checkpoint: bool,
 }
 
 /// The identity of a file, which differs from the identity of a copy of the file.
@@ -168,7 +168,7 @@ impl FileRecord {
             log: None,
             overwrites: 0,
             is_checked: true,
-            is_copying: false,
+            has_open_checkpoint: false,
         })
     }
 
@@ -189,6 +189,21 @@ impl FileRecord {
     /// The error of the file system.
     pub(in crate::embedded) fn write(&self, file_lock: &FileLock) -> Result<()> {
         file_lock.write_content(&self.to_line())
+    }
+
+    /// Returns whether this record must be synced when it replaces `stored_record`, the record in the
+    /// lock file.
+    ///
+    /// The origin, the number of overwrites and the check must survive a power cut. It may undo the
+    /// other members, which describe the present content: the next comparison then uses the content
+    /// of an earlier moment.
+    pub(in crate::embedded) fn must_be_synced_over(&self, stored_record: Option<&Self>) -> bool {
+        let Some(stored_record) = stored_record else {
+            return true;
+        };
+        self.origin != stored_record.origin
+            || self.overwrites != stored_record.overwrites
+            || self.is_checked != stored_record.is_checked
     }
 
     /// Formats the record as a padded line, without an allocation: each group of commits writes one.
@@ -214,7 +229,7 @@ impl FileRecord {
             } else {
                 "unchecked"
             },
-            if self.is_copying {
+            if self.has_open_checkpoint {
                 "copying"
             } else {
                 "settled"
@@ -266,7 +281,7 @@ impl FileRecord {
             log,
             overwrites: overwrites.parse().ok()?,
             is_checked: pages == "checked",
-            is_copying: state == "copying",
+            has_open_checkpoint: state == "copying",
         })
     }
 }
@@ -301,7 +316,7 @@ mod tests {
 
         let mut record = FileRecord::from_path(folder.path()).unwrap();
         record.overwrites = u64::MAX;
-        (record.is_checked, record.is_copying) = (false, true);
+        (record.is_checked, record.has_open_checkpoint) = (false, true);
         record.origin = FileOrigin {
             inode: u64::MAX,
             created: None,
@@ -324,6 +339,76 @@ mod tests {
         for text in ["", "left", "2 1 1 - 1 1 - - - 0 checked settled"] {
             fs::write(folder.path().join("test.lock"), text).unwrap();
             assert_eq!(FileRecord::read(&lock).unwrap(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_synced_unless_only_the_present_content_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let stored = FileRecord::from_path(folder.path()).unwrap();
+        let log = LogContent {
+            content: stored.content,
+            salt: 7,
+        };
+        let other_content = FileContent {
+            bytes: stored.content.bytes + 1,
+            ..stored.content
+        };
+        let other_origin = FileOrigin {
+            inode: stored.origin.inode + 1,
+            ..stored.origin
+        };
+        for (record, is_synced) in [
+            (stored, false),
+            (
+                FileRecord {
+                    content: other_content,
+                    ..stored
+                },
+                false,
+            ),
+            (
+                FileRecord {
+                    log: Some(log),
+                    ..stored
+                },
+                false,
+            ),
+            (
+                FileRecord {
+                    has_open_checkpoint: true,
+                    ..stored
+                },
+                false,
+            ),
+            (
+                FileRecord {
+                    origin: other_origin,
+                    ..stored
+                },
+                true,
+            ),
+            (
+                FileRecord {
+                    overwrites: 1,
+                    ..stored
+                },
+                true,
+            ),
+            (
+                FileRecord {
+                    is_checked: false,
+                    ..stored
+                },
+                true,
+            ),
+        ] {
+            assert_eq!(
+                record.must_be_synced_over(Some(&stored)),
+                is_synced,
+                "{record:?}"
+            );
+            assert!(record.must_be_synced_over(None), "nothing is stored yet");
         }
     }
 }

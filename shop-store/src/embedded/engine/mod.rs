@@ -13,7 +13,7 @@
 //! | `writer`, `writer_thread`, `job`, `gather`, `commit_sizer` | commit queued writes in groups, in a thread |
 //! | `readers`, `thread` | run queries in threads |
 //! | `lock` | locks between processes, with a timeout |
-//! | `write_lock`, `file_record`, `file_check` | take turns with other processes, and notice that another program has replaced or overwritten the file |
+//! | `write_lock`, `opened_record`, `file_record`, `file_check` | take turns with other processes, and notice that another program has replaced or overwritten the file |
 //! | `checkpoint`, `wal` | copy the write-ahead log into the file, repair it after a failed sync, and check it before SQLite opens it |
 //! | `integrity` | check all pages and rows of a file |
 //! | `checksum`, `bulk`, `error` | what the tables of the layers above have in common: checksums of rows, inserts of several rows, errors |
@@ -34,6 +34,7 @@ mod gather;
 pub(super) mod integrity;
 pub(super) mod job;
 pub(super) mod lock;
+mod opened_record;
 pub(super) mod permissions;
 pub(super) mod readers;
 pub(super) mod thread;

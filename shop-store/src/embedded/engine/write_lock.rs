@@ -17,6 +17,9 @@
 //! between leaves a record that says that a checkpoint runs. The next process that takes the lock
 //! then records the file as it is. A checkpoint without the write lock holds another lock meanwhile,
 //! so that no process records the file too early ([`WriteLock::begin_checkpoint_beside`]).
+//!
+//! [`OpenedRecord`](super::opened_record::OpenedRecord) makes the comparison when a process opens the
+//! file.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -232,7 +235,7 @@ impl<'a> WriteGuard<'a> {
             return Err(overwritten_error(self.database));
         }
         // A checkpoint was recorded and not ended, so the file rightly differs from the record.
-        if record.is_copying {
+        if record.has_open_checkpoint {
             return self.end_checkpoint();
         }
         if record.content != FileRecord::from_path(self.database)?.content {
@@ -302,25 +305,28 @@ impl<'a> WriteGuard<'a> {
     /// The error of the file system. Then the checkpoint must not begin.
     pub(in crate::embedded) fn begin_checkpoint(&self) -> Result<()> {
         self.write(FileRecord {
-            is_copying: true,
+            has_open_checkpoint: true,
             log: None,
             ..self.record.get()
         })
     }
 
-    /// Records the file and the log after a checkpoint. Records nothing while another process
-    /// copies pages without the write lock, because the file still changes.
+    /// Records the end of a checkpoint, with the file and the log as they are now.
+    ///
+    /// Records nothing while another process runs a checkpoint without the write lock: the file still
+    /// changes, and that process records the end.
     ///
     /// # Errors
     /// The error of the file system. The record then still says that a checkpoint runs.
     pub(in crate::embedded) fn end_checkpoint(&self) -> Result<()> {
-        if is_copied_beside(self.database)? {
+        if is_checkpointed_by_another_process(self.database)? {
             return Ok(());
         }
+        let present_file = FileRecord::from_path(self.database)?;
         self.write(FileRecord {
-            content: FileRecord::from_path(self.database)?.content,
+            content: present_file.content,
             log: LogContent::from_file(self.log),
-            is_copying: false,
+            has_open_checkpoint: false,
             ..self.record.get()
         })
     }
@@ -334,7 +340,7 @@ impl<'a> WriteGuard<'a> {
 
 /// Returns whether the file `log` is another write-ahead log than the `recorded` one, and
 /// `connection` would read it.
-fn is_other_log(
+pub(super) fn is_other_log(
     recorded: &LogContent,
     log: &File,
     connection: &Connection,
@@ -375,150 +381,9 @@ fn checkpoint_lock_path(database: &Path) -> PathBuf {
     database.with_extension("checkpoint.lock")
 }
 
-/// Returns whether a process copies pages of the write-ahead log into the file at `database`
-/// without the write lock.
-fn is_copied_beside(database: &Path) -> Result<bool> {
+/// Returns whether another process runs a checkpoint without the write lock, so that it copies pages
+/// of the write-ahead log into the file at `database` now.
+pub(super) fn is_checkpointed_by_another_process(database: &Path) -> Result<bool> {
     let path = checkpoint_lock_path(database);
     Ok(path.exists() && FileLock::open(&path)?.try_lock()?.is_none())
-}
-
-/// What the record says about a file that is being opened.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::embedded) struct OpenedRecord {
-    overwrites: u64,
-    is_checked: bool,
-    log: Option<LogContent>,
-}
-
-impl OpenedRecord {
-    /// Compares the file at `database` with the record in its lock file, before SQLite opens the
-    /// file. The caller holds the lock of `file_lock`.
-    ///
-    /// A file without a record is a copy, because every process that writes to a file records it.
-    /// If a file differs from its record, the returned record counts one more overwrite: another
-    /// process that still has the file open must not write to it any more.
-    ///
-    /// # Errors
-    /// The error of the file system.
-    pub(in crate::embedded) fn compare(file_lock: &FileLock, database: &Path) -> Result<Self> {
-        let present_file = FileRecord::from_path(database)?;
-        // An empty file has no pages to check.
-        let is_empty = database.metadata().is_ok_and(|file| file.len() == 0);
-        let Some(record) = FileRecord::read(file_lock)? else {
-            return Ok(Self {
-                overwrites: 0,
-                is_checked: is_empty,
-                log: None,
-            });
-        };
-
-        // A process that died during a checkpoint has changed the content without recording it.
-        let is_same_content = record.is_copying || record.content == present_file.content;
-        if record.origin != present_file.origin || !is_same_content {
-            return Ok(Self {
-                overwrites: record.overwrites + 1,
-                is_checked: is_empty,
-                log: None,
-            });
-        }
-        let log_path = database.with_extension("db-wal");
-        let has_log = log_path.metadata().is_ok_and(|log| log.len() > 0);
-        Ok(Self {
-            overwrites: record.overwrites,
-            is_checked: record.is_checked,
-            log: record.log.filter(|_| has_log),
-        })
-    }
-
-    /// Compares the write-ahead log of the file at `database`, which SQLite has opened as
-    /// `connection`, with the record. Must be called before the connection writes.
-    ///
-    /// Returns the record unchanged if the log continues the recorded one. Otherwise, returns a
-    /// record that counts one more overwrite and contains no log.
-    ///
-    /// A log that does not continue the recorded one is no error here, unlike in
-    /// [`check_log`](WriteGuard::check_log): the disk may have lost the record of a later log in a
-    /// power cut, because records are not synced.
-    pub(in crate::embedded) fn compare_log(
-        self,
-        database: &Path,
-        connection: &Connection,
-    ) -> Result<Self> {
-        let Some(recorded_log) = self.log else {
-            return Ok(self);
-        };
-        let path = database.with_extension("db-wal");
-        let log = File::open(&path).at(&path)?;
-        if !is_other_log(&recorded_log, &log, connection).at(database)? {
-            return Ok(self);
-        }
-        Ok(Self {
-            overwrites: self.overwrites + 1,
-            is_checked: false,
-            log: None,
-        })
-    }
-
-    /// Writes the record of the file at `database` as it is now, after SQLite opened it, and
-    /// returns the record.
-    ///
-    /// The record is synced if its origin, its number of overwrites or its check differs from the
-    /// stored record. A power cut may undo the other members, which only makes a later comparison
-    /// use older ones.
-    ///
-    /// # Errors
-    /// The error of the file system.
-    pub(in crate::embedded) fn write(
-        self,
-        file_lock: &FileLock,
-        database: &Path,
-    ) -> Result<FileRecord> {
-        let record = FileRecord {
-            overwrites: self.overwrites,
-            is_checked: self.is_checked,
-            is_copying: is_copied_beside(database)?,
-            log: self.log,
-            ..FileRecord::from_path(database)?
-        };
-        let differs_only_in_content = FileRecord::read(file_lock)?.is_some_and(|stored_record| {
-            let stored_with_new_content = FileRecord {
-                content: record.content,
-                log: record.log,
-                is_copying: record.is_copying,
-                ..stored_record
-            };
-            record == stored_with_new_content
-        });
-
-        record.write(file_lock)?;
-        if !differs_only_in_content {
-            file_lock.sync()?;
-        }
-        Ok(record)
-    }
-}
-
-/// Records that the pages of the file at `database` were checked and are sound.
-///
-/// Records nothing if another program has overwritten the file since it was opened. `overwrites` is
-/// the number of overwrites in the record when the file was opened.
-///
-/// # Errors
-/// The errors of the lock and of the file system.
-pub(in crate::embedded) fn record_checked(database: &Path, overwrites: u64) -> Result<()> {
-    let file_lock = FileLock::open(&database.with_extension("lock"))?;
-    let _file_guard = file_lock.lock(LOCK_TIMEOUT)?;
-    let present_file = FileRecord::from_path(database)?;
-    if let Some(record) = FileRecord::read(&file_lock)?
-        && record.origin == present_file.origin
-        && record.overwrites == overwrites
-    {
-        let checked_record = FileRecord {
-            is_checked: true,
-            ..record
-        };
-        checked_record.write(&file_lock)?;
-        file_lock.sync()?;
-    }
-    Ok(())
 }
