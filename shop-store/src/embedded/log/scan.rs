@@ -154,61 +154,94 @@ const PAGE_ROWS: i64 = 500;
 /// The size of dead letters, in bytes, at which a page is closed.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Returns a stream of the dead letters that `table` contains now, which reads them in pages in the
-/// order of their rowids.
+/// Returns a stream of the dead letters that `table` contains now. The stream reads them in pages, in
+/// the order of their rowids.
 ///
-/// `read_row` converts a row of `columns`, or returns `None` to leave it out. The greatest rowid is
-/// read first, so that rows that are inserted later do not prolong the stream.
-async fn scan_table(
+/// `read_row` converts a row of `columns`, or returns `None` to leave it out.
+async fn scan_table<F>(
     readers: &Readers,
     table: &str,
     columns: &str,
-    read_row: impl Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Clone + Send + 'static,
-) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+    read_row: F,
+) -> Result<BoxStream<'static, Result<DeadLetterState>>>
+where
+    F: Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Send + Sync + 'static,
+{
+    // The greatest rowid is read first, so that rows that are inserted later do not prolong the
+    // stream.
     let newest_sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
     let newest_rowid: i64 = readers
         .read(move |connection| connection.query_row(&newest_sql, [], |row| row.get(0)))
         .await?;
 
-    let sql = format!(
-        "SELECT {columns}, rowid FROM {table} WHERE rowid > ?1 AND rowid <= ?2 ORDER BY rowid LIMIT ?3"
-    );
-    // Reads the page of rows behind `after_rowid`. Also returns the rowid of the last row, behind
-    // which the next page begins.
-    let read_page =
-        move |connection: &Connection, after_rowid: i64| -> rusqlite::Result<(Vec<_>, i64)> {
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![after_rowid, newest_rowid, PAGE_ROWS])?;
-            let mut page = Vec::new();
-            let mut last_rowid = after_rowid;
-            let mut bytes = 0;
-            while bytes < PAGE_BYTES
-                && let Some(row) = rows.next()?
-            {
-                last_rowid = row.get("rowid")?;
-                let state = read_row(row)?;
-                if let Some(DeadLetterState::Pending(dead_letter)) = &state {
-                    bytes += dead_letter.record.size();
-                }
-                page.extend(state);
-            }
-            Ok((page, last_rowid))
-        };
-
+    let query = Arc::new(PageQuery {
+        sql: format!(
+            "SELECT {columns}, rowid FROM {table} WHERE rowid > ?1 AND rowid <= ?2 ORDER BY rowid LIMIT ?3"
+        ),
+        newest_rowid,
+        read_row,
+    });
     let readers = readers.clone();
     let before_first_rowid = 0;
     let pages = stream::try_unfold(before_first_rowid, move |after_rowid| {
         let readers = readers.clone();
-        let read_page = read_page.clone();
+        let query = Arc::clone(&query);
         async move {
-            let (page, last_rowid) = readers
-                .read(move |connection| read_page(connection, after_rowid))
+            let page = readers
+                .read(move |connection| query.read_page(connection, after_rowid))
                 .await?;
-            let has_rows = last_rowid > after_rowid;
-            let dead_letters = stream::iter(page.into_iter().map(Ok::<_, Error>));
-            // A page without rows ends the stream.
-            Ok::<_, Error>(has_rows.then_some((dead_letters, last_rowid)))
+            let Some(last_rowid) = page.last_rowid else {
+                return Ok(None);
+            };
+            let dead_letters = stream::iter(page.dead_letters.into_iter().map(Ok));
+            Ok::<_, Error>(Some((dead_letters, last_rowid)))
         }
     });
     Ok(pages.try_flatten().boxed())
+}
+
+/// The query of the pages of a table of dead letters.
+struct PageQuery<F> {
+    /// The statement, with three parameters: the rowid before the page, the newest rowid of the
+    /// stream, and the maximum number of rows.
+    sql: String,
+    newest_rowid: i64,
+    read_row: F,
+}
+
+/// A page of a table of dead letters.
+struct Page {
+    /// The dead letters, without the rows that were left out.
+    dead_letters: Vec<DeadLetterState>,
+    /// The rowid of the last row, behind which the next page begins. `None` if no row is left.
+    last_rowid: Option<i64>,
+}
+
+impl<F> PageQuery<F>
+where
+    F: Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>>,
+{
+    /// Reads the page of rows behind `after_rowid`, which has at most [`PAGE_ROWS`] rows, and ends at
+    /// [`PAGE_BYTES`].
+    fn read_page(&self, connection: &Connection, after_rowid: i64) -> rusqlite::Result<Page> {
+        let mut statement = connection.prepare_cached(&self.sql)?;
+        let mut rows = statement.query(params![after_rowid, self.newest_rowid, PAGE_ROWS])?;
+        let mut page = Page {
+            dead_letters: Vec::new(),
+            last_rowid: None,
+        };
+        let mut bytes = 0;
+        while bytes < PAGE_BYTES
+            && let Some(row) = rows.next()?
+        {
+            page.last_rowid = Some(row.get("rowid")?);
+            let state = (self.read_row)(row)?;
+            // Only a pending dead letter contains its record. The others are small.
+            if let Some(DeadLetterState::Pending(dead_letter)) = &state {
+                bytes += dead_letter.record.size();
+            }
+            page.dead_letters.extend(state);
+        }
+        Ok(page)
+    }
 }
