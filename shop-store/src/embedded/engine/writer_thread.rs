@@ -15,7 +15,7 @@
 //! log is long.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, TransactionBehavior};
@@ -92,7 +92,8 @@ impl CommitFailure {
 }
 
 impl WriterThread {
-    /// Commits the queued jobs in groups until the queue is closed and empty.
+    /// Commits the queued jobs in groups until the queue is closed and empty. Calls `on_commit` after
+    /// each commit of a group that contains a write.
     pub(super) fn run(
         mut self,
         mut queue: mpsc::Receiver<Box<dyn WriteJob>>,
@@ -104,46 +105,68 @@ impl WriterThread {
 
         while queue.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             gather(&mut group, MAX_BATCH, &mut earlier_sizes, &mut queue);
-            let mut apply_mode = if group.len() > 1 {
-                ApplyMode::Joined
-            } else {
-                ApplyMode::Single
-            };
-
-            // Each turn commits the group, changes to single jobs, or removes a job that cannot be
-            // applied.
-            while !group.is_empty() {
-                let outcome = match self.commit(&mut group, apply_mode, &queue) {
-                    Err(CommitFailure::Job(..)) if apply_mode == ApplyMode::Joined => {
-                        // Any of the jobs that were applied together may be the cause. The next
-                        // attempt applies each job alone.
-                        apply_mode = ApplyMode::Single;
-                        continue;
-                    }
-                    Err(CommitFailure::Job(index, error)) => {
-                        self.reject(group.remove(index), error);
-                        continue;
-                    }
-                    Err(CommitFailure::All(error)) => {
-                        self.recover(&error);
-                        Err(error)
-                    }
-                    Ok(()) => Ok(()),
-                };
-
-                let are_checks = group.iter().all(|job| job.is_check());
-                self.record_outcome(&outcome, are_checks);
-                if outcome.is_ok() && !are_checks {
-                    on_commit();
-                }
-                for job in group.drain(..) {
-                    job.complete(outcome.clone());
-                }
-            }
-
+            self.write_group(&mut group, &queue, &on_commit);
             let load = self.commit_sizer.take_load();
             self.copy_wal_if_due(load);
         }
+        self.prepare_close();
+    }
+
+    /// Commits the jobs of `group`, completes each of them with its result, and leaves the group
+    /// empty.
+    ///
+    /// A job that cannot be applied is rejected alone, and the others are applied again without it. If
+    /// the file cannot be written, all jobs that are left get the error.
+    fn write_group(
+        &mut self,
+        group: &mut Vec<Box<dyn WriteJob>>,
+        queue: &mpsc::Receiver<Box<dyn WriteJob>>,
+        on_commit: &impl Fn(),
+    ) {
+        let mut apply_mode = if group.len() > 1 {
+            ApplyMode::Joined
+        } else {
+            ApplyMode::Single
+        };
+
+        // Each turn commits the group, changes to single jobs, or removes a job that cannot be
+        // applied.
+        while !group.is_empty() {
+            match self.commit(group, apply_mode, queue) {
+                Ok(()) => self.complete_group(group, &Ok(()), on_commit),
+                Err(CommitFailure::All(error)) => {
+                    self.prepare_after_failure(&error);
+                    self.complete_group(group, &Err(error), on_commit);
+                }
+                Err(CommitFailure::Job(..)) if apply_mode == ApplyMode::Joined => {
+                    // Any of the jobs that were applied together may be the cause. The next attempt
+                    // applies each job alone.
+                    apply_mode = ApplyMode::Single;
+                }
+                Err(CommitFailure::Job(index, error)) => self.reject(group.remove(index), error),
+            }
+        }
+    }
+
+    /// Completes all jobs of `group` with `outcome`, and records it for the health check.
+    fn complete_group(
+        &self,
+        group: &mut Vec<Box<dyn WriteJob>>,
+        outcome: &Result<()>,
+        on_commit: &impl Fn(),
+    ) {
+        let are_checks = group.iter().all(|job| job.is_check());
+        self.record_outcome(outcome, are_checks);
+        if outcome.is_ok() && !are_checks {
+            on_commit();
+        }
+        for job in group.drain(..) {
+            job.complete(outcome.clone());
+        }
+    }
+
+    /// Prepares for closing the connection, which follows when the thread ends.
+    fn prepare_close(&mut self) {
         // The connections of the check must be closed before the last connection.
         if let Some(running_check) = self.running_check.take() {
             running_check.stop();
@@ -166,8 +189,10 @@ impl WriterThread {
                     Load::Contended => self.copy_beside_writers(),
                     Load::Small | Load::Bulk => Ok(()),
                 };
-                self.shorten_wal(copy_beside_result, |wal, connection| {
-                    wal.copy_pages(connection, mode)
+                self.shorten_wal(|wal, connection, path| {
+                    // After a failed copy beside the writers, only a torn log is repaired.
+                    copy_beside_result?;
+                    wal.copy_pages(connection, mode).at(path)
                 });
             }
             Err(error) => tracing::warn!(%error, "the length of a write-ahead log is unknown"),
@@ -204,13 +229,17 @@ impl WriterThread {
     }
 
     /// Prepares the next group after a group failed with `error`, because the file could not be
-    /// written: the log is written again before the next commit, and a full disk gets room.
-    fn recover(&mut self, error: &Error) {
+    /// written.
+    ///
+    /// | error | preparation |
+    /// |---|---|
+    /// | any | the write-ahead log is written again before the next commit |
+    /// | a full disk | the log is copied into the file, which makes room |
+    /// | an overwritten file | the health check reports it, and the log is not copied at the end |
+    fn prepare_after_failure(&mut self, error: &Error) {
         self.wal.mark_unsynced();
         if is_disk_full(error) {
-            // No copy beside the writers was made before, so none has failed.
-            let copy_beside_result = Ok(());
-            self.shorten_wal(copy_beside_result, WriteAheadLog::make_room);
+            self.shorten_wal(|wal, connection, path| wal.make_room(connection).at(path));
         }
         if is_overwritten(error) {
             self.file_check.set_overwritten();
@@ -224,14 +253,10 @@ impl WriterThread {
     /// Runs `shorten` under the write lock, to copy the write-ahead log into the file. Then repairs
     /// the log if a failed copy has left it [torn](WriteAheadLog::repair).
     ///
-    /// `copy_beside_result` is the result of the copy that was made before, beside the writers of
-    /// other processes. If that copy failed, `shorten` is not run, and only a torn log is repaired.
-    ///
     /// A failure is logged, not returned: the log grows until the next attempt.
     fn shorten_wal(
         &mut self,
-        copy_beside_result: Result<()>,
-        shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection) -> rusqlite::Result<bool>,
+        shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection, &Path) -> Result<bool>,
     ) {
         let Self {
             connection,
@@ -243,8 +268,7 @@ impl WriterThread {
         let outcome = write_lock.lock().and_then(|guard| {
             guard.check_log(connection)?;
             guard.begin_checkpoint()?;
-            let shorten_result =
-                copy_beside_result.and_then(|()| shorten(wal, connection).at(path));
+            let shorten_result = shorten(wal, connection, path);
             // The log is repaired before the lock is released, so that no other process copies the
             // rest of a torn log.
             wal.repair(connection).at(path)?;
@@ -317,39 +341,18 @@ impl WriterThread {
         // transaction.
         let mut valid_cache = std::mem::take(cache).checked(&transaction);
         let is_alone = group.len() == 1;
-        let mut remaining = &mut *group;
-        while let [job, following_jobs @ ..] = remaining {
-            // A panic of one job must not end the thread, which serves all callers.
-            let applied = catch_unwind(AssertUnwindSafe(|| {
-                if is_alone {
-                    job.apply(&transaction, &mut valid_cache)?;
-                    let is_awaited = || !queue.is_empty() || guard.is_awaited();
-                    commit_sizer.apply_parts(
-                        &mut **job,
-                        &transaction,
-                        &mut valid_cache,
-                        is_awaited,
-                    )?;
-                    Ok(0)
-                } else if apply_mode == ApplyMode::Joined {
-                    job.apply_with_following(following_jobs, &transaction, &mut valid_cache)
-                } else {
-                    job.apply(&transaction, &mut valid_cache).map(|()| 0)
-                }
-            }));
-            let error = match applied {
-                Ok(Ok(following_count)) => {
-                    remaining = &mut following_jobs[following_count..];
-                    continue;
-                }
-                Ok(Err(error)) => sqlite_error(error, path),
-                Err(_panic) => database_error(ErrorKind::Internal, "a write panicked")
-                    .with_outcome(Outcome::NotApplied),
-            };
-            let jobs_behind = following_jobs.len();
-            let index = group.len() - 1 - jobs_behind;
-            return Err(CommitFailure::from_job(index, error));
-        }
+        apply_group(group, path, |job, following_jobs| {
+            if is_alone {
+                job.apply(&transaction, &mut valid_cache)?;
+                let is_awaited = || !queue.is_empty() || guard.is_awaited();
+                commit_sizer.apply_parts(job, &transaction, &mut valid_cache, is_awaited)?;
+                Ok(0)
+            } else if apply_mode == ApplyMode::Joined {
+                job.apply_with_following(following_jobs, &transaction, &mut valid_cache)
+            } else {
+                job.apply(&transaction, &mut valid_cache).map(|()| 0)
+            }
+        })?;
 
         // `Transaction::commit` would compile the statement each time.
         let committed = transaction
@@ -365,4 +368,37 @@ impl WriterThread {
         *cache = valid_cache.committed(connection);
         Ok(())
     }
+}
+
+/// Applies the jobs of `group` in their order by `apply`, and stops at the first job that fails.
+///
+/// `apply` gets a job and the jobs that follow it. It returns the number of following jobs that it
+/// applied together with the job.
+///
+/// # Errors
+/// [`CommitFailure::Job`] if a job cannot be applied or panics; [`CommitFailure::All`] if the file
+/// cannot be written.
+fn apply_group(
+    group: &mut [Box<dyn WriteJob>],
+    path: &Path,
+    mut apply: impl FnMut(&mut dyn WriteJob, &mut [Box<dyn WriteJob>]) -> rusqlite::Result<usize>,
+) -> Result<(), CommitFailure> {
+    let group_size = group.len();
+    let mut remaining = group;
+    while let [job, following_jobs @ ..] = remaining {
+        // A panic of one job must not end the thread, which serves all callers.
+        let applied = catch_unwind(AssertUnwindSafe(|| apply(&mut **job, following_jobs)));
+        let error = match applied {
+            Ok(Ok(following_count)) => {
+                remaining = &mut following_jobs[following_count..];
+                continue;
+            }
+            Ok(Err(error)) => sqlite_error(error, path),
+            Err(_panic) => database_error(ErrorKind::Internal, "a write panicked")
+                .with_outcome(Outcome::NotApplied),
+        };
+        let index = group_size - 1 - following_jobs.len();
+        return Err(CommitFailure::from_job(index, error));
+    }
+    Ok(())
 }
