@@ -16,9 +16,10 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::buyers::ALL;
-use super::fold::{GroupedSums, day_at, for_each_unfolded, quarter_at};
+use super::fold::{GroupedSums, day_at, quarter_at};
 use super::rows::parse_signed_price;
 use super::sums::Sums;
+use super::unfolded::for_each_unfolded;
 
 /// Sums by UTC day, or by quarter of an hour.
 type SumsByPeriod = BTreeMap<i64, Sums>;

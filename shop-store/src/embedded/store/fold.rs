@@ -24,24 +24,26 @@
 //! A reader adds the unfolded purchases to the folded sums: buyer 7 has 3 purchases of 65.00 in
 //! total, and buyer 8 has 1 purchase of 0.00, because a refund is not counted. The next fold writes
 //! these sums into `buyers`, and leaves only a watermark with the sequence 6 in `unfolded`. In a
-//! new file, the sequence of the watermark is 1. So that a process reads each row of `unfolded`
-//! once, it caches the sums of the rows already read ([`UnfoldedSums`]).
+//! new file, the sequence of the watermark is 1.
+//!
+//! This module writes the tables. [`unfolded`](super::unfolded) reads the rows of `unfolded`, and adds
+//! them to the folded sums in summaries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use rusqlite::Connection;
 use rusqlite::Error::FromSqlConversionFailure;
 use rusqlite::types::ValueRef::{Integer, Text};
-use rusqlite::{Connection, Row};
 use shop_core::Purchase;
-use shop_core::ports::{Selector, Summary};
 
 use super::buyers::{self, ALL};
 use super::insert::NewRow;
 use super::rows::{COLUMNS, parse_signed_price, read_time_and_price};
 use super::sums::{ADD_ASSIGNMENTS, Sums, key_residue};
+use super::unfolded::{CHECKSUM_SEED, WATERMARK_BUYER, for_each_unfolded};
 use crate::embedded::engine::bulk::BulkInsert;
-use crate::embedded::engine::checksum::{changed_row_error, checksum, verify_columns};
+use crate::embedded::engine::checksum::checksum;
 
 /// The number of inserted purchases after which the unfolded ones are folded together.
 ///
@@ -91,7 +93,7 @@ pub(super) fn add_to_sums(connection: &Connection, rows: &[NewRow<'_>]) -> rusql
         let buyer = Integer(row.buyer);
         let timestamp = Integer(row.timestamp);
         let price = Text(row.price.as_bytes());
-        let row_checksum = checksum(0, [buyer, timestamp, price]);
+        let row_checksum = checksum(CHECKSUM_SEED, [buyer, timestamp, price]);
         [buyer, timestamp, price, Integer(row_checksum.into())]
     })?;
 
@@ -134,10 +136,10 @@ pub(super) fn fold_purchases(connection: &Connection) -> rusqlite::Result<()> {
     // folded purchases from new ones.
     let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, price, checksum) VALUES (?1, 0, 0, '', ?2)";
     let watermark_checksum = checksum(
-        0,
+        CHECKSUM_SEED,
         [
             Integer(newest_sequence),
-            Integer(ALL),
+            Integer(WATERMARK_BUYER),
             Integer(0),
             Text(b""),
         ],
@@ -356,167 +358,6 @@ impl GroupedSums {
         for buyer in self.buyers.keys() {
             buyers::remove_unused(connection, *buyer)?;
         }
-        Ok(())
-    }
-}
-
-/// A purchase in a row of `unfolded`, which the folded sums do not contain yet.
-pub(crate) struct UnfoldedPurchase {
-    pub(super) buyer: i64,
-    /// The time of the purchase in milliseconds since 1970.
-    pub(super) timestamp: i64,
-    /// The sums of this purchase alone.
-    pub(super) sums: Sums,
-}
-
-/// Calls `visit` with each unfolded purchase after `sequence`, in the order of the sequences.
-///
-/// Returns the sequence of the newest row, or `sequence` if there is no later row. `i64::MIN` as
-/// `sequence` reads all rows, beginning with the watermark.
-///
-/// # Errors
-/// Fails if a checksum shows that the disk changed one of the rows.
-pub(super) fn for_each_unfolded(
-    connection: &Connection,
-    sequence: i64,
-    mut visit: impl FnMut(UnfoldedPurchase),
-) -> rusqlite::Result<i64> {
-    let sql =
-        "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded WHERE sequence > ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut unfolded_rows = statement.query([sequence])?;
-
-    let mut newest_sequence = sequence;
-    while let Some(row) = unfolded_rows.next()? {
-        let row_sequence: i64 = row.get(0)?;
-        // SQLite numbers the rows without a gap, and they are deleted together. A changed sequence
-        // may hide other rows too, because SQLite finds the first row by a binary search.
-        let is_first_row = newest_sequence == i64::MIN;
-        if !is_first_row && newest_sequence.checked_add(1) != Some(row_sequence) {
-            return Err(changed_row_error(0));
-        }
-        newest_sequence = row_sequence;
-
-        if let Some(purchase) = read_unfolded(row)? {
-            visit(purchase);
-        }
-    }
-    Ok(newest_sequence)
-}
-
-/// Reads a purchase from a row of `unfolded`, and verifies the checksum of the row.
-///
-/// The columns of `row` are sequence, buyer, timestamp, price and checksum. Returns `None` for the
-/// watermark, which stands for no purchase.
-///
-/// # Errors
-/// Fails if a checksum shows that the disk changed the row.
-pub(crate) fn read_unfolded(row: &Row<'_>) -> rusqlite::Result<Option<UnfoldedPurchase>> {
-    let buyer: i64 = row.get(1)?;
-    let timestamp = row.get(2)?;
-
-    if buyer == ALL {
-        // The checksum of the watermark covers the sequence in column 0 too.
-        verify_columns(row, 0, 0..4)?;
-        return Ok(None);
-    }
-    // The checksum of a purchase begins at column 1, because SQLite assigns the sequence after the
-    // checksum was computed.
-    verify_columns(row, 0, 1..4)?;
-
-    let price = parse_signed_price(row.get_ref(3)?, 3)?;
-    Ok(Some(UnfoldedPurchase {
-        buyer,
-        timestamp,
-        sums: Sums::from_price(price),
-    }))
-}
-
-/// A cache of the sums of the unfolded purchases by buyer, so that a process reads each row of
-/// `unfolded` once.
-///
-/// The reader threads of a process share one cache. A fold by any process makes it obsolete.
-#[derive(Debug, Default)]
-pub(super) struct UnfoldedSums {
-    /// The sequence of the watermark that the cached rows follow.
-    watermark: i64,
-    /// The sequence of the newest row that the cache includes.
-    newest: i64,
-    /// The sums of the rows after `watermark` up to `newest`. [`ALL`] stands for all buyers.
-    sums: HashMap<i64, Sums>,
-}
-
-impl UnfoldedSums {
-    /// Returns the number and the total price of the purchases of `selector`: the folded sums plus
-    /// the unfolded ones.
-    ///
-    /// Reads the rows of `unfolded` that the cache does not include yet, and keeps their sums in
-    /// the cache.
-    ///
-    /// # Errors
-    /// Fails if a checksum shows that the disk changed a row that the summary depends on.
-    pub(super) fn summary(
-        &mut self,
-        connection: &Connection,
-        selector: &Selector,
-    ) -> rusqlite::Result<Summary> {
-        // One transaction reads folded and unfolded sums, so that a fold in between cannot count
-        // purchases twice.
-        let snapshot = connection.unchecked_transaction()?;
-
-        // The first row is the watermark. Reading it verifies its checksum.
-        let sql = "SELECT sequence, buyer, timestamp, price, checksum, (SELECT max(sequence) FROM unfolded)
-                   FROM unfolded ORDER BY sequence LIMIT 1";
-        let (watermark, newest_sequence): (i64, i64) =
-            snapshot.prepare_cached(sql)?.query_row([], |row| {
-                read_unfolded(row)?;
-                Ok((row.get(0)?, row.get(5)?))
-            })?;
-
-        let mut empty_cache = Self {
-            watermark,
-            newest: watermark,
-            sums: HashMap::new(),
-        };
-        let cache = if watermark > self.watermark {
-            // A fold added the cached purchases to the folded sums, so the cache starts again.
-            *self = empty_cache;
-            self
-        } else if watermark == self.watermark && self.newest <= newest_sequence {
-            self
-        } else {
-            // The cache is ahead of the snapshot that this transaction sees. The cache stays, and
-            // this summary reads all unfolded rows of its own snapshot.
-            &mut empty_cache
-        };
-        cache.read_new_rows(&snapshot)?;
-        // Rows are missing, so the disk changed the file.
-        if cache.newest != newest_sequence {
-            *cache = Self::default();
-            return Err(changed_row_error(0));
-        }
-
-        let mut total = Sums::default();
-        for (buyer, folded_sums) in buyers::find_folded_sums(&snapshot, selector)? {
-            total.add_sums(folded_sums);
-            total.add_sums(cache.sums.get(&buyer).copied().unwrap_or_default());
-        }
-        Ok(total.to_summary())
-    }
-
-    /// Adds the rows of `unfolded` that this cache has not read yet.
-    fn read_new_rows(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let read_result = for_each_unfolded(connection, self.newest, |purchase| {
-            for buyer in [purchase.buyer, ALL] {
-                self.sums.entry(buyer).or_default().add_sums(purchase.sums);
-            }
-        });
-        if read_result.is_err() {
-            // The rows before the error are in the sums already. The next summary would add them
-            // again, so the cache starts again.
-            *self = Self::default();
-        }
-        self.newest = read_result?;
         Ok(())
     }
 }

@@ -21,7 +21,7 @@
 //! | `store` | [`EmbeddedStore`], which runs the functions of the other modules on the writer and reader threads |
 //! | `insert`, `waiting` | insert purchases and refunds; keep refunds whose purchase is missing |
 //! | `buyers`, `rows` | convert purchases to rows, and users to the integers of buyers |
-//! | `fold`, `sums` | maintain the sums of prices per buyer, day and quarter of an hour |
+//! | `fold`, `unfolded`, `sums` | maintain the sums of prices per buyer, day and quarter of an hour; add the purchases that they do not contain yet |
 //! | `select`, `periods` | read pages, single purchases and scans; read totals per period |
 //! | `erase` | erase the purchases of a user, and delete old purchases |
 //! | `compare` | compare the sums with the purchases, for the integrity check |
@@ -43,15 +43,16 @@ mod store;
 #[cfg(test)]
 mod store_test;
 mod sums;
+mod unfolded;
 mod waiting;
 #[cfg(test)]
 mod waiting_test;
 
 pub(super) use buyers::{ALL, BuyerCache, read_checked_key};
 pub(super) use compare::compare_sums;
-pub(super) use fold::read_unfolded;
 pub(super) use insert::insert_batch;
 pub(super) use select::find_by_id;
 pub use store::{EmbeddedStore, EmbeddedStoreOptions};
 pub(super) use sums::Sums;
+pub(super) use unfolded::read_unfolded;
 pub(super) use waiting::{SELECT_ALL as SELECT_WAITING_REFUNDS, read_entry as read_waiting_refund};

@@ -20,9 +20,10 @@ use shop_core::ports::{Bucket, Period, Selector, Totals, TotalsRequest, UtcOffse
 use shop_core::{Result, Timestamp};
 
 use super::buyers::{self, ALL};
-use super::fold::{DAY_MILLIS, QUARTER_MILLIS, for_each_unfolded};
+use super::fold::{DAY_MILLIS, QUARTER_MILLIS};
 use super::rows::{COLUMNS, read_time_and_price};
 use super::sums::Sums;
+use super::unfolded::for_each_unfolded;
 use crate::embedded::engine::error::unreadable;
 
 /// The number of purchases up to which a buyer's totals are added up from the rows.

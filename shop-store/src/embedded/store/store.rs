@@ -22,7 +22,7 @@ use shop_core::ports::{
 use shop_core::{Backend, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
 use super::buyers::BuyerCache;
-use super::fold::UnfoldedSums;
+use super::unfolded::UnfoldedSums;
 use super::{buyers, erase, insert, periods, select, settings, waiting};
 use crate::embedded::clock;
 use crate::embedded::engine::database::Database;
