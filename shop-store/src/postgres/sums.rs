@@ -239,16 +239,19 @@ impl PostgresStore {
 #[derive(Debug, Default)]
 struct RangeParts {
     /// The part of all whole quarters of an hour. Deltas are read for this part.
-    whole_quarters: Part,
+    whole_quarters: MillisRange,
     /// The parts that are read from the sums, each with the length of its periods in minutes.
-    periods: Vec<(i64, Part)>,
+    periods: Vec<(i64, MillisRange)>,
     /// The parts at both ends that are read from the purchases.
-    edges: Vec<Part>,
+    edges: Vec<MillisRange>,
 }
 
-/// The start of a part and its end, which is not included, both in milliseconds since 1970. `None`
-/// stands for no bound.
-type Part = (Option<i64>, Option<i64>);
+/// The start and the end of a part, in milliseconds since 1970. The end is not included. `None` stands
+/// for no bound.
+///
+/// Each bound is a [`Timestamp`]: [`align_range`] returns no range that starts later than the last one,
+/// and the first one is a multiple of each length.
+type MillisRange = (Option<i64>, Option<i64>);
 
 impl RangeParts {
     /// Divides `range`, with periods of at most `longest_minutes`.
@@ -286,7 +289,7 @@ impl RangeParts {
 
 /// Returns the parts of `outer` before and after `inner`, which is within it. A part that would be
 /// empty is left out.
-fn around(inner: Part, outer: Part) -> Vec<Part> {
+fn around(inner: MillisRange, outer: MillisRange) -> Vec<MillisRange> {
     let mut parts = Vec::new();
     if inner.0 != outer.0 {
         parts.push((outer.0, inner.0));
@@ -301,7 +304,7 @@ fn around(inner: Part, outer: Part) -> Vec<Part> {
 /// milliseconds.
 ///
 /// Returns `None` if the range is empty, or if its start is later than the last [`Timestamp`].
-fn align_range(from: Option<i64>, to: Option<i64>, length: i64) -> Option<Part> {
+fn align_range(from: Option<i64>, to: Option<i64>, length: i64) -> Option<MillisRange> {
     let start = from.map(|from| from + (-from).rem_euclid(length));
     let end = to.map(|to| to - to.rem_euclid(length));
     let is_empty = match (start, end) {
@@ -345,37 +348,25 @@ pub(super) fn kept_query(
     let longest_minutes = longest_period(slot_length, request.zone.minutes().into())?;
     let parts = RangeParts::new(request.range, longest_minutes)?;
 
-    let mut statement = Statement::new("").bind(scope);
-    let mut branches = Vec::new();
-    let mut add_sums = |table: &str, condition: &str, part: Part, statement: Statement| {
-        let (statement, bounds) = add_bounds(statement, part);
-        branches.push(format!(
-            "select start, count, total from {table}
-             where (select ready from kept) and scope = $1 {condition} {bounds}"
-        ));
-        statement
+    let mut branches = Branches {
+        statement: Statement::new("").bind(scope),
+        selects: Vec::new(),
     };
-    statement = add_sums("purchases_deltas", "", parts.whole_quarters, statement);
-    for (minutes, part) in parts.periods {
+    branches = branches.with_sums("purchases_deltas", "", parts.whole_quarters);
+    for (minutes, range) in parts.periods {
         let condition = format!("and minutes = {minutes}");
-        statement = add_sums("purchases_sums", &condition, part, statement);
+        branches = branches.with_sums("purchases_sums", &condition, range);
     }
-    for (from, to) in parts.edges {
-        let from = from.and_then(|millis| Timestamp::from_millis(millis).ok());
-        let to = to.and_then(|millis| Timestamp::from_millis(millis).ok());
-        let (with_selection, condition) = add_selection(statement, selector, from, to);
-        statement = with_selection;
-        branches.push(format!(
-            r#"select "timestamp", (price >= 0)::integer, price from purchases
-               where (select ready from kept) and {condition}"#
-        ));
+    for edge in parts.edges {
+        branches = branches.with_purchases(selector, edge);
     }
+    let mut statement = branches.statement;
+    let branches = branches.selects.join(" union all ");
 
     let (first_time, group_by) = match slots {
         None => ("null::timestamptz", String::new()),
         Some((shift, length)) => ("min(start)", group_by_slot("start", shift, length)),
     };
-    let branches = branches.join(" union all ");
     let sql = format!(
         "with kept as materialized (select ready from purchases_kept where scope = $1),
          parts (start, count, total) as ({branches}),
@@ -391,20 +382,56 @@ pub(super) fn kept_query(
     Some(statement)
 }
 
-/// Binds the bounds of `part` to `statement`. Returns the statement, and the SQL condition that the
+/// The branches of [`kept_query`], each of which selects the rows of one part of the range, and the
+/// statement with their parameters.
+struct Branches {
+    statement: Statement,
+    selects: Vec<String>,
+}
+
+impl Branches {
+    /// Adds a branch that reads the sums of `range` from `table`, where `condition` holds.
+    fn with_sums(mut self, table: &str, condition: &str, range: MillisRange) -> Self {
+        let (statement, bounds) = add_bounds(self.statement, range);
+        self.statement = statement;
+        self.selects.push(format!(
+            "select start, count, total from {table}
+             where (select ready from kept) and scope = $1 {condition} {bounds}"
+        ));
+        self
+    }
+
+    /// Adds a branch that reads the purchases of `selector` in `range`.
+    fn with_purchases(mut self, selector: &Selector, range: MillisRange) -> Self {
+        let (from, to) = range;
+        let (statement, condition) =
+            add_selection(self.statement, selector, bound_time(from), bound_time(to));
+        self.statement = statement;
+        self.selects.push(format!(
+            r#"select "timestamp", (price >= 0)::integer, price from purchases
+               where (select ready from kept) and {condition}"#
+        ));
+        self
+    }
+}
+
+/// Binds the bounds of `range` to `statement`. Returns the statement, and the SQL condition that the
 /// column `start` is within the bounds.
-fn add_bounds(mut statement: Statement, part: Part) -> (Statement, String) {
+fn add_bounds(mut statement: Statement, range: MillisRange) -> (Statement, String) {
     let mut condition = String::new();
-    let (start, end) = part;
-    for (millis, operator) in [(start, ">="), (end, "<")] {
-        // A bound beyond the last timestamp excludes nothing, so it is left out.
-        let time = millis.and_then(|millis| Timestamp::from_millis(millis).ok());
-        if let Some(time) = time {
+    let (start, end) = range;
+    for (bound, operator) in [(start, ">="), (end, "<")] {
+        if let Some(time) = bound_time(bound) {
             statement = statement.bind(std::time::SystemTime::from(time));
             condition += &format!(" and start {operator} ${}", statement.parameters.len());
         }
     }
     (statement, condition)
+}
+
+/// Returns the time of a bound of a [`MillisRange`], if there is a bound.
+fn bound_time(bound: Option<i64>) -> Option<Timestamp> {
+    Timestamp::from_millis(bound?).ok()
 }
 
 /// Returns the SQL that groups rows by the slot of the time in `column`, and limits the slots.
