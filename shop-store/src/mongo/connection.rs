@@ -279,14 +279,15 @@ impl MongoConnection {
         Ok(document.filter(|document| member_value(document, "_id").as_ref() == Some(&id)))
     }
 
-    /// Runs a write, or a query that belongs to a write, once and within the timeout of inserts.
+    /// Runs a write, or a query that belongs to a write, with a permit of writes and within the timeout
+    /// of inserts.
     ///
     /// The call does not queue behind listings, and is not retried here.
-    pub(super) async fn write<T: Send + 'static>(
+    pub(super) async fn run_as_write<T: Send + 'static>(
         &self,
-        write: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
+        call: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.run_call(&self.write_permits, self.options.insert_timeout, write)
+        self.run_call(&self.write_permits, self.options.insert_timeout, call)
             .await
     }
 

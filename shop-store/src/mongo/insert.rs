@@ -5,9 +5,11 @@
 //! repetition, and any other content is a conflict.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
+use mongodb::Collection;
 use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Purchase, PurchaseId, Result};
@@ -66,38 +68,54 @@ pub(super) async fn insert_batch(
     Ok(outcomes)
 }
 
-/// Reads the documents with these ids, as far as they are on a majority of the servers.
-///
-/// Like every read by `_id`, the query has no collation, so that it uses the index of `_id`. The
-/// result contains no entry for an id that is not stored.
+/// Reads the rows with these ids, as far as a majority of the servers has them. The result contains no
+/// entry for an id that is not stored.
 pub(super) async fn find_stored_rows(
     connection: &MongoConnection,
     ids: &[PurchaseId],
 ) -> Result<HashMap<PurchaseId, StoredRow>> {
-    let id_values: Vec<Bson> = ids.iter().map(document::id_value).collect();
-    let collection = connection.on_primary();
-    let timeout = connection.options.query_timeout;
-    // The default batch contains 101 documents. This size gets all documents in one response.
-    let batch_size = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
-    let find = async move {
-        collection
-            .find(doc! { "_id": { "$in": id_values } })
-            .batch_size(batch_size)
-            .max_time(timeout)
-            .await?
-            .try_collect::<Vec<RawDocumentBuf>>()
-            .await
-    };
-    let documents = connection.write(find).await?;
+    let find = find_by_ids(
+        connection.on_primary(),
+        ids,
+        connection.options.query_timeout,
+    );
+    // The query explains the duplicates of an insert, so it runs like the insert, and does not queue
+    // behind listings.
+    let documents = connection.run_as_write(find).await?;
 
     let mut stored_rows = HashMap::with_capacity(documents.len());
     for document in &documents {
-        // The collation of the collection may have matched another `_id`, which is not readable here.
+        // The default collation of the collection applies to the query, so it may have matched another
+        // `_id` too, which is not readable here.
         if let Ok(id) = document::read_id(document) {
             stored_rows.insert(id, connection.reader.read_stored_row(document));
         }
     }
     Ok(stored_rows)
+}
+
+/// Returns the call that reads the documents with these ids from `collection`. The connection sets its
+/// read concern, which is at least a majority.
+///
+/// Like every read by `_id`, the query names no collation, so that it uses the index of `_id`.
+fn find_by_ids(
+    collection: Collection<RawDocumentBuf>,
+    ids: &[PurchaseId],
+    timeout: Duration,
+) -> impl Future<Output = mongodb::error::Result<Vec<RawDocumentBuf>>> + Send + use<> {
+    let id_values: Vec<Bson> = ids.iter().map(document::id_value).collect();
+    // The server answers with 101 documents by default. This size gets all documents in one response.
+    // It is one more than the ids, so that the server closes the cursor at once.
+    let batch_size = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
+    async move {
+        collection
+            .find(doc! { "_id": { "$in": id_values } })
+            .batch_size(batch_size)
+            .max_time(timeout)
+            .await?
+            .try_collect()
+            .await
+    }
 }
 
 /// Decides the outcome of the purchase `sent`, which the server refused as a duplicate.

@@ -318,7 +318,7 @@ impl WaitingCollection {
         });
         let collection = self.collection();
         let create = async move { collection.create_indexes(indexes).await };
-        match self.connection.write(create).await {
+        match self.connection.run_as_write(create).await {
             Ok(_names) => self.has_indexes.store(true, Ordering::Relaxed),
             Err(error) => {
                 tracing::debug!(error = %error.chain(), "the indexes of waiting refunds cannot be created");

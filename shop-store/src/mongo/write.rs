@@ -195,7 +195,7 @@ impl MongoConnection {
     async fn run_write(&self, command: RawDocumentBuf) -> Result<CommandReply> {
         let database = self.database.clone();
         let run_command = async move { database.run_raw_command(command).await };
-        let reply = self.write(run_command).await?;
+        let reply = self.run_as_write(run_command).await?;
 
         // The text of the error is left out, because it quotes the reply.
         let command_reply: CommandReply =
