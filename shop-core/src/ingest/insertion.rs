@@ -96,24 +96,11 @@ impl<R: Record> BatchWorker<R> {
                 continue;
             };
 
-            // The record may be at fault if the store is healthy. A store that is down fails every
-            // record.
-            let may_be_stuck = undecided.attempts_alone >= STUCK_AFTER_ATTEMPTS;
-            if may_be_stuck && self.is_store_healthy().await {
-                // An operator put this record among the dead letters, so it is not retried.
-                if self.is_parked(&undecided, job).await {
-                    insertion.counters.count_dead_letter(ReasonKind::Parked);
-                    job.report(BatchEvent::Freed(undecided.indices[0])).await;
-                    continue;
-                }
-
-                // Only a store that accepted another record since is certainly not at fault. A store
-                // with a full disk accepts none.
-                let accepted_others =
-                    self.accepted_count.load(Ordering::Relaxed) > undecided.accepted_before;
-                if accepted_others {
-                    Self::report_stuck(&undecided, &error, job).await;
-                }
+            let action = self
+                .handle_stuck_record(&undecided, &error, &mut insertion)
+                .await;
+            if action == StuckAction::Skip {
+                continue;
             }
 
             // A call that was applied in part made progress, so its undecided records are retried
@@ -135,9 +122,41 @@ impl<R: Record> BatchWorker<R> {
         Ok((insertion.counters, insertion.freshness))
     }
 
+    /// Looks after a record that keeps failing alone although the store is healthy: skips the record if
+    /// an operator parked it, and else reports it as stuck if the store accepts other records.
+    ///
+    /// Does nothing for any other call: a store that is down fails every record.
+    async fn handle_stuck_record(
+        &self,
+        undecided: &SubBatch<R>,
+        error: &Error,
+        insertion: &mut BatchInsertion<'_, R>,
+    ) -> StuckAction {
+        let may_be_stuck = undecided.attempts_alone >= STUCK_AFTER_ATTEMPTS;
+        if !may_be_stuck || !self.is_store_healthy().await {
+            return StuckAction::Retry;
+        }
+
+        let job = insertion.job;
+        if self.is_parked(undecided, job).await {
+            insertion.counters.count_dead_letter(ReasonKind::Parked);
+            job.report(BatchEvent::Freed(undecided.indices[0])).await;
+            return StuckAction::Skip;
+        }
+
+        // Only a store that accepted another record since is certainly not at fault. A store with a
+        // full disk accepts none.
+        let accepted_others =
+            self.accepted_count.load(Ordering::Relaxed) > undecided.accepted_before;
+        if accepted_others {
+            Self::report_stuck(undecided, error, job).await;
+        }
+        StuckAction::Retry
+    }
+
     /// Attempts to insert the records of `sub_batch` with one call.
     ///
-    /// Counts the outcomes in `insertion`, and adds the rejected records to its `rejected` records.
+    /// Counts the outcomes in `insertion`, which also tells how many failures go without a pause.
     ///
     /// Returns the records whose outcome is unknown, with the first of their errors. Returns `None`
     /// if all outcomes are known.
@@ -161,63 +180,16 @@ impl<R: Record> BatchWorker<R> {
 
         let outcomes = self.apply(&sub_batch).await?;
 
-        let mut undecided_positions = Vec::new();
-        let mut first_error = None;
-        let mut oldest_time: Option<Timestamp> = None;
-        for (position, outcome) in outcomes.into_iter().enumerate() {
-            let index = sub_batch.indices[position];
-            // Only an outcome that rejects the record yields a reason. The other arms continue with
-            // the next record.
-            let reason = match outcome {
-                InsertOutcome::Inserted => {
-                    insertion.counters.inserted += 1;
-                    self.accepted_count.fetch_add(1, Ordering::Relaxed);
-                    if let Some(time) = insertion.job.batch.records[index].known_time() {
-                        oldest_time = Some(oldest_time.unwrap_or(time).min(time));
-                    }
-                    continue;
-                }
-                // The record is a refund, and its purchase is not stored. The settler of waiting
-                // refunds sleeps until it is notified.
-                InsertOutcome::Waiting => {
-                    insertion.counters.waiting += 1;
-                    self.accepted_count.fetch_add(1, Ordering::Relaxed);
-                    self.refund_waits.notify_one();
-                    continue;
-                }
-                // The record was delivered or sent before, or its purchase was erased.
-                InsertOutcome::Duplicate | InsertOutcome::Erased => {
-                    insertion.counters.duplicates += 1;
-                    continue;
-                }
-                InsertOutcome::Unknown(error) => {
-                    undecided_positions.push(position);
-                    first_error.get_or_insert(error);
-                    continue;
-                }
-                InsertOutcome::Conflict => Reason::conflict(R::TYPE),
-                InsertOutcome::Rejected(reason) => reason,
-            };
-            insertion.rejected.push(RejectedRecord {
-                index,
-                reason,
-                attempts: sub_batch.attempts,
-            });
-        }
-
-        if let Some(oldest_time) = oldest_time {
-            let age = self.options.clock.now().saturating_since(oldest_time);
-            insertion.freshness = insertion.freshness.max(Some(age));
-        }
+        let undecided = self.count_outcomes(outcomes, &sub_batch, insertion);
 
         // The store just decided on a record, so it works. Each call in the queue gets an attempt
         // without a pause.
-        let is_any_decided = undecided_positions.len() < record_count;
+        let is_any_decided = undecided.positions.len() < record_count;
         if is_any_decided {
             insertion.tolerated_failures = insertion.queue.len() + 1;
         }
 
-        let Some(error) = first_error else {
+        let Some(error) = undecided.first_error else {
             // If the record was reported as stuck, the report is withdrawn.
             if sub_batch.attempts_alone > STUCK_AFTER_ATTEMPTS {
                 insertion
@@ -235,9 +207,63 @@ impl<R: Record> BatchWorker<R> {
             sub_batch.accepted_before = self.accepted_count.load(Ordering::Relaxed);
         }
         if is_any_decided {
-            sub_batch = sub_batch.with_records_at(&undecided_positions);
+            sub_batch = sub_batch.with_records_at(&undecided.positions);
         }
         Ok(Some((sub_batch, error)))
+    }
+
+    /// Counts the outcomes of the records of `sub_batch` in `insertion`, and adds the rejected records to
+    /// its `rejected` records. Returns the records whose outcome is unknown.
+    fn count_outcomes(
+        &self,
+        outcomes: Vec<InsertOutcome>,
+        sub_batch: &SubBatch<R>,
+        insertion: &mut BatchInsertion<'_, R>,
+    ) -> UndecidedRecords {
+        let mut undecided = UndecidedRecords {
+            positions: Vec::new(),
+            first_error: None,
+        };
+        let mut oldest_time: Option<Timestamp> = None;
+        for (position, outcome) in outcomes.into_iter().enumerate() {
+            let index = sub_batch.indices[position];
+            match outcome {
+                InsertOutcome::Inserted => {
+                    insertion.counters.inserted += 1;
+                    self.accepted_count.fetch_add(1, Ordering::Relaxed);
+                    if let Some(time) = insertion.job.batch.records[index].known_time() {
+                        oldest_time = Some(oldest_time.unwrap_or(time).min(time));
+                    }
+                }
+                // The record is a refund, and its purchase is not stored. The settler of waiting
+                // refunds sleeps until it is notified.
+                InsertOutcome::Waiting => {
+                    insertion.counters.waiting += 1;
+                    self.accepted_count.fetch_add(1, Ordering::Relaxed);
+                    self.refund_waits.notify_one();
+                }
+                // The record was delivered or sent before, or its purchase was erased.
+                InsertOutcome::Duplicate | InsertOutcome::Erased => {
+                    insertion.counters.duplicates += 1;
+                }
+                InsertOutcome::Unknown(error) => {
+                    undecided.positions.push(position);
+                    undecided.first_error.get_or_insert(error);
+                }
+                InsertOutcome::Conflict => {
+                    insertion.reject(index, Reason::conflict(R::TYPE), sub_batch.attempts);
+                }
+                InsertOutcome::Rejected(reason) => {
+                    insertion.reject(index, reason, sub_batch.attempts);
+                }
+            }
+        }
+
+        if let Some(oldest_time) = oldest_time {
+            let age = self.options.clock.now().saturating_since(oldest_time);
+            insertion.freshness = insertion.freshness.max(Some(age));
+        }
+        undecided
     }
 
     /// Applies `sub_batch` with one call to the store, and returns one outcome per record.
@@ -392,6 +418,34 @@ struct BatchInsertion<'a, R> {
     /// Whenever the store decides on a record, this becomes the number of calls in `queue`, plus
     /// one because the call at fault may be split in two.
     tolerated_failures: usize,
+}
+
+impl<R> BatchInsertion<'_, R> {
+    /// Adds the record at `index` of the batch, which can never be stored, to the rejected records.
+    fn reject(&mut self, index: usize, reason: Reason, attempts: u32) {
+        self.rejected.push(RejectedRecord {
+            index,
+            reason,
+            attempts,
+        });
+    }
+}
+
+/// What follows for a call that failed, by [`BatchWorker::handle_stuck_record`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StuckAction {
+    /// The record is among the dead letters, so it is not tried again.
+    Skip,
+    /// The records are tried again.
+    Retry,
+}
+
+/// The records of a call whose outcome is unknown.
+struct UndecidedRecords {
+    /// The positions of the records in the call.
+    positions: Vec<usize>,
+    /// The first of their errors. `None` if all outcomes are known.
+    first_error: Option<Error>,
 }
 
 /// A part of a batch whose records are applied with one call. The first part is the whole batch.
