@@ -13,9 +13,11 @@
 //! | `cache` | Remembers the recent purchases of this process by their ids |
 //! | `lookups` | Looks up an id in the store, within limits that protect the buy |
 //! | `decision` | Decides by both whether a purchase is published, or answered without a second record |
+//! | `batch` | Publishes many purchases and refunds together |
 //! | `refund` | Publishes a refund, and waits until the store decides about it |
 //! | `refund_state` | Reads what the store has decided about a refund |
 
+mod batch;
 mod cache;
 mod decision;
 #[cfg(test)]
@@ -32,12 +34,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
 
-use self::cache::{IdempotencyCache, PriorAttempt};
+use self::cache::IdempotencyCache;
 use self::decision::PublishDecision;
+use self::lookups::Lookups;
 pub(super) use self::lookups::is_recent;
-use self::lookups::{Lookups, MAX_CONCURRENT};
 use super::{
     PublishedPurchase, PurchasePublisher, PurchaseQuery, PurchaseSink, Receipt, ShopCurrency,
     SinkInfo,
@@ -117,13 +118,6 @@ pub(super) enum IdSource {
     Caller,
     /// The id was generated for this purchase, so it is not in use.
     Generated,
-}
-
-/// The place of a purchase in a batch, and what is known about an earlier attempt to publish it.
-struct BatchEntry {
-    /// The index of the purchase in the batch.
-    index: usize,
-    prior: PriorAttempt,
 }
 
 /// A new purchase with the id that was assigned to it.
@@ -222,85 +216,6 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let receipt = with_failpoints("publish", self.sink.publish(&purchase)).await;
         self.cache.record_result(&purchase, prior_attempt, &receipt);
         self.result_of_publish(purchase, receipt?).await
-    }
-
-    /// Publishes many purchases and refunds, each unless its id is in use.
-    ///
-    /// Returns one result per purchase, in the order of `purchases`. Each result is the one that
-    /// [`publish_once`](Self::publish_once) would return or, for a refund,
-    /// [`publish_refund`](Self::publish_refund). Purchases with a generated id are published
-    /// without a look-up.
-    ///
-    /// Refunds are published last, because the purchase that a refund names may be in the same
-    /// batch. The call waits once for the decisions about all of them.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses the results. Each purchase may be published or not.
-    pub(super) async fn publish_once_many(
-        &self,
-        purchases: Vec<(Purchase, IdSource)>,
-    ) -> Vec<Result<PublishedPurchase>> {
-        let now = self.clock.now();
-        let mut results = vec![None; purchases.len()];
-        // Each purchase keeps its index in the batch, at which its result is returned.
-        let mut to_publish: Vec<(BatchEntry, Purchase)> = Vec::new();
-        let mut to_look_up = Vec::new();
-        let mut refunds = Vec::new();
-        let mut refund_indices = Vec::new();
-
-        // Sorts the batch by what the cache knows: publish without a look-up, look up, or refund.
-        for (index, (mut purchase, source)) in purchases.into_iter().enumerate() {
-            if let Err(error) = self.currency.admit(&mut purchase.details) {
-                results[index] = Some(Err(error));
-            } else if purchase.is_refund() {
-                refunds.push(purchase);
-                refund_indices.push(index);
-            } else if source == IdSource::Generated {
-                let prior = PriorAttempt::Impossible;
-                to_publish.push((BatchEntry { index, prior }, purchase));
-            } else if let Some(cached) = self.look_up_cache(&purchase, now) {
-                to_look_up.push((index, purchase, cached));
-            } else {
-                let prior = PriorAttempt::NoneKnown;
-                to_publish.push((BatchEntry { index, prior }, purchase));
-            }
-        }
-
-        // The store is asked for the purchases about which the cache cannot decide.
-        let mut decisions = stream::iter(to_look_up)
-            .map(|(index, purchase, cached)| async move {
-                (index, self.decide_by_store(purchase, cached).await)
-            })
-            .buffered(MAX_CONCURRENT);
-        while let Some((index, decision)) = decisions.next().await {
-            match decision {
-                Ok(PublishDecision::Publish(purchase, prior)) => {
-                    to_publish.push((BatchEntry { index, prior }, purchase));
-                }
-                Ok(PublishDecision::Answer(published)) => results[index] = Some(Ok(published)),
-                Err(error) => results[index] = Some(Err(error)),
-            }
-        }
-
-        // The log must contain the purchases of a user in the order of the batch. The purchases that
-        // were looked up are behind the others, so the order is restored.
-        to_publish.sort_unstable_by_key(|(entry, _)| entry.index);
-        let (entries, purchases): (Vec<BatchEntry>, Vec<Purchase>) = to_publish.into_iter().unzip();
-        let receipts = self.publish_all(&purchases).await;
-        for ((entry, purchase), receipt) in entries.into_iter().zip(purchases).zip(receipts) {
-            self.cache.record_result(&purchase, entry.prior, &receipt);
-            results[entry.index] = Some(match receipt {
-                Ok(receipt) => self.result_of_publish(purchase, receipt).await,
-                Err(error) => Err(error),
-            });
-        }
-
-        let refund_results = self.publish_refunds(refunds).await;
-        for (index, result) in refund_indices.into_iter().zip(refund_results) {
-            results[index] = Some(result);
-        }
-        // Each index has a result now, so `flatten` drops none.
-        results.into_iter().flatten().collect()
     }
 
     /// Publishes `purchases` by one call of the inner sink, and returns one result per purchase.
