@@ -242,51 +242,7 @@ async fn insert_refunds(
         if indexes.is_empty() {
             return Ok(());
         }
-        let mut ids = Vec::with_capacity(2 * indexes.len());
-        for index in &indexes {
-            ids.push(batch[*index].id);
-            ids.extend(batch[*index].details.of);
-        }
-        let stored_rows = rows.find(&ids).await?;
-
-        let mut indexes_to_insert = Vec::new();
-        let mut refunds_to_insert = Vec::new();
-        let mut indexes_to_keep = Vec::new();
-        let mut orphan_ids = Vec::new();
-        for index in indexes {
-            match decide_refund(&batch[index], &stored_rows) {
-                RefundAction::Insert(refund) => {
-                    indexes_to_insert.push(index);
-                    refunds_to_insert.push(refund);
-                }
-                RefundAction::Keep => indexes_to_keep.push(index),
-                RefundAction::Move => {
-                    orphan_ids.push(batch[index].id);
-                    indexes_to_keep.push(index);
-                }
-                RefundAction::Outcome(outcome) => outcomes[index] = outcome,
-            }
-        }
-
-        // A refund is not inserted if another process has stored a refund with the same id, or
-        // deleted the purchase, since `find`. The next round decides such refunds again.
-        indexes = Vec::new();
-        if !refunds_to_insert.is_empty() {
-            let inserted = rows.insert_refunds(&refunds_to_insert).await?;
-            for (index, is_inserted) in indexes_to_insert.into_iter().zip(inserted) {
-                if !is_inserted {
-                    indexes.push(index);
-                }
-            }
-        }
-
-        // A refund without its purchase is deleted before it is kept, so that it is not counted twice.
-        if !orphan_ids.is_empty() {
-            rows.delete_orphans(&orphan_ids).await?;
-        }
-        if !indexes_to_keep.is_empty() {
-            keep_refunds(rows, batch, indexes_to_keep, outcomes).await?;
-        }
+        indexes = insert_refunds_once(rows, batch, indexes, outcomes).await?;
     }
 
     for index in indexes {
@@ -295,6 +251,63 @@ async fn insert_refunds(
         outcomes[index] = InsertOutcome::Unknown(error);
     }
     Ok(())
+}
+
+/// Decides the refunds of `batch` at `indexes` by the rows that are stored now, acts on each decision,
+/// and sets the outcomes.
+///
+/// Returns the indexes of the refunds that must be decided again: another process has stored a refund
+/// with the same id, or deleted the purchase, since the rows were read.
+async fn insert_refunds_once(
+    rows: &impl PurchaseRows,
+    batch: &[Purchase],
+    indexes: Vec<usize>,
+    outcomes: &mut [InsertOutcome],
+) -> Result<Vec<usize>> {
+    let mut ids = Vec::with_capacity(2 * indexes.len());
+    for index in &indexes {
+        ids.push(batch[*index].id);
+        ids.extend(batch[*index].details.of);
+    }
+    let stored_rows = rows.find(&ids).await?;
+
+    let mut indexes_to_insert = Vec::new();
+    let mut refunds_to_insert = Vec::new();
+    let mut indexes_to_keep = Vec::new();
+    let mut orphan_ids = Vec::new();
+    for index in indexes {
+        match decide_refund(&batch[index], &stored_rows) {
+            RefundAction::Insert(refund) => {
+                indexes_to_insert.push(index);
+                refunds_to_insert.push(refund);
+            }
+            RefundAction::Keep => indexes_to_keep.push(index),
+            RefundAction::Move => {
+                orphan_ids.push(batch[index].id);
+                indexes_to_keep.push(index);
+            }
+            RefundAction::Outcome(outcome) => outcomes[index] = outcome,
+        }
+    }
+
+    let mut indexes_to_repeat = Vec::new();
+    if !refunds_to_insert.is_empty() {
+        let inserted = rows.insert_refunds(&refunds_to_insert).await?;
+        for (index, is_inserted) in indexes_to_insert.into_iter().zip(inserted) {
+            if !is_inserted {
+                indexes_to_repeat.push(index);
+            }
+        }
+    }
+
+    // A refund without its purchase is deleted before it is kept, so that it is not counted twice.
+    if !orphan_ids.is_empty() {
+        rows.delete_orphans(&orphan_ids).await?;
+    }
+    if !indexes_to_keep.is_empty() {
+        keep_refunds(rows, batch, indexes_to_keep, outcomes).await?;
+    }
+    Ok(indexes_to_repeat)
 }
 
 /// The action that a refund in a batch requires.
@@ -360,25 +373,8 @@ async fn keep_refunds(
         .iter()
         .filter_map(|index| batch[*index].details.of)
         .collect();
-    let mut waiting_refunds = rows.find_waiting_refunds(&purchase_ids).await?;
-
-    let mut new_refunds = Vec::new();
-    for index in &indexes {
-        let refund = &batch[*index];
-        // A refund that waits already, from an earlier batch or this one, is a duplicate.
-        let waits_already = waiting_refunds
-            .iter()
-            .any(|entry| entry.refund.id == refund.id && entry.refund.same_content(refund));
-        if waits_already {
-            outcomes[*index] = InsertOutcome::Duplicate;
-        } else {
-            outcomes[*index] = InsertOutcome::Waiting;
-            // The sequence number is assigned later, and not compared here.
-            let no_sequence = 0;
-            waiting_refunds.push(WaitingRefund::new(no_sequence, refund.clone()));
-            new_refunds.push(refund);
-        }
-    }
+    let waiting_refunds = rows.find_waiting_refunds(&purchase_ids).await?;
+    let new_refunds = select_new_refunds(batch, &indexes, waiting_refunds, outcomes);
     if !new_refunds.is_empty() {
         rows.keep_waiting(&new_refunds).await?;
         rows.state().none_waits.store(false, Ordering::Release);
@@ -402,12 +398,45 @@ async fn keep_refunds(
     }
 
     settle(rows, &stored_ids).await?;
-    if !erased_ids.is_empty() {
-        let entries = rows.find_waiting_refunds(&erased_ids).await?;
-        let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-        for chunk in sequences.chunks(MAX_SETTLED) {
-            rows.remove_waiting(chunk).await?;
+    remove_waiting_of(rows, &erased_ids).await
+}
+
+/// Returns the refunds of `batch` at `indexes` that do not wait yet, and sets the outcomes of all of
+/// them: waiting, or a duplicate of a refund that waits already, from an earlier batch or this one.
+fn select_new_refunds<'a>(
+    batch: &'a [Purchase],
+    indexes: &[usize],
+    mut waiting_refunds: Vec<WaitingRefund>,
+    outcomes: &mut [InsertOutcome],
+) -> Vec<&'a Purchase> {
+    let mut new_refunds = Vec::new();
+    for index in indexes {
+        let refund = &batch[*index];
+        let waits_already = waiting_refunds
+            .iter()
+            .any(|entry| entry.refund.id == refund.id && entry.refund.same_content(refund));
+        if waits_already {
+            outcomes[*index] = InsertOutcome::Duplicate;
+        } else {
+            outcomes[*index] = InsertOutcome::Waiting;
+            // The sequence number is assigned later, and not compared here.
+            let no_sequence = 0;
+            waiting_refunds.push(WaitingRefund::new(no_sequence, refund.clone()));
+            new_refunds.push(refund);
         }
+    }
+    new_refunds
+}
+
+/// Removes the waiting refunds of the purchases with these ids, which were erased.
+async fn remove_waiting_of(rows: &impl PurchaseRows, erased_ids: &[PurchaseId]) -> Result<()> {
+    if erased_ids.is_empty() {
+        return Ok(());
+    }
+    let entries = rows.find_waiting_refunds(erased_ids).await?;
+    let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
+    for chunk in sequences.chunks(MAX_SETTLED) {
+        rows.remove_waiting(chunk).await?;
     }
     Ok(())
 }
