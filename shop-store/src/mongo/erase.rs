@@ -5,7 +5,7 @@
 //! old document is deleted without a mark.
 
 use async_trait::async_trait;
-use bson::{Bson, DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use mongodb::action::{Action as _, CountDocuments};
 use mongodb::options::FindOptions;
 use shop_core::ports::{Deletion, PurchaseErase, Removed, Selector};
@@ -114,36 +114,17 @@ impl PurchaseErase for MongoStore {
             .find(&collection, &dated_before(time), options.build())
             .await?;
 
-        // Each old document is a purchase or a refund. Its id and the id of its counterpart are
-        // both collected, because a purchase and its refund are deleted together.
-        let mut purchase_ids = Vec::with_capacity(oldest.len());
-        let mut refund_ids = Vec::with_capacity(oldest.len());
-        for document in &oldest {
-            let id = member_value(document, "_id");
-            // A counterpart whose id is not valid cannot be stored, so it is passed over.
-            if let Ok(purchase_text) = document.get_str(REFUNDED_PURCHASE) {
-                if let Ok(purchase_id) = PurchaseId::from_stored(purchase_text) {
-                    purchase_ids.push(id_value(&purchase_id));
-                }
-                refund_ids.extend(id);
-            } else {
-                if let Ok(purchase_id) = read_id(document) {
-                    refund_ids.push(id_value(&purchase_id.refund_id()));
-                }
-                purchase_ids.extend(id);
-            }
-        }
-
         // Purchases are deleted before their refunds, because a refund that is inserted meanwhile
         // looks for its purchase afterwards.
         let mut deleted = 0;
         if !oldest.is_empty() {
+            let ids = IdsToDelete::from_documents(&oldest);
             let mut purchases_filter = dated_before(time);
-            purchases_filter.insert("_id", doc! { "$in": purchase_ids });
+            purchases_filter.insert("_id", doc! { "$in": ids.purchases });
             deleted += self.delete_purchases(purchases_filter).await?;
 
             let refunds_filter =
-                doc! { "_id": { "$in": refund_ids }, REFUNDED_PURCHASE: { "$exists": true } };
+                doc! { "_id": { "$in": ids.refunds }, REFUNDED_PURCHASE: { "$exists": true } };
             deleted += self.delete_purchases(refunds_filter).await?;
         }
 
@@ -267,4 +248,78 @@ fn new_mark() -> Document {
 /// because MongoDB compares values of the same type only.
 fn dated_before(time: Timestamp) -> Document {
     doc! { "timestamp": { "$lt": to_bson_date(time) } }
+}
+
+/// The ids of the documents that are deleted together with old documents: a purchase and its refund
+/// are deleted together.
+#[derive(Debug, Default, PartialEq)]
+struct IdsToDelete {
+    purchases: Vec<Bson>,
+    refunds: Vec<Bson>,
+}
+
+impl IdsToDelete {
+    /// Collects the id of each of `documents`, which are purchases and refunds, and the id of its
+    /// counterpart.
+    ///
+    /// A counterpart whose id is not valid cannot be stored, so it is passed over.
+    fn from_documents(documents: &[RawDocumentBuf]) -> Self {
+        let mut ids = Self::default();
+        for document in documents {
+            let id = member_value(document, "_id");
+            if let Ok(purchase_text) = document.get_str(REFUNDED_PURCHASE) {
+                if let Ok(purchase_id) = PurchaseId::from_stored(purchase_text) {
+                    ids.purchases.push(id_value(&purchase_id));
+                }
+                ids.refunds.extend(id);
+            } else {
+                if let Ok(purchase_id) = read_id(document) {
+                    ids.refunds.push(id_value(&purchase_id.refund_id()));
+                }
+                ids.purchases.extend(id);
+            }
+        }
+        ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_deleted_with_its_counterpart() {
+        let purchase: PurchaseId = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+        let [purchase_text, refund_text] =
+            [purchase, purchase.refund_id()].map(|id| id.to_string());
+        let [purchase_value, refund_value] =
+            [&purchase_text, &refund_text].map(|id| Bson::String(id.clone()));
+        let both = IdsToDelete {
+            purchases: vec![purchase_value],
+            refunds: vec![refund_value.clone()],
+        };
+        let refund_alone = IdsToDelete {
+            purchases: Vec::new(),
+            refunds: vec![refund_value],
+        };
+        let number_alone = IdsToDelete {
+            purchases: vec![Bson::Int32(7)],
+            refunds: Vec::new(),
+        };
+        for (document, ids) in [
+            (doc! { "_id": &*purchase_text }, &both),
+            (
+                doc! { "_id": &*refund_text, REFUNDED_PURCHASE: &*purchase_text },
+                &both,
+            ),
+            (
+                doc! { "_id": &*refund_text, REFUNDED_PURCHASE: "x" },
+                &refund_alone,
+            ),
+            (doc! { "_id": 7_i32 }, &number_alone),
+        ] {
+            let document = RawDocumentBuf::try_from(document).unwrap();
+            assert_eq!(IdsToDelete::from_documents(&[document]), *ids);
+        }
+    }
 }
