@@ -23,7 +23,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::{LogRecord, LogScan, Offsets};
-use shop_core::{ErrorKind, Result};
+use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::{StandaloneConsumer, fetch_partitions, start_thread};
@@ -191,28 +191,12 @@ impl TopicScan {
         };
         let ranges = request_ranges(&consumer, &topic, range)?;
 
-        let mut assignment = TopicPartitionList::new();
-        let mut end_offsets = BTreeMap::new();
-        let mut unstable = UnstableCounts::new();
-        for (partition, (start, end)) in &ranges {
-            let offset = Offset::Offset(start.cast_signed());
-            assignment
-                .add_partition_offset(&topic, int32(*partition), offset)
-                .map_err(from_kafka)?;
-            end_offsets.insert(*partition, *end);
-            if let Some((_, unstable_end)) = unstable_ends.get(partition)
-                && unstable_end > end
-            {
-                unstable.insert(*partition, unstable_end - end);
-            }
-        }
-        if !end_offsets.is_empty() {
-            consumer.assign(&assignment).map_err(from_kafka)?;
-            // The consumer may come from an earlier scan, which paused the partitions that it read
-            // completely.
-            consumer.resume(&assignment).map_err(from_kafka)?;
-        }
-
+        let unstable = count_unstable(&ranges, &unstable_ends);
+        assign(&consumer, &topic, &ranges)?;
+        let end_offsets = ranges
+            .iter()
+            .map(|(partition, (_, end))| (*partition, *end))
+            .collect();
         let scan = Self {
             consumer,
             topic,
@@ -244,52 +228,36 @@ impl TopicScan {
             } else {
                 POLL_TIMEOUT
             };
-            match self.consumer.poll(timeout) {
-                None if must_flush => {
+            match self.poll(log, timeout) {
+                Polled::Progress => {}
+                Polled::Nothing if must_flush => {
                     if !self.flush(batches) {
                         return;
                     }
                     continue;
                 }
                 // No record arrived yet.
-                None if self.is_endless || last_read_at.elapsed() < idle_timeout => continue,
-                None => {
+                Polled::Nothing if self.is_endless || last_read_at.elapsed() < idle_timeout => {
+                    continue;
+                }
+                Polled::Nothing => {
                     let message = "the topic scan is incomplete: no record was received in time";
                     let error =
                         last_error.unwrap_or_else(|| kafka_error(ErrorKind::Unavailable, message));
                     // The send fails only if the receiver was dropped. The scan ends either way.
                     return drop(batches.blocking_send(Err(log.health.explain(error))));
                 }
-                // More records may be appended.
-                Some(Err(KafkaError::PartitionEOF(_))) if self.is_endless => continue,
-                // The partition may end before the expected end, for example because its last
-                // offsets contain no records.
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.end_offsets.remove(&unsigned::<u32>(partition));
-                }
-                // A requested offset is not in the log, so the scan ends without its record. Only a
-                // consumer for a few records reports this as an error.
-                Some(Err(error))
-                    if self.consumer_kind == ConsumerKind::FewRecords && is_outside_log(&error) =>
-                {
-                    self.end_offsets.clear();
-                }
+                Polled::EndSoFar => continue,
                 // librdkafka recovers by itself. If it does not, the scan times out with this
                 // error.
-                Some(Err(error)) => {
-                    last_error = Some(from_kafka(error));
+                Polled::Failure(error) => {
+                    last_error = Some(error);
                     continue;
                 }
-                Some(Ok(_)) if log.health.topic_changes() != self.topic_changes => {
+                Polled::OtherTopic => {
                     let message = "a topic was deleted and created again while it was read";
                     let error = kafka_error(ErrorKind::Unavailable, message);
                     return drop(batches.blocking_send(Err(error)));
-                }
-                Some(Ok(message)) => {
-                    let partition = unsigned(rdkafka::Message::partition(&message));
-                    let record = from_message(&message, &mut self.content_memory);
-                    drop(message);
-                    self.buffer_record(partition, record);
                 }
             }
 
@@ -307,6 +275,38 @@ impl TopicScan {
         if self.is_complete() {
             // A scan that was read to its end leaves its consumer to the next scan.
             log.return_consumer(self.topic, self.consumer_kind, self.consumer);
+        }
+    }
+
+    /// Polls once, for at most `timeout`. Buffers a record, and notes the end of a partition.
+    fn poll(&mut self, log: &KafkaLogInner, timeout: Duration) -> Polled {
+        match self.consumer.poll(timeout) {
+            None => Polled::Nothing,
+            // More records may be appended.
+            Some(Err(KafkaError::PartitionEOF(_))) if self.is_endless => Polled::EndSoFar,
+            // The partition may end before the expected end, for example because its last offsets
+            // contain no records.
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.end_offsets.remove(&unsigned::<u32>(partition));
+                Polled::Progress
+            }
+            // A requested offset is not in the log, so the scan ends without its record. Only a
+            // consumer for a few records reports this as an error.
+            Some(Err(error))
+                if self.consumer_kind == ConsumerKind::FewRecords && is_outside_log(&error) =>
+            {
+                self.end_offsets.clear();
+                Polled::Progress
+            }
+            Some(Err(error)) => Polled::Failure(from_kafka(error)),
+            Some(Ok(_)) if log.health.topic_changes() != self.topic_changes => Polled::OtherTopic,
+            Some(Ok(message)) => {
+                let partition = unsigned(rdkafka::Message::partition(&message));
+                let record = from_message(&message, &mut self.content_memory);
+                drop(message);
+                self.buffer_record(partition, record);
+                Polled::Progress
+            }
         }
     }
 
@@ -353,6 +353,52 @@ impl TopicScan {
         }
         true
     }
+}
+
+/// What one poll of a scan returned.
+enum Polled {
+    /// A record was buffered, or a partition was read to its end.
+    Progress,
+    /// No record arrived within the timeout.
+    Nothing,
+    /// A partition of an endless scan has no further record now.
+    EndSoFar,
+    /// librdkafka reported an error, and tries again.
+    Failure(Error),
+    /// The record may come from another topic of the same name.
+    OtherTopic,
+}
+
+/// Assigns the partitions of `ranges` to `consumer`, each from its first offset.
+fn assign(consumer: &StandaloneConsumer, topic: &str, ranges: &OffsetRanges) -> Result<()> {
+    let mut assignment = TopicPartitionList::new();
+    for (partition, (start, _)) in ranges {
+        let offset = Offset::Offset(start.cast_signed());
+        assignment
+            .add_partition_offset(topic, int32(*partition), offset)
+            .map_err(from_kafka)?;
+    }
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    consumer.assign(&assignment).map_err(from_kafka)?;
+    // The consumer may come from an earlier scan, which paused the partitions that it read
+    // completely.
+    consumer.resume(&assignment).map_err(from_kafka)
+}
+
+/// Returns the number of offsets behind the end of each partition in `ranges`, up to its end in
+/// `unstable_ends`.
+fn count_unstable(ranges: &OffsetRanges, unstable_ends: &OffsetRanges) -> UnstableCounts {
+    let mut unstable = UnstableCounts::new();
+    for (partition, (_, end)) in ranges {
+        if let Some((_, unstable_end)) = unstable_ends.get(partition)
+            && unstable_end > end
+        {
+            unstable.insert(*partition, unstable_end - end);
+        }
+    }
+    unstable
 }
 
 /// Requests the first offset and the end of each partition that contains records of `range`.
