@@ -350,12 +350,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             // The ids are marked before the records are erased. If the erasure fails in between,
             // the next erasure finds the records again.
             if let Some(store) = mark_store {
-                // A record that does not decode has no purchase, so there is no id to mark.
-                let ids: Vec<PurchaseId> = matching_records
-                    .iter()
-                    .filter_map(|record| self.decoders.decode(record, partition).ok())
-                    .map(|purchase| purchase.id)
-                    .collect();
+                let ids = self.purchase_ids(&matching_records, partition);
                 store.mark_erased(&ids).await?;
             }
 
@@ -386,6 +381,16 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         }
         self.report.kept.extend(kept_records);
         Ok(())
+    }
+
+    /// Returns the ids of the purchases in `records`. A record that does not decode has no purchase, and
+    /// so no id.
+    fn purchase_ids(&self, records: &[&LogRecord], partition: &Partition) -> Vec<PurchaseId> {
+        records
+            .iter()
+            .filter_map(|record| self.decoders.decode(record, partition).ok())
+            .map(|purchase| purchase.id)
+            .collect()
     }
 
     /// Drops the dead letters of `log` for which `is_about` is true, and counts them in the report.
