@@ -232,14 +232,8 @@ impl Database {
             ["db", "db-wal", "db-shm"]
                 .iter()
                 .for_each(|suffix| restrict(&self.file(suffix)));
-        } else if is_new {
-            return Err(self.not_found_error());
-        } else if version < self.schema.migrations.len() {
-            let message = "the file was written by an earlier version of this program: start a service of this \
-                           version on it first, which migrates it for good, or use that version for an old copy";
-            return Err(self
-                .corrupt_error(message)
-                .with_context("file_version", version));
+        } else {
+            self.check_present_version(is_new, version)?;
         }
 
         let opened_record = opened_record
@@ -249,16 +243,7 @@ impl Database {
         self.with_path(configure(&connection, is_new))?;
         self.require_wal(&connection)?;
 
-        let current_version = self.schema.migrations.len();
-        if (1..current_version).contains(&version) {
-            tracing::info!(
-                file = %path.display(),
-                from = version,
-                to = current_version,
-                "migrating the file of an earlier version"
-            );
-        }
-        self.with_path(self.schema.migrate(&connection, version))?;
+        self.migrate(&connection, version)?;
         self.limit_size(&connection)?;
 
         // Reading the file once more makes SQLite create the log and the shared memory beside it,
@@ -278,6 +263,40 @@ impl Database {
             write_lock: WriteLock::new(file_lock, path, known_overwrites)?,
             unchecked_overwrites,
         })
+    }
+
+    /// Checks that a file which must not be created is there, and is of the present version.
+    ///
+    /// # Errors
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the file `is_new`: it contains no tables
+    /// - [`Corrupt`](ErrorKind::Corrupt) if `version` is an earlier one
+    fn check_present_version(&self, is_new: bool, version: usize) -> Result<()> {
+        if is_new {
+            return Err(self.not_found_error());
+        }
+        if version < self.schema.migrations.len() {
+            let message = "the file was written by an earlier version of this program: start a service of this \
+                           version on it first, which migrates it for good, or use that version for an old copy";
+            return Err(self
+                .corrupt_error(message)
+                .with_context("file_version", version));
+        }
+        Ok(())
+    }
+
+    /// Migrates the file from `version` to the present version, and logs the migration of a file that
+    /// is not new.
+    fn migrate(&self, connection: &Connection, version: usize) -> Result<()> {
+        let current_version = self.schema.migrations.len();
+        if (1..current_version).contains(&version) {
+            tracing::info!(
+                file = %self.path().display(),
+                from = version,
+                to = current_version,
+                "migrating the file of an earlier version"
+            );
+        }
+        self.with_path(self.schema.migrate(connection, version))
     }
 
     /// If the file is missing, checks that it may be created.
