@@ -134,8 +134,10 @@ impl Position {
         }
 
         self.next_offset = Some(offset + 1);
+        if offset == expected {
+            return Step::Next;
+        }
         match truncated_end {
-            _ if offset == expected => Step::Next,
             // librdkafka went back to this record, because the log was cut here.
             Some(end) if offset < end => Step::Replaced(offset..end),
             _ => Step::Skipped(expected..offset),
