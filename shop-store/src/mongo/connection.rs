@@ -10,7 +10,7 @@
 //! | function | permits | timeout | retried |
 //! |---|---|---|---|
 //! | [`query`](MongoConnection::query), [`find`](MongoConnection::find) | queries | of the caller | after transient errors |
-//! | [`write`](MongoConnection::write) | writes | of inserts | never |
+//! | [`run_as_write`](MongoConnection::run_as_write) | writes | of inserts | never |
 //! | [`ping`](MongoConnection::ping) | writes | of checks | never |
 
 use std::io;
