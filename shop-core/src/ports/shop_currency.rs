@@ -206,8 +206,10 @@ impl ShopCurrency {
     /// The errors of [`check`](Self::check).
     fn currency_to_add(&self, details: &Details) -> Result<Option<&Currency>> {
         let is_refund = details.of.is_some();
+        // The currency is set before `accepted`, so it is read after it.
+        let accepted = self.accepted();
         let shop_currency = self.0.currency.get();
-        match (self.accepted(), &details.currency) {
+        match (accepted, &details.currency) {
             (Accepted::WithoutCurrency, None) => Ok(None),
             // The store decides about the currency of a refund.
             (Accepted::WithoutCurrency, Some(_)) if is_refund => Ok(None),
