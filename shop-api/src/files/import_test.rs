@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use shop_core::conformance::fault::{Call, Fault, Faults};
-use shop_core::import::{RowSource as _, import_rows};
+use shop_core::import::{MAX_BATCH_BYTES, RowSource as _, import_rows};
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{
@@ -294,6 +294,20 @@ async fn a_row_is_known_by_its_values_and_its_occurrence() {
         let report = import_into(&store, &import, file).await.unwrap();
         assert_eq!(counts(&report), expected);
     }
+}
+
+#[tokio::test]
+async fn an_import_is_resumed_behind_more_rows_than_a_batch_has() {
+    let name = "a".repeat(200);
+    let skipped_rows = MAX_BATCH_BYTES / name.len() + 1;
+    let mut file = "username,userid,price\n".to_owned();
+    for _ in 0..skipped_rows {
+        file += &format!("{name},u1,1\n");
+    }
+    file += "ada,u2,2\nbob,u3,3\n";
+    let first_line = skipped_rows as u64 + 2;
+    let (report, _) = import_file(&csv().from_line(first_line), &file).await;
+    assert_eq!(counts(&report), [2, 0, 0, 0]);
 }
 
 #[tokio::test]

@@ -82,6 +82,7 @@ impl<R: Read> FileReader<R> {
                     self.parser.parse_row(line, values, &mut batch);
                     if line < self.from_line {
                         batch.clear();
+                        batch_bytes = 0;
                     }
                 }
                 Ok(None) => break,
