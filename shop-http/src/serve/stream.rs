@@ -17,9 +17,11 @@ pub(super) trait ClientSocket {
     /// process closes the socket.
     fn set_reset_on_close(&self, is_reset: bool) -> io::Result<()>;
 
-    /// Returns `Ready(true)` once the client has closed its side of the connection and everything
-    /// that it sent before is read. Leaves the bytes that arrive to the next read.
-    fn poll_is_closed(&self, context: &mut Context<'_>) -> Poll<bool>;
+    /// Returns whether the client has closed its side of the connection, and everything that it sent
+    /// before is read. Leaves the bytes that arrive to the next read.
+    ///
+    /// If nothing has arrived, wakes the task of `context` when bytes or the end arrive.
+    fn is_closed(&self, context: &mut Context<'_>) -> bool;
 }
 
 impl ClientSocket for TcpStream {
@@ -32,10 +34,13 @@ impl ClientSocket for TcpStream {
         }
     }
 
-    fn poll_is_closed(&self, context: &mut Context<'_>) -> Poll<bool> {
+    fn is_closed(&self, context: &mut Context<'_>) -> bool {
         let mut byte = [0];
-        let peeked = self.poll_peek(context, &mut ReadBuf::new(&mut byte));
-        peeked.map(|result| !matches!(result, Ok(1..)))
+        match self.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(peeked_bytes)) => peeked_bytes == 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
     }
 }
 
@@ -47,7 +52,8 @@ impl ClientSocket for TcpStream {
 ///
 /// A client that closes its side while a request is in flight ends the connection, and with it the
 /// request. hyper would notice this by reading, for which it allocates 8 KiB for each request. Here,
-/// the socket is asked whenever hyper flushes the stream, which it does each time its task runs.
+/// the socket is asked when hyper flushes the stream during a request, which it does each time its task
+/// runs.
 pub(super) struct ClientStream<S> {
     stream: S,
     connection: Arc<Connection>,
@@ -134,8 +140,8 @@ impl<S: AsyncWrite + ClientSocket + Unpin> AsyncWrite for ClientStream<S> {
             this.set_reset(false);
         }
 
-        let is_closed = this.stream.poll_is_closed(context) == Poll::Ready(true);
-        if is_closed && this.connection.has_request_in_flight() {
+        // Without a request in flight, hyper reads, and so notices the end itself.
+        if this.connection.has_request_in_flight() && this.stream.is_closed(context) {
             let disconnected = "the client has disconnected during its request";
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
@@ -172,8 +178,8 @@ mod tests {
             Ok(())
         }
 
-        fn poll_is_closed(&self, _context: &mut Context<'_>) -> Poll<bool> {
-            Poll::Pending
+        fn is_closed(&self, _context: &mut Context<'_>) -> bool {
+            false
         }
     }
 
